@@ -1,0 +1,49 @@
+# Everything a person types. `make` alone lists it.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.set-up
+.DEFAULT_GOAL := help
+
+.PHONY: help setup demo test check bench recorded-day lock wheel-check clean
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+setup: $(STAMP) ## Make .venv from the lock file and install onefill into it
+
+$(STAMP): requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "onefill needs Python 3.11 or newer; name one with PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: setup ## The same orders twice over the same faulty network: a naive client, then Onefill
+	$(BIN)/onefill demo
+
+test: setup ## Run the tests
+	$(BIN)/python -m pytest
+
+check: setup ## Lint, types, layers
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: setup ## Figures of this machine, beside the bare limit of the same run
+	$(BIN)/onefill bench
+
+recorded-day: setup ## A recorded day through a faulty link, killed 20 times: make recorded-day FILE=orders.csv.xz
+	$(BIN)/python scripts/recorded_day.py $(FILE)
+
+wheel-check: setup ## Build a wheel, install it into an empty environment, run the demo from there
+	sh scripts/wheel_check.sh
+
+lock: ## Renew requirements.lock (names, versions, hashes)
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
+		--group dev pyproject.toml --output-file requirements.lock
+
+clean: ## Remove what was built
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

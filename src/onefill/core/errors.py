@@ -1,0 +1,140 @@
+"""Every exception Onefill raises. The type says whose fault it is; the text says what, where, what to do, and how things stand.
+
+* :class:`CallerError`: the request is wrong; nothing was recorded or sent unless the text says so.
+* :class:`LedgerError`: the record cannot be read or written; new exposure stops until it can.
+* :class:`VenueError`: a venue (or the way to it) does not do what is needed.
+* :class:`OrderUncertain`: nobody's fault yet; the order's fate is not known. Ask again with the same key.
+* :class:`InvariantBroken`: a defect in Onefill itself.
+"""
+
+
+class OnefillError(Exception):
+    """Base of every exception raised on purpose."""
+
+
+class CallerError(OnefillError):
+    """The request, file or setting handed in is wrong. Nothing was sent."""
+
+
+class InvalidField(CallerError):
+    """One field has a value that cannot be used."""
+
+    def __init__(self, field: str, problem: str, *, line: int | None = None) -> None:
+        self.field = field
+        self.problem = problem
+        self.line = line
+        where = f"line {line}, {field}" if line is not None else field
+        super().__init__(f"{where}: {problem}")
+
+    def at_line(self, line: int) -> "InvalidField":
+        """Return the same error, naming the line of the file it came from."""
+        return InvalidField(self.field, self.problem, line=line)
+
+
+class KeyReused(CallerError):
+    """A key came back with other content. The first order stands; nothing new was recorded or sent.
+
+    Only the *name* of the first differing field is told, never a value (another caller's order may be behind the key).
+    """
+
+    def __init__(self, key: str, field: str) -> None:
+        self.key = key
+        self.field = field
+        super().__init__(
+            f"key {key!r} already belongs to an order whose {field} differs; the first order stands and nothing was sent. "
+            "Use a new key for a new order, or repeat the first one unchanged"
+        )
+
+
+class UnknownKey(CallerError):
+    """No order was ever recorded under this key for this account and strategy."""
+
+    def __init__(self, key: str, account: str, strategy: str) -> None:
+        self.key = key
+        super().__init__(
+            f"no order under key {key!r} for account {account!r}, strategy {strategy!r}; nothing was changed. "
+            "Keys belong to one account and strategy: check both"
+        )
+
+
+class UnknownVenue(CallerError):
+    """The intent names a venue that this gateway has no route to."""
+
+    def __init__(self, venue: str, known: list[str]) -> None:
+        self.venue = venue
+        self.known = known
+        super().__init__(f"venue: {venue!r} is not configured; configured here: {', '.join(sorted(known)) or 'none'}")
+
+
+class SettingsError(CallerError):
+    """A settings file cannot be used."""
+
+
+class LedgerError(OnefillError):
+    """The ledger cannot be used. New exposure stops until it can."""
+
+
+class NotALedger(LedgerError):
+    """The file exists and is something else (or is damaged beyond reading)."""
+
+
+class LedgerTooNew(LedgerError):
+    """The file was written by a newer Onefill. It was left untouched."""
+
+
+class LedgerInUse(LedgerError):
+    """Another process has the ledger open for writing."""
+
+
+class LedgerFailed(LedgerError):
+    """A write or sync failed. What was acknowledged before is safe; this ledger object takes nothing more."""
+
+
+class Fenced(LedgerError):
+    """A later owner has taken the route: this one may write and send nothing more (promise ONE-WRITER)."""
+
+    def __init__(self, route: str, epoch: int, current: int | None) -> None:
+        self.route = route
+        self.epoch = epoch
+        self.current = current
+        super().__init__(
+            f"route {route!r}: epoch {epoch} is over (now {current}); another owner took the route. "
+            "Nothing was written; stop this process or open the ledger again"
+        )
+
+
+class LedgerAltered(LedgerError):
+    """The audit chain does not hold: an entry was changed, dropped or moved after it was written."""
+
+
+class VenueError(OnefillError):
+    """The venue, or the way to it, does not do what is needed."""
+
+
+class RouteClosed(OnefillError):
+    """The route takes no new exposure now (promise FAIL-CLOSED). The text says why and what reopens it."""
+
+
+class OrderUncertain(OnefillError):
+    """The order may or may not be at the venue; asking goes on in the background.
+
+    Submit again with the same key to wait for the answer: nothing is sent twice.
+    """
+
+    def __init__(self, key: str, client_order_id: str, detail: str) -> None:
+        self.key = key
+        self.client_order_id = client_order_id
+        super().__init__(
+            f"order {key!r} ({client_order_id}) is UNCERTAIN: {detail}. It may be live at the venue. "
+            "Submit again with the same key to wait for its answer; do not use a new key"
+        )
+
+
+class InvariantBroken(OnefillError):
+    """Onefill found itself in a state its rules forbid. A defect: please report it with the text."""
+
+
+def require(condition: object, message: str) -> None:
+    """Raise :class:`InvariantBroken` unless ``condition`` holds. Unlike ``assert`` it also holds under ``python -O``."""
+    if not condition:
+        raise InvariantBroken(message)

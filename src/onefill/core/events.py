@@ -1,0 +1,222 @@
+"""Everything that can happen to an order, as values. A journal entry holds one or more of them; nothing else changes an order.
+
+Each event states a fact that somebody can be held to: what was decided here, or what a venue said and by which way.
+"""
+
+from decimal import Decimal
+from enum import StrEnum
+
+import msgspec
+
+from onefill.core.messages import VenueStatus
+
+
+class Source(StrEnum):
+    """By which way the venue said it."""
+
+    REPLY = "reply"
+    LOOKUP = "lookup"
+    STREAM = "stream"
+
+
+class CopyOutcome(StrEnum):
+    """What became of one sent copy of a request."""
+
+    ACCEPTED = "accepted"
+    REJECTED = "rejected"
+    DUPLICATE = "duplicate"
+    TOO_LATE = "too_late"
+    THROTTLED = "throttled"
+    NOT_SENT = "not_sent"
+    UNKNOWN = "unknown"
+    ABSENT = "absent"
+    """Unknown at first; later proven never to have had an effect."""
+
+
+class Recorded(msgspec.Struct, frozen=True, tag="recorded"):
+    """An intent entered the ledger with its client order id (promises LEDGER-FIRST, SAME-ID)."""
+
+    key: str
+    client_order_id: str
+    intent: msgspec.Raw
+    valid_until_us: int
+
+
+class Claimed(msgspec.Struct, frozen=True, tag="claimed"):
+    """This owner is about to send copy ``number`` of the order. From here on it counts as maybe sent."""
+
+    number: int
+    expires_at_us: int | None
+
+
+class CopySettled(msgspec.Struct, frozen=True, tag="copy_settled"):
+    """Copy ``number`` can have no further effect: it was answered, or never left."""
+
+    number: int
+    outcome: CopyOutcome
+    reason: str
+    retry_at_us: int | None = None
+
+
+class OutcomeUnknown(msgspec.Struct, frozen=True, tag="outcome_unknown"):
+    """Copy ``number`` may or may not have reached the venue."""
+
+    number: int
+    reason: str
+
+
+class ProvenAbsent(msgspec.Struct, frozen=True, tag="proven_absent"):
+    """A look-up begun at ``asked_at_us``, after every copy had expired, found nothing."""
+
+    asked_at_us: int
+
+
+class Acknowledged(msgspec.Struct, frozen=True, tag="acknowledged"):
+    """The order is at the venue. ``status`` is pending_new while the venue has not accepted it yet."""
+
+    venue_order_id: str
+    status: VenueStatus
+    venue_cum_quantity: Decimal
+    source: Source
+
+
+class Rejected(msgspec.Struct, frozen=True, tag="rejected"):
+    """The venue rejected the order itself, by look-up or stream."""
+
+    reason: str
+    source: Source
+    venue_order_id: str | None = None
+
+
+class Traded(msgspec.Struct, frozen=True, tag="traded"):
+    """An execution was applied, once (promise FILL-ONCE)."""
+
+    execution_id: str
+    quantity: Decimal
+    price: Decimal
+    venue_order_id: str
+    venue_cum_quantity: Decimal
+
+
+class CancelRecorded(msgspec.Struct, frozen=True, tag="cancel_recorded"):
+    """Somebody wants the order gone. Remembered until the order's fate is known."""
+
+    operation_key: str | None
+
+
+class CancelClaimed(msgspec.Struct, frozen=True, tag="cancel_claimed"):
+    """Cancel request ``number`` is about to be sent."""
+
+    number: int
+
+
+class CancelSettled(msgspec.Struct, frozen=True, tag="cancel_settled"):
+    """Cancel request ``number`` had this outcome at the venue, or none that is known."""
+
+    number: int
+    outcome: CopyOutcome
+    reason: str
+
+
+class CancelRefused(msgspec.Struct, frozen=True, tag="cancel_refused"):
+    """The venue will not cancel and the order is still live: evidence, told to whoever asked."""
+
+    reason: str
+
+
+class Canceled(msgspec.Struct, frozen=True, tag="canceled"):
+    """The venue cancelled the order."""
+
+    source: Source
+    venue_order_id: str
+    venue_cum_quantity: Decimal
+    reason: str | None = None
+
+
+class Expired(msgspec.Struct, frozen=True, tag="expired"):
+    """The venue expired the order (time in force)."""
+
+    source: Source
+    venue_order_id: str
+    venue_cum_quantity: Decimal
+    reason: str | None = None
+
+
+class ExpiredUnsent(msgspec.Struct, frozen=True, tag="expired_unsent"):
+    """The intent's time to live ran out and nothing of it is or will be at the venue."""
+
+    reason: str
+
+
+class Withdrawn(msgspec.Struct, frozen=True, tag="withdrawn"):
+    """Cancelled here before anything was sent."""
+
+    reason: str
+
+
+class Parked(msgspec.Struct, frozen=True, tag="parked"):
+    """No safe step is left: the order waits, UNCERTAIN, for evidence or a person."""
+
+    reason: str
+
+
+class Anomaly(msgspec.Struct, frozen=True, tag="anomaly"):
+    """The venue's word contradicts what was known. Kept for a person; nothing is adjusted because of it."""
+
+    reason: str
+
+
+Event = (
+    Recorded
+    | Claimed
+    | CopySettled
+    | OutcomeUnknown
+    | ProvenAbsent
+    | Acknowledged
+    | Rejected
+    | Traded
+    | CancelRecorded
+    | CancelClaimed
+    | CancelSettled
+    | CancelRefused
+    | Canceled
+    | Expired
+    | ExpiredUnsent
+    | Withdrawn
+    | Parked
+    | Anomaly
+)
+
+
+class RouteAcquired(msgspec.Struct, frozen=True, tag="route_acquired"):
+    """A process became the route's owner; every earlier owner is fenced (promise ONE-WRITER)."""
+
+    holder: str
+
+
+class Quarantined(msgspec.Struct, frozen=True, tag="quarantined"):
+    """An execution for an order that nobody here sent. Kept, and applied to no position."""
+
+    execution_id: str
+    client_order_id: str
+    venue_order_id: str
+    instrument: str
+    side: str
+    quantity: Decimal
+    price: Decimal
+
+
+class CancelOfUnknownKey(msgspec.Struct, frozen=True, tag="cancel_of_unknown_key"):
+    """A cancel with its own operation key named an order that was not here. The answer is kept under that key."""
+
+    key: str
+    operation_key: str
+
+
+class CancelAnswered(msgspec.Struct, frozen=True, tag="cancel_answered"):
+    """A further cancel of an order whose fate was already known: nothing changed, and the caller was told so."""
+
+    operation_key: str
+
+
+RouteEvent = RouteAcquired | Quarantined | CancelOfUnknownKey | CancelAnswered

@@ -1,0 +1,169 @@
+"""From what a venue says to what that proves: replies, look-ups and reports in, events out.
+
+Fills are never taken from a reply's or look-up's cumulative quantity: only executions move a position (FILL-ONCE). The
+cumulative quantity is kept as the venue's word, and the order stays open until executions account for it.
+"""
+
+from onefill.core import events as ev
+from onefill.core import messages as msg
+from onefill.core.errors import require
+from onefill.core.events import CopyOutcome, Event, Source
+from onefill.core.lifecycle import ENDED, WORKING, Status
+from onefill.core.messages import ExecutionKind, ExecutionReport, VenueOrder, VenueStatus
+from onefill.core.order import Order
+from onefill.core.values import plain
+
+
+def from_submit_reply(order: Order, number: int, reply: msg.SubmitReply, now_us: int) -> tuple[Event, ...]:
+    """Return what the reply to copy ``number`` proves."""
+    if isinstance(reply, msg.Accepted):
+        settled = ev.CopySettled(number, CopyOutcome.ACCEPTED, "")
+        return (settled, *from_venue_order(order, reply.order, Source.REPLY))
+    if isinstance(reply, msg.Unknown):
+        return (ev.OutcomeUnknown(number, reply.reason),)
+    if isinstance(reply, msg.Throttled):
+        retry_at_us = now_us + int(reply.retry_after_s * 1_000_000)
+        return (ev.CopySettled(number, CopyOutcome.THROTTLED, reply.reason, retry_at_us),)
+    outcome = {
+        msg.Rejected: CopyOutcome.REJECTED,
+        msg.TooLate: CopyOutcome.TOO_LATE,
+        msg.DuplicateId: CopyOutcome.DUPLICATE,
+        msg.NotSent: CopyOutcome.NOT_SENT,
+    }[type(reply)]
+    return (ev.CopySettled(number, outcome, reply.reason),)
+
+
+def from_venue_order(order: Order, seen: VenueOrder, source: Source) -> tuple[Event, ...]:
+    """Return what an order shown under our client order id proves about our order: that it exists, if it *is* ours."""
+    field = foreign_field(order, seen)
+    if field is not None:
+        reason = f"the venue has another order under {order.client_order_id}: its {field} differs"
+        if order.status is Status.UNCERTAIN:
+            return (ev.Anomaly(reason), ev.Parked(reason))
+        if order.status is Status.SENDING:
+            number = order.copies[-1].number
+            return (ev.OutcomeUnknown(number, reason), ev.Anomaly(reason), ev.Parked(reason))
+        return (ev.Anomaly(reason),)
+    if seen.status is VenueStatus.REJECTED:
+        return (ev.Rejected(seen.reason or "rejected", source, seen.venue_order_id),)
+    if seen.status is VenueStatus.CANCELED:
+        return (ev.Canceled(source, seen.venue_order_id, seen.cum_quantity, seen.reason),)
+    if seen.status is VenueStatus.EXPIRED:
+        return (ev.Expired(source, seen.venue_order_id, seen.cum_quantity, seen.reason),)
+    return (ev.Acknowledged(seen.venue_order_id, seen.status, seen.cum_quantity, source),)
+
+
+def foreign_field(order: Order, seen: VenueOrder) -> str | None:
+    """Return the first field by which the venue's order cannot be ours, or ``None``."""
+    intent = order.intent
+    if seen.client_order_id != order.client_order_id:
+        return "client order id"
+    for field in ("instrument", "side", "quantity", "order_type", "price"):
+        if getattr(seen, field) != getattr(intent, field):
+            return field
+    return None
+
+
+def from_lookup(order: Order, reply: msg.LookupReply, source: Source = Source.LOOKUP) -> tuple[Event, ...]:
+    """Return what a status query proves. Not finding an order proves nothing here; the retry contract judges that."""
+    if not isinstance(reply, msg.Found):
+        return ()
+    events = from_venue_order(order, reply.order, source)
+    if all(changes_nothing(order, event) for event in events):
+        return ()
+    return events
+
+
+def from_cancel_reply(order: Order, number: int, reply: msg.CancelReply) -> tuple[Event, ...]:
+    """Return what the reply to cancel ``number`` proves. A refusal alone proves little: the order must be looked at."""
+    if isinstance(reply, msg.Canceled):
+        settled = ev.CancelSettled(number, CopyOutcome.ACCEPTED, "")
+        return (settled, *from_venue_order(order, reply.order, Source.REPLY))
+    if isinstance(reply, msg.CancelRejected):
+        refused = ev.CancelSettled(number, CopyOutcome.REJECTED, reply.reason)
+        if reply.order is None:
+            return (refused,)
+        return (refused, *from_venue_order(order, reply.order, Source.REPLY))
+    outcome = {
+        msg.Throttled: CopyOutcome.THROTTLED,
+        msg.NotSent: CopyOutcome.NOT_SENT,
+        msg.Unknown: CopyOutcome.UNKNOWN,
+    }[type(reply)]
+    return (ev.CancelSettled(number, outcome, reply.reason),)
+
+
+def from_report(order: Order, report: ExecutionReport) -> tuple[Event, ...]:
+    """Return what a report of the execution stream says about our order. The caller has deduped trades by ExecID."""
+    intent = order.intent
+    if report.instrument != intent.instrument or report.side is not intent.side:
+        return (ev.Anomaly(f"execution {report.execution_id} names another instrument or side than the order"),)
+    if report.kind is ExecutionKind.TRADE:
+        return _from_trade(order, report)
+    if report.kind is ExecutionKind.CANCELED:
+        return (ev.Canceled(Source.STREAM, report.venue_order_id, report.cum_quantity, report.text),)
+    if report.kind is ExecutionKind.EXPIRED:
+        return (ev.Expired(Source.STREAM, report.venue_order_id, report.cum_quantity, report.text),)
+    if report.kind is ExecutionKind.REJECTED:
+        rejected = ev.Rejected(report.text or "rejected", Source.STREAM, report.venue_order_id)
+        if order.cum_quantity:
+            return (ev.Anomaly(f"the venue rejects an order that traded: {rejected.reason}"),)
+        return (rejected,)
+    return (ev.Acknowledged(report.venue_order_id, report.status, report.cum_quantity, Source.STREAM),)
+
+
+def _from_trade(order: Order, report: ExecutionReport) -> tuple[Event, ...]:
+    quantity, price = report.last_quantity, report.last_price
+    if quantity is None or price is None or quantity <= 0:
+        return (ev.Anomaly(f"execution {report.execution_id} is a trade without quantity or price"),)
+    traded = ev.Traded(report.execution_id, quantity, price, report.venue_order_id, report.cum_quantity)
+    if order.cum_quantity + quantity > order.intent.quantity:
+        excess = order.cum_quantity + quantity - order.intent.quantity
+        return (traded, ev.Anomaly(f"overfill: {plain(excess)} more than the order's quantity was executed"))
+    if order.status in {Status.REJECTED, Status.EXPIRED_UNSENT, Status.CANCELED_UNSENT}:
+        return (traded, ev.Anomaly(f"an execution came for an order that was {order.status}"))
+    return (traded,)
+
+
+def changes_nothing(order: Order, event: Event) -> bool:
+    """Tell whether an event repeats what is known, so that it needs no journal entry."""
+    if isinstance(event, ev.Acknowledged):
+        if order.status in {Status.EXPIRED_UNSENT, Status.CANCELED_UNSENT}:
+            return False
+        pending = event.status is VenueStatus.PENDING_NEW
+        told = order.status in ENDED or (
+            order.status in WORKING and (pending or order.status is not Status.PENDING_NEW)
+        )
+        return told and event.venue_cum_quantity <= order.venue_cum_quantity
+    if isinstance(event, ev.Canceled | ev.Expired):
+        return order.status in ENDED and event.venue_cum_quantity <= order.venue_cum_quantity
+    if isinstance(event, ev.Rejected):
+        return order.status is Status.REJECTED
+    if isinstance(event, ev.Anomaly):
+        return order.anomaly == event.reason
+    if isinstance(event, ev.Parked):
+        return order.parked
+    return False
+
+
+def was_unknown(order: Order) -> bool:
+    """Tell whether finding the order at the venue answers an open question."""
+    return order.status in {Status.UNCERTAIN, Status.SENDING}
+
+
+def recovered(order: Order) -> tuple[Event, ...]:
+    """Return what a restart means for an order: a claim without an outcome is *maybe sent*, never *not sent*."""
+    reason = "the process ended before an outcome was recorded"
+    unknown = tuple(ev.OutcomeUnknown(copy.number, reason) for copy in order.copies if copy.outcome is None)
+    cancels = tuple(
+        ev.CancelSettled(copy.number, CopyOutcome.UNKNOWN, reason) for copy in order.cancels if copy.outcome is None
+    )
+    require(not unknown or order.status is not Status.RECORDED, "a recorded order has no claim without an outcome")
+    return (*unknown, *cancels)
+
+
+def resurrected(order: Order, events: tuple[Event, ...]) -> tuple[Event, ...]:
+    """Return ``events`` with an anomaly added if the venue shows an order that was concluded never to have been sent."""
+    shows = (ev.Acknowledged, ev.Canceled, ev.Expired)
+    if order.status in {Status.EXPIRED_UNSENT, Status.CANCELED_UNSENT} and any(isinstance(e, shows) for e in events):
+        return (*events, ev.Anomaly(f"the venue has an order that was {order.status} here"))
+    return events

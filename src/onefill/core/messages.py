@@ -1,0 +1,180 @@
+"""What passes between the gateway and a venue, as values.
+
+Adapters translate a venue's own words into these. The replies to a submit fall into few classes, told apart by what they
+*prove*, because that is all the retry contract asks: :class:`Accepted`, :class:`Rejected` and :class:`TooLate` are
+evidence, :class:`NotSent` is certainty that nothing left, :class:`Unknown` is neither.
+"""
+
+from decimal import Decimal
+from enum import StrEnum
+
+import msgspec
+
+from onefill.core.values import OrderType, Side, TimeInForce
+
+
+class VenueStatus(StrEnum):
+    """OrdStatus (FIX tag 39) as a venue reports it."""
+
+    PENDING_NEW = "pending_new"
+    NEW = "new"
+    PARTIALLY_FILLED = "partially_filled"
+    FILLED = "filled"
+    CANCELED = "canceled"
+    REJECTED = "rejected"
+    EXPIRED = "expired"
+
+
+LIVE = frozenset({VenueStatus.PENDING_NEW, VenueStatus.NEW, VenueStatus.PARTIALLY_FILLED})
+"""The states in which a venue's order can still trade."""
+
+
+class SubmitRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """A new order for a venue (FIX NewOrderSingle). ``expires_at_us``: the venue must refuse it after this moment."""
+
+    client_order_id: str
+    account: str
+    instrument: str
+    side: Side
+    quantity: Decimal
+    order_type: OrderType
+    price: Decimal | None
+    time_in_force: TimeInForce
+    expires_at_us: int | None
+
+
+class CancelRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """A cancel (FIX OrderCancelRequest) of the order with this ClOrdID, or this OrderID where it is known."""
+
+    client_order_id: str
+    account: str
+    instrument: str
+    venue_order_id: str | None
+
+
+class VenueOrder(msgspec.Struct, frozen=True, kw_only=True):
+    """An order as the venue shows it."""
+
+    client_order_id: str
+    venue_order_id: str
+    instrument: str
+    side: Side
+    quantity: Decimal
+    order_type: OrderType
+    price: Decimal | None
+    status: VenueStatus
+    cum_quantity: Decimal
+    reason: str | None = None
+
+
+class Accepted(msgspec.Struct, frozen=True, tag="accepted"):
+    """The order exists at the venue."""
+
+    order: VenueOrder
+
+
+class Rejected(msgspec.Struct, frozen=True, tag="rejected"):
+    """The venue decided against the order and said so: evidence, final."""
+
+    reason: str
+    code: str | None = None
+
+
+class TooLate(msgspec.Struct, frozen=True, tag="too_late"):
+    """This copy came after its expiry and was refused. It proves nothing about earlier copies."""
+
+    reason: str
+
+
+class DuplicateId(msgspec.Struct, frozen=True, tag="duplicate_id"):
+    """The venue already has an order under this client order id. Look at it before believing it is ours."""
+
+    reason: str
+
+
+class Throttled(msgspec.Struct, frozen=True, tag="throttled"):
+    """The venue refused for rate; this copy was not taken."""
+
+    reason: str
+    retry_after_s: float
+
+
+class NotSent(msgspec.Struct, frozen=True, tag="not_sent"):
+    """Nothing can have left: refused connect, or raised before any I/O."""
+
+    reason: str
+
+
+class Unknown(msgspec.Struct, frozen=True, tag="unknown"):
+    """The request may have reached the venue. Also the answer of choice when in doubt."""
+
+    reason: str
+
+
+SubmitReply = Accepted | Rejected | TooLate | DuplicateId | Throttled | NotSent | Unknown
+
+
+class Canceled(msgspec.Struct, frozen=True, tag="canceled"):
+    """The order is dead because of a cancel, this one or an earlier one."""
+
+    order: VenueOrder
+
+
+class CancelRejected(msgspec.Struct, frozen=True, tag="cancel_rejected"):
+    """The venue did not cancel (FIX OrderCancelReject): too late, or no such order. What is true must be looked up."""
+
+    reason: str
+    order: VenueOrder | None = None
+
+
+CancelReply = Canceled | CancelRejected | Throttled | NotSent | Unknown
+
+
+class Found(msgspec.Struct, frozen=True, tag="found"):
+    """A status query found the order."""
+
+    order: VenueOrder
+
+
+class NotFound(msgspec.Struct, frozen=True, tag="not_found"):
+    """A status query found nothing. Not evidence of absence while a copy may be under way."""
+
+    reason: str
+
+
+LookupReply = Found | NotFound | Unknown
+
+
+class ExecutionKind(StrEnum):
+    """ExecType (FIX tag 150)."""
+
+    PENDING_NEW = "pending_new"
+    NEW = "new"
+    TRADE = "trade"
+    CANCELED = "canceled"
+    REJECTED = "rejected"
+    EXPIRED = "expired"
+
+
+class ExecutionReport(msgspec.Struct, frozen=True, kw_only=True):
+    """One message of a venue's execution stream (FIX ExecutionReport).
+
+    ``position`` is the report's place in the stream, rising by one; a reader that has seen ``n`` resumes after ``n``.
+    ``last_quantity`` and ``last_price`` are set on trades only. ``transacted_at_us`` is the venue's time.
+    """
+
+    position: int
+    execution_id: str
+    kind: ExecutionKind
+    client_order_id: str
+    venue_order_id: str
+    account: str
+    instrument: str
+    side: Side
+    last_quantity: Decimal | None
+    last_price: Decimal | None
+    cum_quantity: Decimal
+    leaves_quantity: Decimal
+    status: VenueStatus
+    transacted_at_us: int
+    text: str | None = None

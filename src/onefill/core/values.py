@@ -1,0 +1,135 @@
+"""The words of an order: sides, types, times in force, exact decimals and instruments.
+
+Numbers are :class:`decimal.Decimal` from end to end. A float is refused: 0.1 is not a tenth in binary, and a price is.
+"""
+
+import re
+from decimal import Decimal
+from enum import StrEnum
+from typing import TypeVar
+
+import msgspec
+
+from onefill.core.errors import InvalidField
+
+MAX_DIGITS = 28
+"""Most significant digits a quantity or price may have: what Decimal's default context keeps exactly in a sum."""
+
+_PLAIN = re.compile(r"-?[0-9]+(\.[0-9]+)?", re.ASCII)
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]*", re.ASCII)
+Choice = TypeVar("Choice", bound=StrEnum)
+MAX_NAME = 64
+MAX_KEY = 200
+
+
+class Side(StrEnum):
+    """Side (FIX tag 54)."""
+
+    BUY = "buy"
+    SELL = "sell"
+
+
+class OrderType(StrEnum):
+    """OrdType (FIX tag 40)."""
+
+    MARKET = "market"
+    LIMIT = "limit"
+
+
+class TimeInForce(StrEnum):
+    """TimeInForce (FIX tag 59)."""
+
+    DAY = "day"
+    GTC = "gtc"
+    IOC = "ioc"
+    FOK = "fok"
+
+
+class Instrument(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What may be traded and in which steps.
+
+    ``price_tick`` is the smallest price step, ``quantity_step`` the smallest quantity step, ``min_quantity`` the
+    smallest order, all in the instrument's own units.
+    """
+
+    symbol: str
+    price_tick: Decimal
+    quantity_step: Decimal
+    min_quantity: Decimal
+
+
+def exact_decimal(value: object, field: str) -> Decimal:
+    """Return ``value`` as a finite Decimal.
+
+    Takes a Decimal, an int, or text in plain notation (``-12.50``). Raises :class:`InvalidField` for floats, NaN,
+    infinities, exponents and anything with more than :data:`MAX_DIGITS` digits.
+    """
+    if isinstance(value, str):
+        if not _PLAIN.fullmatch(value):
+            raise InvalidField(field, f"{value[:40]!r} is not a plain decimal number such as 12.50")
+        number = Decimal(value)
+    elif isinstance(value, Decimal):
+        number = value
+        if not number.is_finite():
+            raise InvalidField(field, f"{number} is not a finite number")
+    elif isinstance(value, int) and not isinstance(value, bool):
+        number = Decimal(value)
+    elif isinstance(value, float):
+        raise InvalidField(field, f"{value!r} is a float, which is not exact; pass Decimal or text")
+    else:
+        raise InvalidField(field, f"expected a Decimal, an int or text, got {type(value).__name__}")
+    _, digits, exponent = number.as_tuple()
+    if len(digits) > MAX_DIGITS or not -MAX_DIGITS <= int(exponent) <= MAX_DIGITS:
+        raise InvalidField(field, f"has more than {MAX_DIGITS} digits")
+    return number
+
+
+def positive_decimal(value: object, field: str) -> Decimal:
+    """Return ``value`` as a Decimal above zero, or raise :class:`InvalidField`."""
+    number = exact_decimal(value, field)
+    if number <= 0:
+        raise InvalidField(field, f"{plain(number)} is not above zero")
+    return number
+
+
+def plain(number: Decimal) -> str:
+    """Return the one canonical text of a number: no exponent, no trailing zeros, no negative zero."""
+    if not number:
+        return "0"
+    text = format(number, "f")
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def on_grid(number: Decimal, step: Decimal, field: str) -> Decimal:
+    """Return ``number`` if it is a multiple of ``step``; otherwise raise :class:`InvalidField`. Nothing is ever rounded."""
+    if number % step:
+        raise InvalidField(field, f"{plain(number)} is not a multiple of {plain(step)}; numbers are never rounded here")
+    return number
+
+
+def name(value: object, field: str) -> str:
+    """Return a name (account, strategy, instrument, venue): ASCII letters, digits and ``._:/@+-``, at most 64 long."""
+    if not isinstance(value, str) or len(value) > MAX_NAME or not _NAME.fullmatch(value):
+        shown = repr(value[:MAX_NAME]) if isinstance(value, str) else type(value).__name__
+        raise InvalidField(
+            field, f"{shown} is not a name (1 to {MAX_NAME} of letters, digits and ._:/@+-, first a letter or digit)"
+        )
+    return value
+
+
+def caller_key(value: object, field: str = "key") -> str:
+    """Return a caller's key: 1 to 200 printable characters. It is compared byte for byte, never folded or trimmed."""
+    if not isinstance(value, str) or not 0 < len(value) <= MAX_KEY or not value.isprintable() or value != value.strip():
+        shown = repr(value[:40]) if isinstance(value, str) else type(value).__name__
+        raise InvalidField(field, f"{shown} is not a key (1 to {MAX_KEY} printable characters, no space at either end)")
+    return value
+
+
+def choice(kind: type[Choice], value: object, field: str) -> Choice:
+    """Return the member of ``kind`` spelt ``value`` in any case, or raise :class:`InvalidField` naming the choices."""
+    if isinstance(value, kind):
+        return value
+    try:
+        return kind(str(value).strip().lower())
+    except ValueError:
+        raise InvalidField(field, f"{str(value)[:40]!r} is none of: {', '.join(kind)}") from None

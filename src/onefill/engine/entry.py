@@ -1,0 +1,71 @@
+"""An order in memory: the committed state it had, the state it will have, and who waits for what."""
+
+import asyncio
+
+from onefill.core.errors import OrderUncertain
+from onefill.core.order import Order
+from onefill.ports.ledger import Operation
+
+Waiter = asyncio.Future[bytes]
+
+
+class Entry:
+    """One order while the gateway works on it. Derived from the ledger, never an authority over it."""
+
+    __slots__ = (
+        "answer_waiters",
+        "cancel_waiters",
+        "digest",
+        "driver",
+        "execution_ids",
+        "operations",
+        "order",
+        "pending",
+        "settled",
+        "wake",
+    )
+
+    def __init__(self, digest: bytes, order: Order) -> None:
+        self.digest = digest
+        self.order = order
+        self.pending = 0
+        """Changes handed to the ledger whose outcome has not come back."""
+        self.settled: asyncio.Future[None] | None = None
+        """Set by whoever waits for ``pending`` to reach zero."""
+        self.execution_ids: set[tuple[str, str]] = set()
+        self.operations: dict[str, Operation] = {}
+        """Operations that wait for their answer, by operation key."""
+        self.answer_waiters: list[Waiter] = []
+        self.cancel_waiters: list[tuple[str | None, Waiter]] = []
+        self.driver: asyncio.Task[None] | None = None
+        self.wake: asyncio.Future[None] | None = None
+        """Set while the driver waits; ending it makes the driver look again."""
+
+    @property
+    def idle(self) -> bool:
+        """Nobody works on the order or waits for it."""
+        return not (self.pending or self.driver or self.answer_waiters or self.cancel_waiters)
+
+    def rouse(self) -> None:
+        """Make a waiting driver look at the order again."""
+        if self.wake is not None and not self.wake.done():
+            self.wake.set_result(None)
+
+
+async def wait_for_answer(waiter: Waiter, entry: Entry, wait_s: float) -> bytes:
+    """Return the answer, or raise :class:`OrderUncertain` after ``wait_s``. The work goes on either way."""
+    if waiter.done():
+        return waiter.result()
+
+    def give_up() -> None:
+        if not waiter.done():
+            order = entry.order
+            detail = f"no definite answer within {wait_s:g} s (status {order.status}"
+            detail += f", {len(order.copies)} sent, last: {order.reason})" if order.reason else ")"
+            waiter.set_exception(OrderUncertain(order.key, order.client_order_id, detail))
+
+    timer = asyncio.get_running_loop().call_later(wait_s, give_up)
+    try:
+        return await waiter
+    finally:
+        timer.cancel()

@@ -1,0 +1,349 @@
+"""One route: a venue, the lease on it, and the orders at work there. Every change to the ledger goes through here.
+
+Memory runs ahead of the disk by the changes under way; effects (sending, answering, folding a position) wait for their own
+commit. A change that the ledger refuses means that memory was wrong: the order is read again.
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable
+
+import msgspec
+
+from onefill.core import events as ev
+from onefill.core.capabilities import Capabilities
+from onefill.core.errors import InvariantBroken, OnefillError, RouteClosed
+from onefill.core.events import CopyOutcome, Event, RouteEvent
+from onefill.core.identity import key_digest
+from onefill.core.intent import FINGERPRINT_VERSION, canonical, fingerprint
+from onefill.core.lifecycle import ENDED
+from onefill.core.order import Order, advance, cancel_answer
+from onefill.core.position import Execution
+from onefill.core.values import Instrument
+from onefill.engine.entry import Entry
+from onefill.engine.settings import GatewaySettings
+from onefill.ports.clock import Clock
+from onefill.ports.ledger import (
+    Change,
+    Claim,
+    Committed,
+    CursorMove,
+    Lease,
+    Ledger,
+    Loaded,
+    NewIntent,
+    Operation,
+    Outcome,
+)
+from onefill.ports.venue import Venue
+
+Pending = asyncio.Future[Outcome]
+_encode = msgspec.json.encode
+
+
+class Counts(msgspec.Struct):
+    """What a route has done since it was opened."""
+
+    intents: int = 0
+    replayed_answers: int = 0
+    copies_sent: int = 0
+    resends: int = 0
+    lookups: int = 0
+    cancels_sent: int = 0
+    unknown_outcomes: int = 0
+    duplicate_replies: int = 0
+    adopted: int = 0
+    executions: int = 0
+    replayed_reports: int = 0
+    quarantined: int = 0
+    id_collisions: int = 0
+    stream_reconnects: int = 0
+    anomalies: int = 0
+
+
+class Route:
+    """The shared state of one route's shells."""
+
+    def __init__(
+        self,
+        name: str,
+        ledger: Ledger,
+        venue: Venue,
+        clock: Clock,
+        settings: GatewaySettings,
+        lease: Lease,
+        fold: Callable[[Execution, int | None], None],
+    ) -> None:
+        self.name = name
+        self.ledger = ledger
+        self.venue = venue
+        self.clock = clock
+        self.settings = settings
+        self.lease = lease
+        self.capabilities: Capabilities = venue.capabilities
+        self.instruments: dict[str, Instrument] = {}
+        self.counts = Counts()
+        self.entries: dict[bytes, Entry] = {}
+        self.by_client_order_id: dict[str, Entry] = {}
+        self.failure: OnefillError | None = None
+        self.tasks: set[asyncio.Task[None]] = set()
+        self._recent: OrderedDict[bytes, None] = OrderedDict()
+        self._number = lease.last_number
+        self._fold = fold
+        self.drive: Callable[..., None] = _no_driver
+        """Starts an order's driver. Set once the shells are put together."""
+
+    def next_number(self) -> int:
+        """Return the next intent number. It becomes durable with its intent; a gap is harmless, a repeat impossible."""
+        self._number += 1
+        return self._number
+
+    def admit(self) -> None:
+        """Raise unless the route takes new exposure (promise FAIL-CLOSED)."""
+        if self.failure is not None:
+            raise RouteClosed(
+                f"route {self.name!r} is SAFE and takes no new orders: {self.failure}. Open the ledger again to recover"
+            )
+
+    def add(self, entry: Entry) -> None:
+        """Keep an order in memory while something is expected of it."""
+        self.entries[entry.digest] = entry
+        self.by_client_order_id[entry.order.client_order_id] = entry
+
+    def adopt(self, loaded: Loaded) -> Entry:
+        """Return the entry of an order read from the ledger, keeping the one in memory if there is one."""
+        order = loaded.order
+        digest = key_digest(order.intent.account, order.intent.strategy, order.key)
+        known = self.entries.get(digest)
+        if known is not None:
+            return known
+        entry = Entry(digest, order)
+        self._fill(entry, loaded)
+        self.add(entry)
+        self.release(entry)
+        return entry
+
+    def _fill(self, entry: Entry, loaded: Loaded) -> None:
+        entry.order = loaded.order
+        entry.execution_ids = set(loaded.execution_ids)
+        entry.operations = {operation.operation_key: operation for operation in loaded.operations}
+
+    def release(self, entry: Entry) -> None:
+        """Let go of a closed order, keeping the last few for late news about them."""
+        if not (entry.order.closed and entry.idle) or self.entries.get(entry.digest) is not entry:
+            return
+        self._recent[entry.digest] = None
+        self._recent.move_to_end(entry.digest)
+        while len(self._recent) > self.settings.recent_orders:
+            digest, _ = self._recent.popitem(last=False)
+            old = self.entries.get(digest)
+            if old is not None and old.order.closed and old.idle:
+                self.forget(old)
+
+    def forget(self, entry: Entry) -> None:
+        """Drop an order from memory. The ledger has it."""
+        if self.entries.get(entry.digest) is entry:
+            del self.entries[entry.digest]
+        if self.by_client_order_id.get(entry.order.client_order_id) is entry:
+            del self.by_client_order_id[entry.order.client_order_id]
+
+    def record(
+        self,
+        entry: Entry,
+        events: tuple[Event, ...],
+        *,
+        new: bool = False,
+        opened: tuple[Operation, ...] = (),
+        execution: Execution | None = None,
+        cursor: CursorMove | None = None,
+    ) -> Pending:
+        """Advance an order by ``events`` and hand the change to the ledger. Returns a future for the outcome.
+
+        Effects that follow from the new state happen when that future is done; callers who act on it await it first.
+        """
+        now_us = self.clock.now_us()
+        before, order = entry.order, advance(entry.order, events, now_us)
+        claims, settled = _copies(before, order)
+        entry.operations.update((operation.operation_key, operation) for operation in opened)
+        answered: tuple[Operation, ...] = ()
+        refused = any(isinstance(event, ev.CancelRefused) for event in events)
+        if entry.operations and (order.status in ENDED or refused):
+            answer = cancel_answer(order, now_us, changed=before.status not in ENDED)
+            with_answer = [msgspec.structs.replace(op, answer=answer) for op in entry.operations.values()]
+            answered = tuple(with_answer)
+            entry.operations = {}
+        change = Change(
+            route=self.name,
+            epoch=self.lease.epoch,
+            at_us=now_us,
+            kind=type(events[0]).__struct_config__.tag,  # type: ignore[arg-type]
+            payload=_encode(events).decode(),
+            order=order,
+            new=_new_intent(order) if new else None,
+            claims=claims,
+            settled=settled,
+            opened=opened,
+            answered=answered,
+            execution=execution,
+            cursor=cursor,
+        )
+        entry.order = order
+        if order.anomaly is not before.anomaly:
+            self.counts.anomalies += 1
+        entry.pending += 1
+        future = self.ledger.commit(change)
+        future.add_done_callback(lambda done: self._committed(entry, change, refused, done))
+        return future
+
+    def record_route_event(
+        self,
+        event: RouteEvent,
+        *,
+        opened: tuple[Operation, ...] = (),
+        execution: Execution | None = None,
+        cursor: CursorMove | None = None,
+    ) -> Pending:
+        """Hand a change to the ledger that belongs to the route and to no order's state."""
+        change = Change(
+            route=self.name,
+            epoch=self.lease.epoch,
+            at_us=self.clock.now_us(),
+            kind=type(event).__struct_config__.tag,  # type: ignore[arg-type]
+            payload=_encode((event,)).decode(),
+            opened=opened,
+            execution=execution,
+            cursor=cursor,
+        )
+        future = self.ledger.commit(change)
+        future.add_done_callback(self._watch)
+        return future
+
+    def _watch(self, done: Pending) -> None:
+        if not done.cancelled() and done.exception() is not None:
+            self._failed(done.exception())
+
+    def _committed(self, entry: Entry, change: Change, refused: bool, done: Pending) -> None:
+        entry.pending -= 1
+        if done.cancelled():
+            return
+        error = done.exception()
+        if error is not None:
+            self._failed(error)
+        elif isinstance(outcome := done.result(), Committed):
+            if change.execution is not None:
+                self.counts.executions += 1
+                self._fold(change.execution, outcome.execution_place)
+            order = change.order
+            if change.new is not None:
+                self.counts.intents += 1
+                self.drive(entry, claimed=True)
+            elif entry.order.cancel_wanted and entry.driver is None:
+                self.drive(entry)
+            if order is not None:
+                _tell(entry, order, change, refused=refused, at_us=change.at_us)
+        if entry.pending == 0 and entry.settled is not None and not entry.settled.done():
+            entry.settled.set_result(None)
+        self.release(entry)
+
+    def _failed(self, error: BaseException | None) -> None:
+        if self.failure is None:
+            self.failure = error if isinstance(error, OnefillError) else RouteClosed(f"{type(error).__name__}: {error}")
+        for entry in self.entries.values():
+            waiters = [*entry.answer_waiters, *(waiter for _, waiter in entry.cancel_waiters)]
+            for waiter in waiters:
+                if not waiter.done():
+                    waiter.set_exception(self.failure)
+            entry.rouse()
+
+    async def settle(self, entry: Entry) -> None:
+        """Wait until every change of an order that was handed to the ledger has its outcome."""
+        while entry.pending:
+            if entry.settled is None or entry.settled.done():
+                entry.settled = asyncio.get_running_loop().create_future()
+            await asyncio.shield(entry.settled)  # several may wait; one giving up must not end it for all
+
+    async def reload(self, entry: Entry) -> None:
+        """Read an order again after the ledger refused a change: what the ledger holds is what is true."""
+        await self.settle(entry)
+        intent = entry.order.intent
+        loaded = await self.ledger.by_key(intent.account, intent.strategy, entry.order.key)
+        if loaded is None:
+            self.forget(entry)
+        elif not entry.pending:
+            self._fill(entry, loaded)
+
+    def spawn(self, work: "asyncio.Task[None]") -> None:
+        """Keep a background task alive until it ends; one that dies of an error closes the route."""
+        self.tasks.add(work)
+        work.add_done_callback(self._ended)
+
+    async def stop(self) -> None:
+        """End the background work. What was under way reads as *maybe sent* when the route is opened again."""
+        tasks = list(self.tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        self.tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            self._failed(task.exception())
+
+
+def _new_intent(order: Order) -> NewIntent:
+    body = canonical(order.intent)
+    return NewIntent(
+        key_digest=key_digest(order.intent.account, order.intent.strategy, order.key),
+        fingerprint_version=FINGERPRINT_VERSION,
+        fingerprint=fingerprint(body),
+        body=body,
+    )
+
+
+def _copies(before: Order, after: Order) -> tuple[tuple[Claim, ...], tuple[Claim, ...]]:
+    """Return the claims and the settled copies by which two states of an order differ."""
+    if before.copies is after.copies and before.cancels is after.cancels:
+        return (), ()
+    claims: list[Claim] = []
+    settled: list[Claim] = []
+    for cancels, old, new in ((False, before.copies, after.copies), (True, before.cancels, after.cancels)):
+        if old is new:
+            continue
+        claims += [Claim(cancels, copy) for copy in new[len(old) :]]
+        settled += [Claim(cancels, now) for was, now in zip(old, new, strict=False) if was is not now]
+    return tuple(claims), tuple(settled)
+
+
+def _tell(entry: Entry, order: Order, change: Change, *, refused: bool, at_us: int) -> None:
+    """Wake those whose answer has just become durable."""
+    if order.answer is not None and entry.answer_waiters:
+        tell_answer(entry, order.answer)
+    if entry.cancel_waiters and (order.status in ENDED or refused):
+        answers = {operation.operation_key: operation.answer for operation in change.answered}
+        plain_answer = cancel_answer(order, at_us, changed=True)
+        for operation_key, waiter in entry.cancel_waiters:
+            answer = plain_answer if operation_key is None else answers.get(operation_key)
+            if not waiter.done():
+                waiter.set_result(answer or plain_answer)
+        entry.cancel_waiters = []
+
+
+def tell_answer(entry: Entry, answer: bytes) -> None:
+    """Give everybody who waits for the order's answer its stored bytes."""
+    waiters, entry.answer_waiters = entry.answer_waiters, []
+    for waiter in waiters:
+        if not waiter.done():
+            waiter.set_result(answer)
+
+
+def _no_driver(*_args: object, **_kwargs: object) -> None:
+    raise InvariantBroken("the route has no driver yet")
+
+
+def count_outcome(counts: Counts, events: tuple[Event, ...]) -> None:
+    """Count what a reply turned out to be."""
+    for event in events:
+        if isinstance(event, ev.OutcomeUnknown):
+            counts.unknown_outcomes += 1
+        elif isinstance(event, ev.CopySettled) and event.outcome is CopyOutcome.DUPLICATE:
+            counts.duplicate_replies += 1

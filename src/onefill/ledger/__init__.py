@@ -1,0 +1,1 @@
+"""Ledgers: implementations of :class:`onefill.ports.ledger.Ledger`."""

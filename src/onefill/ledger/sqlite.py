@@ -1,0 +1,215 @@
+"""The default ledger: one SQLite file, one writer, group commit."""
+
+import asyncio
+from collections.abc import Callable
+from typing import TypeVar
+
+import apsw
+import msgspec
+
+from onefill.core.audit import GENESIS, JournalEntry, entry_hash
+from onefill.core.errors import Fenced, LedgerError, LedgerFailed
+from onefill.core.events import RouteAcquired
+from onefill.core.identity import key_digest, session_tag
+from onefill.core.order import Order
+from onefill.core.position import Execution, Position
+from onefill.ledger import sqlite_rows as rows
+from onefill.ledger.group_commit import GroupCommit
+from onefill.ledger.sqlite_file import LedgerFile, one, open_file, open_read_only, transaction
+from onefill.ledger.sqlite_read import Reader
+from onefill.ledger.sqlite_write import Writer, failed, move_cursor
+from onefill.ports.ledger import INTENT_NUMBER_BITS, Change, CursorMove, Lease, Loaded, Operation, Outcome, RouteInfo
+
+T = TypeVar("T")
+
+
+class SqliteLedger:
+    """A ledger in one SQLite file. Open it with :meth:`open` or :meth:`open_read_only` on a running event loop."""
+
+    def __init__(self, file: LedgerFile, *, inline: bool = False) -> None:
+        self._file = file
+        self._reader = Reader(file.connection)
+        self._writer = Writer(file.connection, file.path)
+        self._commits = GroupCommit(self._writer.apply, inline=inline)
+
+    @classmethod
+    async def open(
+        cls, path: str, *, seed: bytes, holder: str, at_us: int, vfs: str | None = None, inline: bool = False
+    ) -> "SqliteLedger":
+        """Open for writing; make the file if there is none.
+
+        ``seed``: 16 random bytes, used when the file is made. ``holder`` is shown to whoever finds the file in use.
+        Raises NotALedger, LedgerTooNew, LedgerInUse, LedgerError or LedgerFailed.
+        """
+
+        def work() -> LedgerFile:
+            return open_file(path, seed=seed, holder=holder, at_us=at_us, vfs=vfs)
+
+        file = work() if inline else await asyncio.get_running_loop().run_in_executor(None, work)
+        return cls(file, inline=inline)
+
+    @classmethod
+    async def open_read_only(cls, path: str) -> "SqliteLedger":
+        """Open an existing ledger for reading, also beside a running writer."""
+        return cls(open_read_only(path))
+
+    @property
+    def failure(self) -> Exception | None:
+        """Why nothing more is taken, or ``None``."""
+        return self._commits.failure
+
+    @property
+    def depth(self) -> int:
+        """Changes that wait for the commit under way."""
+        return self._commits.depth
+
+    async def acquire(self, route: str, holder: str, at_us: int) -> Lease:
+        """See :meth:`onefill.ports.ledger.Ledger.acquire`."""
+        return await self._commits.call(lambda: self._acquire(route, holder, at_us))
+
+    def _acquire(self, route: str, holder: str, at_us: int) -> Lease:
+        try:
+            with transaction(self._file.connection):
+                return self._take(route, holder, at_us)
+        except apsw.Error as error:
+            raise failed(self._file.path, error) from error
+
+    def _take(self, route: str, holder: str, at_us: int) -> Lease:
+        db = self._file.connection
+        found = db.execute(
+            "SELECT id, epoch, last_number, last_sequence, head FROM route WHERE name = ?", (route,)
+        ).fetchone()
+        if found is None:
+            next_id = one(db, "SELECT coalesce(max(id), 0) + 1 FROM route")[0]
+            found = (next_id, 0, 0, 0, GENESIS)
+            db.execute(
+                "INSERT INTO route (id, name, epoch, holder, acquired_at_us, head) VALUES (?, ?, 1, ?, ?, ?)",
+                (next_id, route, holder, at_us, GENESIS),
+            )
+        route_id, epoch, last_number, sequence, head = found
+        epoch, sequence = epoch + 1, sequence + 1
+        payload = rows.json_text([RouteAcquired(holder)])
+        made = entry_hash(head, route, sequence, None, "route_acquired", payload, at_us, epoch)
+        db.execute(
+            "INSERT INTO journal (id, kind, payload, at_us, epoch, previous_hash, hash) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            ((route_id << INTENT_NUMBER_BITS) | sequence, "route_acquired", payload, at_us, epoch, head, made),
+        )
+        db.execute(
+            "UPDATE route SET epoch = ?, holder = ?, acquired_at_us = ?, last_sequence = ?, head = ? WHERE id = ?",
+            (epoch, holder, at_us, sequence, made, route_id),
+        )
+        seed = one(db, "SELECT seed FROM ledger")[0]
+        return Lease(
+            route=route, route_id=route_id, epoch=epoch, session=session_tag(seed, epoch), last_number=last_number
+        )
+
+    def commit(self, change: Change) -> "asyncio.Future[Outcome]":
+        """See :meth:`onefill.ports.ledger.Ledger.commit`. Returns a future, which costs less than a coroutine."""
+        return self._commits.commit(change)
+
+    async def move_cursor(self, route: str, epoch: int, move: CursorMove) -> bool:
+        """See :meth:`onefill.ports.ledger.Ledger.move_cursor`."""
+
+        def work() -> bool:
+            db = self._file.connection
+            with transaction(db):
+                row = db.execute("SELECT id, epoch FROM route WHERE name = ?", (route,)).fetchone()
+                if row is None or row[1] != epoch:
+                    raise Fenced(route, epoch, None if row is None else row[1])
+                return move_cursor(db, row[0], move)
+
+        return await self._guarded(work)
+
+    async def save_positions(self, positions: list[Position], through: int) -> None:
+        """See :meth:`onefill.ports.ledger.Ledger.save_positions`."""
+
+        def work() -> None:
+            db = self._file.connection
+            values = ", ".join(f"value ->> {n}" for n in range(9))
+            text = rows.json_text([rows.position_row(position) for position in positions])
+            with transaction(db):
+                db.execute(
+                    f"INSERT OR REPLACE INTO position ({rows.POSITION_COLUMNS}) SELECT {values} FROM json_each(?)",
+                    (text,),
+                )
+                db.execute("UPDATE ledger SET folded_through = ?", (through,))
+
+        await self._guarded(work)
+
+    async def _guarded(self, work: Callable[[], T]) -> T:
+        def guarded() -> T:
+            try:
+                return work()
+            except apsw.Error as error:
+                raise failed(self._file.path, error) from error
+
+        return await self._commits.call(guarded)
+
+    async def _read(self, work: Callable[[], T]) -> T:
+        def guarded() -> T:
+            try:
+                return work()
+            except (apsw.Error, msgspec.DecodeError, ValueError) as error:
+                raise LedgerError(
+                    f"{self._file.path}: cannot be read: {error}. Keep the file, and check it with "
+                    "`onefill audit verify`"
+                ) from error
+
+        return await self._commits.call(guarded)
+
+    async def cursor(self, route: str, stream: str) -> int:
+        """See :meth:`onefill.ports.ledger.Ledger.cursor`."""
+        return await self._read(lambda: self._reader.cursor(route, stream))
+
+    async def by_key(self, account: str, strategy: str, key: str) -> Loaded | None:
+        """See :meth:`onefill.ports.ledger.Ledger.by_key`."""
+        return await self._read(lambda: self._reader.by_digest(key_digest(account, strategy, key)))
+
+    async def by_client_order_id(self, route: str, client_order_id: str) -> Loaded | None:
+        """See :meth:`onefill.ports.ledger.Ledger.by_client_order_id`."""
+        return await self._read(lambda: self._reader.by_client_order_id(route, client_order_id))
+
+    async def operation(self, account: str, strategy: str, key: str, operation_key: str) -> Operation | None:
+        """See :meth:`onefill.ports.ledger.Ledger.operation`."""
+        return await self._read(lambda: self._reader.operation(key_digest(account, strategy, key), operation_key))
+
+    async def open_orders(self, route: str) -> list[Loaded]:
+        """See :meth:`onefill.ports.ledger.Ledger.open_orders`."""
+        return await self._read(lambda: self._reader.open_orders(route))
+
+    async def orders(self, after: int, limit: int) -> list[Order]:
+        """See :meth:`onefill.ports.ledger.Ledger.orders`."""
+        return await self._read(lambda: self._reader.orders(after, limit))
+
+    async def matching_keys(self, key: str) -> list[Loaded]:
+        """Return the orders with this key, whatever their account and strategy: for people, who may not know those."""
+        return await self._read(lambda: self._reader.load("key = ?", (key,)))
+
+    async def history(self, intent_id: int) -> list[JournalEntry]:
+        """Return every journal entry of one order."""
+        return await self._read(lambda: self._reader.history(intent_id))
+
+    async def executions(self, after: int, limit: int) -> list[tuple[int, Execution]]:
+        """See :meth:`onefill.ports.ledger.Ledger.executions`."""
+        return await self._read(lambda: self._reader.executions(after, limit))
+
+    async def positions(self) -> tuple[list[Position], int]:
+        """See :meth:`onefill.ports.ledger.Ledger.positions`."""
+        return await self._read(self._reader.positions)
+
+    async def journal(self, route: str, after: int, limit: int) -> list[JournalEntry]:
+        """See :meth:`onefill.ports.ledger.Ledger.journal`."""
+        return await self._read(lambda: self._reader.journal(route, after, limit))
+
+    async def routes(self) -> list[RouteInfo]:
+        """See :meth:`onefill.ports.ledger.Ledger.routes`."""
+        return await self._read(self._reader.routes)
+
+    async def close(self) -> None:
+        """Finish what was handed in, then close the file and release its lock."""
+        try:
+            await self._commits.close()
+        except LedgerFailed:
+            pass
+        finally:
+            self._file.close()

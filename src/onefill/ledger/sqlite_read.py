@@ -1,0 +1,155 @@
+"""Reading a SQLite ledger. Lists come back as one JSON value, a whole page in one step."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import apsw
+import msgspec
+
+from onefill.core.audit import JournalEntry
+from onefill.core.order import Copy, Order
+from onefill.core.position import Execution, Position
+from onefill.ledger import sqlite_rows as rows
+from onefill.ledger.sqlite_file import one
+from onefill.ports.ledger import INTENT_NUMBER_BITS, Loaded, Operation, RouteInfo
+
+
+class Reader:
+    """Reads over one connection. Used from one thread only."""
+
+    def __init__(self, connection: apsw.Connection) -> None:
+        self._db = connection
+
+    def _page(self, columns: str, rest: str, bindings: tuple[Any, ...] = ()) -> list[rows.Row]:
+        row = one(self._db, f"SELECT json_group_array(json_array({columns})) FROM {rest}", bindings)
+        return msgspec.json.decode(row[0], type=list[rows.Row])
+
+    def load(self, where: str, bindings: tuple[Any, ...]) -> list[Loaded]:
+        """Return whole orders, by id."""
+        found = self._page(rows.ORDER_COLUMNS, f"intent WHERE {where}", bindings)
+        if not found:
+            return []
+        ids = rows.json_text([row[0] for row in found])
+        listed = "IN (SELECT value FROM json_each(?))"
+        copies: dict[tuple[int, bool], list[Copy]] = {}
+        for row in self._page(rows.COPY_COLUMNS, f"attempt WHERE intent_id {listed}", (ids,)):
+            intent_id, cancels, copy = rows.to_copy(row)
+            copies.setdefault((intent_id, cancels), []).append(copy)
+        executions: dict[int, set[tuple[str, str]]] = {}
+        for row in self._page("intent_id, scope, execution_id", f"execution WHERE intent_id {listed}", (ids,)):
+            executions.setdefault(row[0], set()).add((row[1], row[2]))
+        waiting: dict[int, list[Operation]] = {}
+        rest = f"operation WHERE answer IS NULL AND intent_id {listed}"
+        for row in self._page(rows.OPERATION_COLUMNS, rest, (ids,)):
+            waiting.setdefault(row[4], []).append(rows.to_operation(row))
+
+        def numbered(intent_id: int, *, cancels: bool) -> tuple[Copy, ...]:
+            return tuple(sorted(copies.get((intent_id, cancels), ()), key=lambda copy: copy.number))
+
+        return [
+            Loaded(
+                order=rows.to_order(row, numbered(row[0], cancels=False), numbered(row[0], cancels=True)),
+                execution_ids=frozenset(executions.get(row[0], ())),
+                operations=tuple(waiting.get(row[0], ())),
+            )
+            for row in sorted(found, key=lambda row: row[0])
+        ]
+
+    def orders_by_digest(self, digests: Iterable[bytes]) -> dict[bytes, Order]:
+        """Return the orders recorded under these key digests, without their copies."""
+        listed = rows.json_text([digest.hex() for digest in digests])
+        found = self._page(
+            f"hex(key_digest), {rows.ORDER_COLUMNS}",
+            "intent WHERE key_digest IN (SELECT unhex(value) FROM json_each(?))",
+            (listed,),
+        )
+        return {bytes.fromhex(row[0]): rows.to_order(row[1:]) for row in found}
+
+    def by_digest(self, digest: bytes) -> Loaded | None:
+        """Return the order recorded under a key digest."""
+        found = self.load("key_digest = ?", (digest,))
+        return found[0] if found else None
+
+    def by_client_order_id(self, route: str, client_order_id: str) -> Loaded | None:
+        """Return the order of a route with this client order id."""
+        where = "route = (SELECT id FROM route WHERE name = ?) AND client_order_id = ?"
+        found = self.load(where, (route, client_order_id))
+        return found[0] if found else None
+
+    def open_orders(self, route: str) -> list[Loaded]:
+        """Return the orders of a route that are not closed."""
+        return self.load("closed = 0 AND route = (SELECT id FROM route WHERE name = ?)", (route,))
+
+    def operation(self, digest: bytes, operation_key: str) -> Operation | None:
+        """Return the operation recorded under a key digest and operation key."""
+        where = "operation WHERE key_digest = ? AND operation_key = ?"
+        found = self._page(rows.OPERATION_COLUMNS, where, (digest, operation_key))
+        return rows.to_operation(found[0]) if found else None
+
+    def orders(self, after: int, limit: int) -> list[Order]:
+        """Return a page of orders."""
+        rest = "(SELECT * FROM intent WHERE id > ? ORDER BY id LIMIT ?)"
+        return [rows.to_order(row) for row in self._page(rows.ORDER_COLUMNS, rest, (after, limit))]
+
+    def executions(self, after: int, limit: int) -> list[tuple[int, Execution]]:
+        """Return a page of the execution log."""
+        rest = (
+            "(SELECT * FROM execution WHERE id > ? ORDER BY id LIMIT ?) AS execution "
+            "JOIN route ON route.id = execution.route"
+        )
+        found = self._page(rows.EXECUTION_COLUMNS, rest, (after, limit))
+        return sorted((rows.to_execution(row) for row in found), key=lambda pair: pair[0])
+
+    def positions(self) -> tuple[list[Position], int]:
+        """Return the stored projection and how far it is folded."""
+        through = one(self._db, "SELECT folded_through FROM ledger")[0]
+        return [rows.to_position(row) for row in self._page(rows.POSITION_COLUMNS, "position")], through
+
+    def journal(self, route: str, after: int, limit: int) -> list[JournalEntry]:
+        """Return a page of a route's journal."""
+        found = self._db.execute("SELECT id FROM route WHERE name = ?", (route,)).fetchone()
+        if found is None:
+            return []
+        base = found[0] << INTENT_NUMBER_BITS
+        cursor = self._db.execute(
+            "SELECT id - ?, intent_id, kind, payload, at_us, epoch, previous_hash, hash FROM journal "
+            "WHERE id > ? AND id < ? ORDER BY id LIMIT ?",
+            (base, base + after, base + (1 << INTENT_NUMBER_BITS), limit),
+        )
+        return [rows.to_entry(route, list(row)) for row in cursor]
+
+    def history(self, intent_id: int) -> list[JournalEntry]:
+        """Return every journal entry of one order."""
+        mask = (1 << INTENT_NUMBER_BITS) - 1
+        cursor = self._db.execute(
+            "SELECT journal.id & ?, intent_id, kind, payload, at_us, journal.epoch, previous_hash, hash, route.name "
+            "FROM journal JOIN route ON route.id = journal.id >> ? WHERE intent_id = ? ORDER BY journal.id",
+            (mask, INTENT_NUMBER_BITS, intent_id),
+        )
+        return [rows.to_entry(row[8], list(row[:8])) for row in cursor]
+
+    def cursor(self, route: str, stream: str) -> int:
+        """Return a stream's position, 0 at first."""
+        row = self._db.execute(
+            "SELECT position FROM cursor WHERE route = (SELECT id FROM route WHERE name = ?) AND stream = ?",
+            (route, stream),
+        ).fetchone()
+        return int(row[0]) if row else 0
+
+    def routes(self) -> list[RouteInfo]:
+        """Return every route."""
+        cursor = self._db.execute(
+            "SELECT name, epoch, holder, acquired_at_us, last_number, last_sequence, head FROM route ORDER BY id"
+        )
+        return [
+            RouteInfo(
+                name=row[0],
+                epoch=row[1],
+                holder=row[2],
+                acquired_at_us=row[3],
+                intents=row[4],
+                journal_entries=row[5],
+                head=row[6],
+            )
+            for row in cursor
+        ]

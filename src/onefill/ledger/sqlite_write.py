@@ -1,0 +1,318 @@
+"""Writing a group of changes into SQLite in one transaction. The constraints decide; this code reports what they said.
+
+The usual group meets no conflict and takes one statement per table. A key that comes again is told apart at the insert.
+Any other conflict (an execution seen before, a claim taken, an order that moved on) undoes the group and writes it again
+change by change, so that each gets its own outcome and none spoils another.
+"""
+
+from collections.abc import Sequence
+
+import apsw
+import msgspec
+
+from onefill.core.audit import entry_hash
+from onefill.core.errors import Fenced, InvariantBroken, LedgerError, LedgerFailed
+from onefill.core.identity import key_digest
+from onefill.ledger import sqlite_rows as rows
+from onefill.ledger.sqlite_file import one
+from onefill.ledger.sqlite_read import Reader
+from onefill.ports.ledger import (
+    INTENT_NUMBER_BITS,
+    Change,
+    ClientOrderIdTaken,
+    Committed,
+    CursorMove,
+    ExecutionKnown,
+    KeyTaken,
+    Operation,
+    OperationTaken,
+    Outcome,
+    Stale,
+)
+
+Result = Outcome | LedgerError | InvariantBroken
+
+
+def _values(template: str) -> str:
+    """Return a SELECT list over a JSON row: ``n`` takes column n, ``xn`` the bytes that column n spells in hex."""
+    terms = [f"unhex(value ->> {t[1:]})" if t.startswith("x") else f"value ->> {t}" for t in template.split()]
+    return ", ".join(terms)
+
+
+_MUTABLE = (
+    "status",
+    "version",
+    "cum_quantity",
+    "venue_cum_quantity",
+    "venue_order_id",
+    "reason",
+    "anomaly",
+    "parked",
+    "cancel_wanted",
+    "closed",
+    "answer",
+)
+
+INSERT_INTENT = (
+    "INSERT INTO intent (id, route, key_digest, account, strategy, key, client_order_id, fingerprint_version, fingerprint, "
+    f"body, recorded_at_us, valid_until_us, {', '.join(_MUTABLE)}) SELECT "
+    + _values("0 1 x2 3 4 5 6 7 x8 9 10 11 12 13 14 15 16 17 18 19 20 21 22")
+    + " FROM json_each(?) WHERE true ON CONFLICT DO NOTHING"
+)
+NOT_INSERTED = (
+    "SELECT json_group_array(value ->> 0) FROM json_each(?) WHERE NOT EXISTS "
+    "(SELECT 1 FROM intent WHERE intent.id = value ->> 0 AND intent.key_digest = unhex(value ->> 2))"
+)
+UPDATE_INTENT = (
+    "UPDATE intent SET "
+    + ", ".join(f"{column} = v.value ->> {n}" for n, column in enumerate(_MUTABLE, start=2))
+    + " FROM json_each(?) AS v WHERE intent.id = v.value ->> 0 AND intent.version = v.value ->> 1"
+)
+INSERT_CLAIM = (
+    "INSERT INTO attempt (intent_id, cancels, number, epoch, claimed_at_us, expires_at_us, outcome, reason) SELECT "
+    + _values("0 1 2 3 4 5 6 7")
+    + " FROM json_each(?)"
+)
+SETTLE_CLAIM = (
+    "UPDATE attempt SET outcome = v.value ->> 6, reason = v.value ->> 7 FROM json_each(?) AS v "
+    "WHERE attempt.intent_id = v.value ->> 0 AND attempt.cancels = v.value ->> 1 AND attempt.number = v.value ->> 2"
+)
+INSERT_OPERATION = (
+    "INSERT INTO operation (key_digest, operation_key, account, strategy, key, intent_id, requested_at_us, answer) SELECT "
+    + _values("x0 1 2 3 4 5 6 7")
+    + " FROM json_each(?)"
+)
+ANSWER_OPERATION = (
+    "UPDATE operation SET answer = v.value ->> 7 FROM json_each(?) AS v "
+    "WHERE operation.key_digest = unhex(v.value ->> 0) AND operation.operation_key = v.value ->> 1 AND operation.answer IS NULL"
+)
+INSERT_EXECUTION = (
+    "INSERT INTO execution (route, scope, execution_id, intent_id, account, strategy, instrument, side, quantity, price, "
+    "client_order_id, venue_order_id, transacted_at_us, recorded_at_us) SELECT "
+    + _values("0 1 2 3 4 5 6 7 8 9 10 11 12 13")
+    + " FROM json_each(?)"
+)
+INSERT_JOURNAL = (
+    "INSERT INTO journal (id, intent_id, kind, payload, at_us, epoch, previous_hash, hash) SELECT "
+    + _values("0 1 2 3 4 5 x6 x7")
+    + " FROM json_each(?)"
+)
+MOVE_CURSOR = "UPDATE cursor SET position = ? WHERE route = ? AND stream = ? AND position = ?"
+START_CURSOR = "INSERT INTO cursor (route, stream, position) VALUES (?, ?, 0) ON CONFLICT DO NOTHING"
+MOVE_ROUTE = "UPDATE route SET last_number = max(last_number, ?), last_sequence = ?, head = ? WHERE id = ?"
+
+
+class _Conflict(Exception):
+    """A statement touched fewer rows than it was given."""
+
+
+class _Route(msgspec.Struct):
+    route_id: int
+    epoch: int
+    last_sequence: int
+    head: bytes
+    last_number: int = 0
+
+
+class Writer:
+    """Applies groups of changes over one connection. Used from one thread only."""
+
+    def __init__(self, connection: apsw.Connection, path: str) -> None:
+        self._db = connection
+        self._path = path
+        self._reader = Reader(connection)
+
+    def apply(self, changes: Sequence[Change]) -> list[Result]:
+        """Commit a group durably and return each change's outcome, in order.
+
+        Raises :class:`LedgerFailed` if the group could not be written: it is then not known here whether it is on the
+        disk, and the ledger must be opened again and read.
+        """
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                results = self._group(changes)
+            except (_Conflict, apsw.ConstraintError):
+                self._db.execute("ROLLBACK; BEGIN IMMEDIATE")
+                results = [self._alone(change) for change in changes]
+            self._db.execute("COMMIT")
+        except apsw.Error as error:
+            raise failed(self._path, error) from error
+        return results
+
+    def _alone(self, change: Change) -> Result:
+        self._db.execute("SAVEPOINT alone")
+        try:
+            result = self._group([change])[0]
+        except (_Conflict, apsw.ConstraintError) as error:
+            self._db.execute("ROLLBACK TO alone")
+            result = self._diagnose(change, error)
+        self._db.execute("RELEASE alone")
+        return result
+
+    def _group(self, changes: Sequence[Change]) -> list[Result]:
+        routes = self._routes()
+        results: list[Result | None] = [None] * len(changes)
+        for index, change in enumerate(changes):
+            route = routes.get(change.route)
+            if route is None or route.epoch != change.epoch:
+                results[index] = Fenced(change.route, change.epoch, None if route is None else route.epoch)
+        self._insert_intents(changes, results, routes)
+        going = [index for index, result in enumerate(results) if result is None]
+        self._write([changes[index] for index in going], routes)
+        place = self._db.last_insert_rowid() if any(changes[index].execution for index in going) else 0
+        place -= sum(changes[index].execution is not None for index in going)
+        for index, sequence in zip(going, self._journal([changes[i] for i in going], routes), strict=True):
+            place += changes[index].execution is not None
+            results[index] = Committed(sequence, place if changes[index].execution is not None else None)
+        return [result for result in results if result is not None]
+
+    def _routes(self) -> dict[str, _Route]:
+        cursor = self._db.execute("SELECT name, id, epoch, last_sequence, head FROM route")
+        return {row[0]: _Route(*row[1:]) for row in cursor}
+
+    def _insert_intents(
+        self, changes: Sequence[Change], results: list[Result | None], routes: dict[str, _Route]
+    ) -> None:
+        given: dict[int, tuple[int, bytes, str]] = {}
+        batch = []
+        for index, change in enumerate(changes):
+            order, new = change.order, change.new
+            if new is None or order is None or results[index] is not None:
+                continue
+            given[order.intent_id] = (index, new.key_digest, order.client_order_id)
+            batch.append(rows.intent_row(routes[change.route].route_id, order, new))
+        if not batch:
+            return
+        text = rows.json_text(batch)
+        self._db.execute(INSERT_INTENT, (text,))
+        if self._db.changes() == len(batch):
+            return
+        missing = msgspec.json.decode(one(self._db, NOT_INSERTED, (text,))[0], type=list[int])
+        taken = self._reader.orders_by_digest([given[intent_id][1] for intent_id in missing])
+        for intent_id in missing:
+            index, digest, client_order_id = given[intent_id]
+            order = taken.get(digest)
+            results[index] = ClientOrderIdTaken(client_order_id) if order is None else KeyTaken(order)
+
+    def _write(self, changes: Sequence[Change], routes: dict[str, _Route]) -> None:
+        updates: dict[int, rows.Row] = {}
+        claims, settled, opened, answered, executions = [], [], [], [], []
+        cursors: dict[tuple[int, str], CursorMove] = {}
+        for change in changes:
+            route_id = routes[change.route].route_id
+            order = change.order
+            if order is not None:
+                if change.new is None:
+                    row = rows.update_row(order, order.version - 1)
+                    earlier = updates.get(order.intent_id)
+                    if earlier is not None:
+                        if earlier[3] != row[1]:
+                            raise _Conflict
+                        row[1] = earlier[1]
+                    updates[order.intent_id] = row
+                claims += [rows.claim_row(order.intent_id, change.epoch, claim) for claim in change.claims]
+                settled += [rows.claim_row(order.intent_id, change.epoch, claim) for claim in change.settled]
+            opened += [rows.operation_row(_digest(op), op) for op in change.opened]
+            answered += [rows.operation_row(_digest(op), op) for op in change.answered]
+            if change.execution is not None:
+                executions.append(rows.execution_row(route_id, change, change.execution))
+            if change.cursor is not None:
+                move, earlier_move = change.cursor, cursors.get((route_id, change.cursor.stream))
+                if earlier_move is not None:
+                    if earlier_move.position != move.previous:
+                        raise _Conflict
+                    move = CursorMove(move.stream, earlier_move.previous, move.position)
+                cursors[route_id, move.stream] = move
+        self._all(INSERT_CLAIM, claims)
+        self._all(SETTLE_CLAIM, settled)
+        self._all(UPDATE_INTENT, list(updates.values()))
+        self._all(INSERT_OPERATION, opened)
+        self._all(ANSWER_OPERATION, answered)
+        for (route_id, _), move in cursors.items():
+            if not move_cursor(self._db, route_id, move):
+                raise _Conflict
+        self._all(INSERT_EXECUTION, executions)  # last: the caller reads the rowids it was given
+
+    def _all(self, statement: str, batch: list[rows.Row]) -> None:
+        if not batch:
+            return
+        self._db.execute(statement, (rows.json_text(batch),))
+        if self._db.changes() != len(batch):
+            raise _Conflict
+
+    def _journal(self, changes: Sequence[Change], routes: dict[str, _Route]) -> list[int]:
+        entries, sequences = [], []
+        for change in changes:
+            route = routes[change.route]
+            sequence = route.last_sequence + 1
+            intent_id = None if change.order is None else change.order.intent_id
+            made = entry_hash(
+                route.head, change.route, sequence, intent_id, change.kind, change.payload, change.at_us, change.epoch
+            )
+            entries.append(
+                [
+                    (route.route_id << INTENT_NUMBER_BITS) | sequence,
+                    intent_id,
+                    change.kind,
+                    change.payload,
+                    change.at_us,
+                    change.epoch,
+                    route.head.hex(),
+                    made.hex(),
+                ]
+            )
+            route.last_sequence, route.head = sequence, made
+            if change.new is not None and intent_id is not None:
+                route.last_number = max(route.last_number, intent_id & ((1 << INTENT_NUMBER_BITS) - 1))
+            sequences.append(sequence)
+        self._all(INSERT_JOURNAL, entries)
+        for name in {change.route for change in changes}:
+            route = routes[name]
+            self._db.execute(MOVE_ROUTE, (route.last_number, route.last_sequence, route.head, route.route_id))
+        return sequences
+
+    def _diagnose(self, change: Change, error: Exception) -> Result:
+        if getattr(error, "extendedresult", 0) == apsw.SQLITE_CONSTRAINT_CHECK:
+            return InvariantBroken(f"the ledger refused a row that breaks its rules: {error}. Nothing was written")
+        for operation in (*change.opened, *change.answered):
+            known = self._reader.operation(_digest(operation), operation.operation_key)
+            if known is not None and (known.answer is not None or operation in change.opened):
+                return OperationTaken(known)
+        if change.execution is not None:
+            known_execution = self._db.execute(
+                "SELECT 1 FROM execution JOIN route ON route.id = execution.route "
+                "WHERE route.name = ? AND scope = ? AND execution_id = ?",
+                (change.route, change.execution.scope, change.execution.execution_id),
+            ).fetchone()
+            if known_execution is not None:
+                return ExecutionKnown(change.execution.execution_id)
+        return Stale(f"the order had moved on: {error or 'its version differs'}")
+
+
+def move_cursor(connection: apsw.Connection, route_id: int, move: CursorMove) -> bool:
+    """Move a stream's cursor on, if it stands where the mover thinks. Part of the caller's transaction."""
+    if move.previous == 0:
+        connection.execute(START_CURSOR, (route_id, move.stream))
+    connection.execute(MOVE_CURSOR, (move.position, route_id, move.stream, move.previous))
+    return connection.changes() == 1
+
+
+def _digest(operation: Operation) -> bytes:
+    return key_digest(operation.account, operation.strategy, operation.key)
+
+
+def failed(path: str, error: Exception) -> LedgerFailed:
+    """Return what to tell when SQLite could not write."""
+    hints = {
+        apsw.FullError: "the disk is full: make room",
+        apsw.IOError: "the disk reported an error: check it",
+        apsw.ReadOnlyError: "the file or its folder became read-only",
+        apsw.CorruptError: "the file is damaged: keep it, and restore a copy",
+        apsw.BusyError: "another program holds the file's lock: stop it",
+    }
+    hint = next((text for kind, text in hints.items() if isinstance(error, kind)), "see the cause")
+    return LedgerFailed(
+        f"{path}: a write failed ({type(error).__name__}: {error}); {hint}, then open the ledger again. Everything "
+        "acknowledged so far is safe; the route takes no new orders, and what was under way is re-read when it opens"
+    )

@@ -1,0 +1,1 @@
+"""Protocols between the engine and what it stands on. Implementations never import each other."""

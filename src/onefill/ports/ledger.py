@@ -1,0 +1,226 @@
+"""The port to the ledger: one durable commit per decision, races decided by unique constraints, owners fenced by epoch.
+
+A :class:`Change` is the atom: an order's new state, its journal entry, claim, execution, operation and stream cursor go in
+together or not at all. Many changes may share one commit (group commit); each still has its own outcome. Expected outcomes
+are values; exceptions are for a ledger that cannot be used (:class:`~onefill.core.errors.LedgerFailed`) or a route that
+belongs to somebody else now (:class:`~onefill.core.errors.Fenced`).
+"""
+
+from asyncio import Future
+from typing import Protocol
+
+import msgspec
+
+from onefill.core.audit import JournalEntry
+from onefill.core.order import Copy, Order
+from onefill.core.position import Execution, Position
+
+INTENT_NUMBER_BITS = 40
+"""An intent id is the route's small number above these bits, the intent's number on the route below them."""
+
+
+class Lease(msgspec.Struct, frozen=True, kw_only=True):
+    """Ownership of a route. ``epoch`` rises with every owner; a write that names an older one is refused."""
+
+    route: str
+    route_id: int
+    epoch: int
+    session: str
+    """Goes into client order ids made under this lease."""
+    last_number: int
+    """The highest intent number ever recorded on the route."""
+
+    def intent_id(self, number: int) -> int:
+        """Return the id of the route's ``number``-th intent."""
+        return (self.route_id << INTENT_NUMBER_BITS) | number
+
+
+class NewIntent(msgspec.Struct, frozen=True, kw_only=True):
+    """What is written once, when an intent is recorded."""
+
+    key_digest: bytes
+    fingerprint_version: int
+    fingerprint: bytes
+    body: bytes
+
+
+class Claim(msgspec.Struct, frozen=True):
+    """A copy of the order, or of its cancel, that is about to be sent. One owner per number: the ledger decides."""
+
+    cancels: bool
+    copy: Copy
+
+
+class Operation(msgspec.Struct, frozen=True, kw_only=True):
+    """A cancel under a key of its own. ``answer`` is written once and given to every repeat."""
+
+    account: str
+    strategy: str
+    key: str
+    operation_key: str
+    intent_id: int | None
+    requested_at_us: int
+    answer: bytes | None = None
+
+
+class CursorMove(msgspec.Struct, frozen=True):
+    """A stream was processed through ``position``, having been processed through ``previous`` before.
+
+    The ledger must hold ``previous``: so a report whose change was refused stops every later one from moving the cursor
+    past it, and the stream is read again from there.
+    """
+
+    stream: str
+    previous: int
+    position: int
+
+
+class Change(msgspec.Struct, frozen=True, kw_only=True):
+    """One decision about one order (or about a route), to be committed whole.
+
+    ``order`` is the state after it, ``order.version - 1`` what the ledger must hold before it. ``new`` is set when the
+    intent is first recorded. ``settled`` are copies whose outcome became known. ``cursor`` moves a venue's stream on.
+    """
+
+    route: str
+    epoch: int
+    at_us: int
+    kind: str
+    payload: str
+    order: Order | None = None
+    new: NewIntent | None = None
+    claims: tuple[Claim, ...] = ()
+    settled: tuple[Claim, ...] = ()
+    opened: tuple[Operation, ...] = ()
+    answered: tuple[Operation, ...] = ()
+    execution: Execution | None = None
+    cursor: CursorMove | None = None
+
+
+class Committed(msgspec.Struct, frozen=True):
+    """It is durable, as entry ``sequence`` of the route's journal; its execution, if any, at ``execution_place``."""
+
+    sequence: int
+    execution_place: int | None = None
+
+
+class KeyTaken(msgspec.Struct, frozen=True):
+    """The key was recorded before. Nothing was written."""
+
+    order: Order
+
+
+class ClientOrderIdTaken(msgspec.Struct, frozen=True):
+    """Another intent of this route has this client order id (a collision). Nothing was written."""
+
+    client_order_id: str
+
+
+class OperationTaken(msgspec.Struct, frozen=True):
+    """The operation key was recorded before. Nothing was written."""
+
+    operation: Operation
+
+
+class ExecutionKnown(msgspec.Struct, frozen=True):
+    """The execution was applied before. Nothing was written."""
+
+    execution_id: str
+
+
+class Stale(msgspec.Struct, frozen=True):
+    """The order had moved on, or the claim was already taken. Nothing was written: read the order again."""
+
+    reason: str
+
+
+Outcome = Committed | KeyTaken | ClientOrderIdTaken | OperationTaken | ExecutionKnown | Stale
+
+
+class Loaded(msgspec.Struct, frozen=True, kw_only=True):
+    """An order as read back, with what belongs to it."""
+
+    order: Order
+    execution_ids: frozenset[tuple[str, str]]
+    """(scope, execution id) of every execution applied to it."""
+    operations: tuple[Operation, ...]
+    """Operations that wait for their answer."""
+
+
+class RouteInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """A route as the ledger shows it."""
+
+    name: str
+    epoch: int
+    holder: str
+    acquired_at_us: int
+    intents: int
+    journal_entries: int
+    head: bytes
+    """Hash of the last journal entry: what the chain must end in."""
+
+
+class Ledger(Protocol):
+    """What every ledger does. :mod:`onefill.testing.ledger` is the suite that each implementation must pass."""
+
+    async def acquire(self, route: str, holder: str, at_us: int) -> Lease:
+        """Become the route's owner under a new epoch, durably; every earlier owner is fenced."""
+        ...
+
+    def commit(self, change: Change) -> Future[Outcome]:
+        """Commit one change durably, after every change handed in before. The future's exception may be Fenced or
+        LedgerFailed; after LedgerFailed nothing more is taken.
+        """
+        ...
+
+    async def move_cursor(self, route: str, epoch: int, move: CursorMove) -> bool:
+        """Move a cursor that no change carried along. Returns False, and changes nothing, unless ``previous`` holds."""
+        ...
+
+    async def cursor(self, route: str, stream: str) -> int:
+        """Return the last position of a venue's stream that is durably processed, 0 at first."""
+        ...
+
+    async def by_key(self, account: str, strategy: str, key: str) -> Loaded | None:
+        """Return the order recorded under a key."""
+        ...
+
+    async def by_client_order_id(self, route: str, client_order_id: str) -> Loaded | None:
+        """Return the order of a route with this client order id."""
+        ...
+
+    async def operation(self, account: str, strategy: str, key: str, operation_key: str) -> Operation | None:
+        """Return the operation recorded under a key and operation key."""
+        ...
+
+    async def open_orders(self, route: str) -> list[Loaded]:
+        """Return the orders that are not closed. Cost depends on how many there are, not on history."""
+        ...
+
+    async def orders(self, after: int, limit: int) -> list[Order]:
+        """Return up to ``limit`` orders with an id above ``after``, by id."""
+        ...
+
+    async def executions(self, after: int, limit: int) -> list[tuple[int, Execution]]:
+        """Return up to ``limit`` executions recorded after log place ``after``, each with its place."""
+        ...
+
+    async def positions(self) -> tuple[list[Position], int]:
+        """Return the stored projection and the log place through which it has been folded."""
+        ...
+
+    async def save_positions(self, positions: list[Position], through: int) -> None:
+        """Store the projection. It can always be rebuilt from the executions; this only shortens the next start."""
+        ...
+
+    async def journal(self, route: str, after: int, limit: int) -> list[JournalEntry]:
+        """Return up to ``limit`` journal entries of a route after sequence ``after``."""
+        ...
+
+    async def routes(self) -> list[RouteInfo]:
+        """Return every route of the ledger."""
+        ...
+
+    async def close(self) -> None:
+        """Finish what was handed in and release the ledger."""
+        ...

@@ -1,0 +1,61 @@
+"""The port to a venue: what an adapter must do, and what it must never do."""
+
+from collections.abc import AsyncIterator, Mapping
+from typing import Protocol
+
+from onefill.core.capabilities import Capabilities
+from onefill.core.messages import (
+    CancelReply,
+    CancelRequest,
+    ExecutionReport,
+    LookupReply,
+    SubmitReply,
+    SubmitRequest,
+)
+from onefill.core.values import Instrument
+
+
+class Venue(Protocol):
+    """One connection to one venue.
+
+    An adapter sends each request at most once per call (no retry of its own, none in its HTTP client), bounds every call
+    by a time-out, and says :class:`~onefill.core.messages.Unknown` when in doubt. Replies are values; an exception out of
+    ``submit`` or ``cancel`` is taken as *unknown*.
+    """
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What this venue promises about repeats. Known after :meth:`start`."""
+        ...
+
+    async def start(self) -> None:
+        """Connect and learn what is needed. Raises :class:`~onefill.core.errors.VenueError` if the venue cannot be used."""
+        ...
+
+    async def close(self) -> None:
+        """Release connections. Requests under way may still arrive."""
+        ...
+
+    async def instruments(self) -> Mapping[str, Instrument]:
+        """Return the tradable instruments by symbol."""
+        ...
+
+    async def submit(self, request: SubmitRequest) -> SubmitReply:
+        """Send a new order, once."""
+        ...
+
+    async def cancel(self, request: CancelRequest) -> CancelReply:
+        """Ask for an order to be cancelled, once."""
+        ...
+
+    async def lookup(self, client_order_id: str, account: str, instrument: str) -> LookupReply:
+        """Ask what the venue knows about a client order id, dead orders included."""
+        ...
+
+    async def executions(self, after: int) -> list[ExecutionReport]:
+        """Return the next reports after stream position ``after``; an empty list when there are none."""
+        ...
+
+    def stream(self, after: int) -> AsyncIterator[ExecutionReport]:
+        """Yield reports after position ``after``, without a gap, as they come. Ends or raises when the connection does."""
+        ...
