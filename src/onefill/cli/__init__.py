@@ -1,1 +1,1 @@
-"""Placeholder."""
+"""The command line: thin commands over service and engine."""

@@ -181,6 +181,10 @@ class SqliteLedger:
         """See :meth:`onefill.ports.ledger.Ledger.orders`."""
         return await self._read(lambda: self._reader.orders(after, limit))
 
+    async def last_orders(self, limit: int) -> list[Order]:
+        """Return the ``limit`` orders recorded last, oldest first."""
+        return await self._read(lambda: self._reader.last_orders(limit))
+
     async def matching_keys(self, key: str) -> list[Loaded]:
         """Return the orders with this key, whatever their account and strategy: for people, who may not know those."""
         return await self._read(lambda: self._reader.load("key = ?", (key,)))

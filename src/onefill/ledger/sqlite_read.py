@@ -91,6 +91,16 @@ class Reader:
         rest = "(SELECT * FROM intent WHERE id > ? ORDER BY id LIMIT ?)"
         return [rows.to_order(row) for row in self._page(rows.ORDER_COLUMNS, rest, (after, limit))]
 
+    def last_orders(self, limit: int) -> list[Order]:
+        """Return the orders recorded last, oldest first."""
+        found: list[Order] = []
+        for (route_id,) in list[tuple[int]](self._db.execute("SELECT id FROM route")):
+            first = route_id << INTENT_NUMBER_BITS
+            rest = "(SELECT * FROM intent WHERE id BETWEEN ? AND ? ORDER BY id DESC LIMIT ?)"
+            page = self._page(rows.ORDER_COLUMNS, rest, (first, first + (1 << INTENT_NUMBER_BITS) - 1, limit))
+            found += [rows.to_order(row) for row in page]
+        return sorted(found, key=lambda order: (order.recorded_at_us, order.intent_id))[-limit:]
+
     def executions(self, after: int, limit: int) -> list[tuple[int, Execution]]:
         """Return a page of the execution log."""
         rest = (

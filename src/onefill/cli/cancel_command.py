@@ -1,0 +1,48 @@
+"""``onefill cancel``: make an order go away, and say what is true of it."""
+
+from typing import Annotated
+
+import msgspec
+import typer
+
+from onefill.cli import options
+from onefill.cli.loop import run_loop
+from onefill.cli.output import ExitCode, console, print_json, told
+from onefill.cli.read_commands import find_key
+from onefill.core.order import CancelAnswer, CancelResult
+from onefill.service import settings as settings_file
+from onefill.service.wiring import open_for_reading
+
+
+def cancel(
+    key: Annotated[str, typer.Argument(help="The order's key.")],
+    ledger: options.Ledger,
+    venue: options.VenueOption,
+    account: options.Account = None,
+    strategy: options.Strategy = None,
+    wait_s: Annotated[float | None, typer.Option(help="How long to wait for the answer.", min=0.001)] = None,
+    timeout_s: options.TimeoutS = None,
+    settings: options.SettingsFile = None,
+    as_json: options.Json = False,
+) -> None:
+    """Cancel an order by its key. Cancelling what has ended changes nothing and says how it ended."""
+    with told(as_json=as_json):
+        configured = options.load_settings(settings)
+        name, venue_settings = settings_file.venue(configured, venue, timeout_s)
+
+        async def work() -> CancelAnswer:
+            async with open_for_reading(ledger) as store:
+                intent = (await find_key(store, key, account, strategy)).order.intent
+            async with options.opened(ledger, name, venue_settings, {intent.account}, configured) as gateway:
+                return await gateway.cancel(key, account=intent.account, strategy=intent.strategy, wait_s=wait_s)
+
+        answer = run_loop(work())
+        if as_json:
+            print_json(msgspec.to_builtins(answer))
+        else:
+            done = "" if answer.changed else "nothing changed: "
+            console.print(f"{done}{key} is {answer.status}, {answer.cum_quantity} filled", markup=False)
+            if answer.reason:
+                console.print(f"  {answer.reason}", markup=False)
+        if answer.result is CancelResult.REFUSED:
+            raise typer.Exit(ExitCode.SOME_REFUSED)

@@ -1,0 +1,63 @@
+"""Options that several commands share, and how they become a gateway."""
+
+import contextlib
+from collections.abc import AsyncIterator, Iterable
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+import typer
+
+from onefill.core.identity import IdScheme
+from onefill.engine.gateway import Gateway
+from onefill.service import settings as settings_file
+from onefill.service.settings import Settings, VenueSettings
+from onefill.service.wiring import open_gateway
+from onefill.venues.exchange_client import ExchangeVenue
+
+T = TypeVar("T")
+Ledger = Annotated[Path, typer.Option("--ledger", help="The ledger file.", dir_okay=False)]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+VenueOption = Annotated[
+    str, typer.Option("--venue", help="A venue of the settings file, or the URL of a simulated exchange.")
+]
+SettingsFile = Annotated[Path | None, typer.Option("--settings", help="A TOML settings file.", dir_okay=False)]
+TimeoutS = Annotated[
+    float | None, typer.Option("--timeout-s", help="How long one call to the venue may take.", min=0.01)
+]
+Account = Annotated[str | None, typer.Option("--account", help="The order's account, if the key alone is not enough.")]
+Strategy = Annotated[str | None, typer.Option("--strategy", help="The order's strategy, likewise.")]
+
+
+def load_settings(path: Path | None) -> Settings:
+    """Return the settings of a file, or the defaults."""
+    return Settings() if path is None else settings_file.load(path)
+
+
+def with_gateway_settings(settings: Settings, **changes: Any) -> Settings:
+    """Return settings with those ``changes`` that are not ``None`` applied to the gateway's."""
+    given = {name: value for name, value in changes.items() if value is not None}
+    return msgspec.structs.replace(settings, gateway=msgspec.structs.replace(settings.gateway, **given))
+
+
+def route_name(venue: str, account: str) -> str:
+    """Return the route of an account at a venue. One connection, one stream, one lease for each."""
+    return f"{venue}:{account}"
+
+
+@contextlib.asynccontextmanager
+async def opened(
+    ledger: Path, name: str, venue: VenueSettings, accounts: Iterable[str], settings: Settings
+) -> AsyncIterator[Gateway]:
+    """Open a gateway with one route for each account at a venue."""
+    venues = {
+        route_name(name, account): ExchangeVenue(venue.url, account, venue.timeout_s) for account in sorted(accounts)
+    }
+    async with open_gateway(ledger, venues=venues, settings=settings.gateway) as gateway:
+        yield gateway
+
+
+IdSchemeOption = Annotated[
+    IdScheme | None,
+    typer.Option("--client-order-ids", help="sequence: readable, durable counter; derived: a hash of the key."),
+]

@@ -1,0 +1,176 @@
+"""``onefill exchange`` and ``onefill link``: a venue to practise on, and a network that loses things."""
+
+import asyncio
+import contextlib
+import signal
+import sys
+from collections.abc import AsyncIterator, Awaitable
+from pathlib import Path
+from typing import Annotated, BinaryIO
+from urllib.parse import urlsplit
+
+import msgspec
+import typer
+
+from onefill.cli import options
+from onefill.cli.loop import run_loop
+from onefill.cli.output import errors, print_json, told
+from onefill.core.capabilities import DuplicateReply, UniqueScope
+from onefill.core.errors import CallerError, InvalidField, SettingsError, VenueError
+from onefill.core.values import Instrument, positive_decimal
+from onefill.sim.dialect import Dialect
+from onefill.sim.exchange import Exchange
+from onefill.sim.exchange_server import ExchangeServer
+from onefill.sim.link import FaultyLink, trace_to
+from onefill.sim.link_plan import LinkSettings, preset, read_settings
+
+DEFAULT_INSTRUMENT = "BTC-USD:0.01:0.00000001"
+Host = Annotated[str, typer.Option(help="Address to listen on.")]
+
+
+def parse_instrument(text: str) -> Instrument:
+    """Return the instrument that ``SYMBOL:PRICE_TICK:QUANTITY_STEP`` names. Raises InvalidField."""
+    parts = text.split(":")
+    if len(parts) != 3:
+        raise InvalidField(
+            "--instrument", f"{text!r} is not SYMBOL:PRICE_TICK:QUANTITY_STEP, such as {DEFAULT_INSTRUMENT}"
+        )
+    step = positive_decimal(parts[2], "--instrument, quantity step")
+    tick = positive_decimal(parts[1], "--instrument, price tick")
+    return Instrument(symbol=parts[0], price_tick=tick, quantity_step=step, min_quantity=step)
+
+
+def exchange(
+    host: Host = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="0 takes a free port.", min=0, max=65535)] = 8700,
+    unique_scope: Annotated[
+        UniqueScope, typer.Option(help="Among what a client order id is unique.")
+    ] = UniqueScope.EVER,
+    duplicate_reply: Annotated[DuplicateReply, typer.Option(help="What a repeat gets.")] = DuplicateReply.ERROR,
+    lookup: Annotated[bool, typer.Option(help="Look-up by client order id.")] = True,
+    request_expiry_s: Annotated[float, typer.Option(help="Request expiry to suggest; 0 honours none.", min=0)] = 2.0,
+    conclusive_after_s: Annotated[float, typer.Option(help="When not-found is conclusive; 0: never.", min=0)] = 5.0,
+    asynchronous: Annotated[bool, typer.Option("--asynchronous", help="Acknowledge first, decide later.")] = False,
+    matching: Annotated[bool, typer.Option(help="Match orders, or let all rest.")] = True,
+    instrument: Annotated[
+        list[str] | None, typer.Option(help=f"SYMBOL:PRICE_TICK:QUANTITY_STEP. [default: {DEFAULT_INSTRUMENT}]")
+    ] = None,
+    as_json: options.Json = False,
+) -> None:
+    """Run a simulated exchange: HTTP for orders, WebSocket for execution reports with replay from a cursor."""
+    with told(as_json=as_json):
+        dialect = Dialect(
+            unique_scope=unique_scope,
+            duplicate_reply=duplicate_reply,
+            lookup=lookup,
+            request_expiry=request_expiry_s > 0,
+            request_expiry_s=request_expiry_s or 2.0,
+            conclusive_after_s=conclusive_after_s or None,
+            acknowledges_asynchronously=asynchronous,
+            matching=matching,
+        )
+        instruments = [parse_instrument(text) for text in instrument or [DEFAULT_INSTRUMENT]]
+        server = ExchangeServer(Exchange(dialect, instruments))
+
+        @contextlib.asynccontextmanager
+        async def serving() -> AsyncIterator[int]:
+            bound = await _listen(server.start(host, port), host, port)
+            try:
+                yield bound
+            finally:
+                await server.close()
+
+        run_loop(_serve(serving(), host, "exchange", as_json=as_json))
+
+
+def link(
+    upstream: Annotated[str, typer.Option(help="The venue behind the link: http://host:port or host:port.")],
+    host: Host = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="0 takes a free port.", min=0, max=65535)] = 8701,
+    faults: Annotated[str, typer.Option(help="calm, rough, storm, or a TOML file of link settings.")] = "rough",
+    seed: Annotated[int, typer.Option(help="The same seed hurts the same requests.", min=0)] = 0,
+    raw: Annotated[bool, typer.Option("--raw", help="Any protocol over TCP instead of HTTP.")] = False,
+    trace: Annotated[Path | None, typer.Option(help="Write each fault here, as JSON lines.", dir_okay=False)] = None,
+    as_json: options.Json = False,
+) -> None:
+    """Run a faulty link: a proxy that refuses, swallows, delays, cuts, doubles and reorders, by a seed."""
+    with told(as_json=as_json):
+        upstream_host, upstream_port = _address(upstream)
+        settings = _link_settings(faults, seed)
+
+        @contextlib.asynccontextmanager
+        async def serving() -> AsyncIterator[int]:
+            with contextlib.ExitStack() as stack:
+                file = None if trace is None else stack.enter_context(_writable(trace))
+                proxy = FaultyLink(
+                    upstream_host,
+                    upstream_port,
+                    settings,
+                    protocol="raw" if raw else "http",
+                    on_fault=None if file is None else trace_to(file),
+                )
+                bound = await _listen(proxy.start(host, port), host, port)
+                try:
+                    yield bound
+                finally:
+                    await proxy.close()
+                    if as_json:
+                        print_json(proxy.counts.as_dict())
+                    else:
+                        errors.print(f"{proxy.counts.requests:,} requests passed", markup=False)
+
+        run_loop(_serve(serving(), host, "link", as_json=as_json))
+
+
+def _writable(path: Path) -> BinaryIO:
+    try:
+        return path.open("wb")
+    except OSError as error:
+        raise CallerError(f"--trace {path}: cannot be written: {error.strerror}") from error
+
+
+def _address(text: str) -> tuple[str, int]:
+    parts = urlsplit(text if "//" in text else f"//{text}")
+    try:
+        if parts.hostname and parts.port:
+            return parts.hostname, parts.port
+    except ValueError:
+        pass
+    raise InvalidField("--upstream", f"{text!r} is not http://host:port or host:port")
+
+
+def _link_settings(faults: str, seed: int) -> LinkSettings:
+    path = Path(faults)
+    if path.suffix != ".toml":
+        return preset(faults, seed)
+    try:
+        data = msgspec.toml.decode(path.read_bytes())
+    except OSError as error:
+        raise SettingsError(f"--faults {path}: cannot be read: {error.strerror}") from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"--faults {path}: is not TOML: {error}") from error
+    return read_settings({"seed": seed, **data} if isinstance(data, dict) else data)
+
+
+async def _listen(start: Awaitable[int], host: str, port: int) -> int:
+    try:
+        return await start
+    except OSError as error:
+        raise VenueError(f"cannot listen on {host}:{port}: {error.strerror or error}; choose another --port") from error
+
+
+async def _serve(serving: contextlib.AbstractAsyncContextManager[int], host: str, what: str, *, as_json: bool) -> None:
+    """Serve until the process is told to end."""
+    ended = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        with contextlib.suppress(NotImplementedError):
+            loop.add_signal_handler(number, ended.set)
+    async with serving as port:
+        url = f"http://{host}:{port}"
+        if as_json:
+            sys.stdout.write(msgspec.json.encode({"listening": url}).decode() + "\n")
+        else:
+            sys.stdout.write(f"{what} listening on {url}\n")
+        sys.stdout.flush()
+        await ended.wait()

@@ -1,0 +1,97 @@
+"""How a simulated exchange treats repeats: the habits in which real venues differ, as settings."""
+
+import msgspec
+
+from onefill.core.capabilities import Capabilities, DuplicateReply, ExecutionIdScope, UniqueScope
+from onefill.core.errors import InvalidField
+from onefill.core.identity import IdFormat
+
+SECOND_US = 1_000_000
+DAY_US = 86_400 * SECOND_US
+
+
+class Dialect(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The habits of one simulated exchange. The defaults are a strict, synchronous venue.
+
+    * ``unique_scope``, ``duplicate_reply``: among which orders of an account a client order id may not come twice, and
+      what the repeat gets. A day is a UTC day of the exchange's clock.
+    * ``lookup``: whether orders can be looked up by client order id (of several under one id, the latest is shown).
+    * ``request_expiry``: whether ``SubmitRequest.expires_at_us`` is honoured; ``request_expiry_s`` is what to suggest.
+    * ``conclusive_after_s``: what to declare; the exchange itself decides at once.
+    * ``acknowledges_asynchronously``: submits are answered PENDING_NEW and decided ``acknowledge_delay_us`` later.
+    * ``execution_id_scope``: within what execution ids are unique; they restart at 1 in each such scope.
+    * ``matching``: if false every order rests, so that the order of arrival cannot change the outcome.
+    * ``day_orders_expire``: whether DAY orders end at midnight UTC.
+    * ``requests_per_s``, ``burst``: a limit on submits and cancels per account; ``burst`` defaults to one second's worth.
+    * ``id_format``: the client order ids taken; anything else is rejected.
+    """
+
+    unique_scope: UniqueScope = UniqueScope.EVER
+    duplicate_reply: DuplicateReply = DuplicateReply.ERROR
+    lookup: bool = True
+    request_expiry: bool = True
+    request_expiry_s: float = 2.0
+    conclusive_after_s: float | None = 5.0
+    acknowledges_asynchronously: bool = False
+    acknowledge_delay_us: int = 5_000
+    execution_id_scope: ExecutionIdScope = ExecutionIdScope.ACCOUNT
+    matching: bool = True
+    day_orders_expire: bool = True
+    requests_per_s: int | None = None
+    burst: int | None = None
+    id_format: IdFormat = IdFormat()
+
+    def __post_init__(self) -> None:
+        """Refuse settings that mean nothing."""
+        if self.request_expiry_s <= 0:
+            raise InvalidField("request_expiry_s", "must be above zero seconds")
+        if self.conclusive_after_s is not None and self.conclusive_after_s <= 0:
+            raise InvalidField("conclusive_after_s", "must be above zero seconds, or absent")
+        if self.acknowledge_delay_us < 0:
+            raise InvalidField("acknowledge_delay_us", "must not be below zero microseconds")
+        if self.requests_per_s is not None and self.requests_per_s < 1:
+            raise InvalidField("requests_per_s", "must be at least 1, or absent")
+        if self.burst is not None and (self.burst < 1 or self.requests_per_s is None):
+            raise InvalidField("burst", "must be at least 1, and needs requests_per_s")
+
+    @property
+    def refuses_repeats(self) -> bool:
+        """Whether any client order id is ever refused for having been seen."""
+        return self.unique_scope is not UniqueScope.NONE and self.duplicate_reply is not DuplicateReply.ACCEPTS
+
+
+def capabilities_of(dialect: Dialect) -> Capabilities:
+    """Return what an exchange of this dialect may truthfully declare (``conclusive_after_s`` is taken at its word)."""
+    refuses = dialect.refuses_repeats
+    return Capabilities(
+        unique_scope=dialect.unique_scope if refuses else UniqueScope.NONE,
+        duplicate_reply=dialect.duplicate_reply if refuses else DuplicateReply.ACCEPTS,
+        lookup_by_client_order_id=dialect.lookup,
+        request_expiry_s=dialect.request_expiry_s if dialect.request_expiry else None,
+        conclusive_after_s=dialect.conclusive_after_s,
+        acknowledges_asynchronously=dialect.acknowledges_asynchronously,
+        execution_id_scope=dialect.execution_id_scope,
+        id_format=dialect.id_format,
+    )
+
+
+class Throttle:
+    """A token bucket in whole numbers: ``burst`` requests at once, then ``requests_per_s``."""
+
+    def __init__(self, requests_per_s: int, burst: int) -> None:
+        self._rate = requests_per_s
+        self._room = burst * SECOND_US
+        self._debt = 0
+        self._at_us = 0
+
+    def take(self, now_us: int) -> int:
+        """Take one request's worth and return 0, or take nothing and return the µs until there is room."""
+        # The debt is kept in requests times 1,000,000, so that draining by µs times rate is exact.
+        debt = max(0, self._debt - (now_us - self._at_us) * self._rate)
+        self._at_us = now_us
+        self._debt = debt
+        missing = debt + SECOND_US - self._room
+        if missing > 0:
+            return -(-missing // self._rate)
+        self._debt = debt + SECOND_US
+        return 0

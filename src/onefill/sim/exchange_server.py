@@ -1,0 +1,310 @@
+"""The simulated exchange behind HTTP and WebSocket: a thin shell, all decisions are made in :mod:`onefill.sim.exchange`.
+
+Submit and cancel are both POST, because HTTP clients silently resend GET, PUT and DELETE.
+"""
+
+import asyncio
+import contextlib
+import math
+from collections.abc import Callable
+from typing import TypeVar
+
+import msgspec
+from aiohttp import WSMsgType, web
+
+from onefill.core.messages import (
+    Accepted,
+    Canceled,
+    CancelRejected,
+    CancelRequest,
+    DuplicateId,
+    Found,
+    NotFound,
+    Rejected,
+    SubmitRequest,
+    Throttled,
+    TooLate,
+)
+from onefill.sim.exchange import Exchange
+from onefill.sim.venue import wall_clock_us
+from onefill.venues import exchange_wire as wire
+
+FRAME_REPORTS = 500
+"""Most reports in one frame of the stream."""
+PAGE_REPORTS = 10_000
+"""Most reports in one page of ``GET /v1/executions``."""
+
+_JSON = {"Content-Type": "application/json"}
+_encode = msgspec.json.Encoder().encode
+_decode_submit = msgspec.json.Decoder(SubmitRequest).decode
+_decode_cancel = msgspec.json.Decoder(CancelRequest).decode
+Body = TypeVar("Body")
+
+
+class _Malformed(Exception):
+    """The request cannot be read."""
+
+
+class ExchangeServer:
+    """Serves one :class:`~onefill.sim.exchange.Exchange`.
+
+    ``clock_us`` gives the time in µs since 1970. An idle stream gets a heartbeat every ``heartbeat_s``; a reader that does
+    not answer a ping for one and a half times ``ping_s`` is cut off. A stream is read from the exchange's own store by
+    position as fast as its reader takes it, so that a slow reader holds up nobody and nothing is buffered for it.
+    """
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        clock_us: Callable[[], int] = wall_clock_us,
+        *,
+        heartbeat_s: float = 1.0,
+        ping_s: float = 20.0,
+    ) -> None:
+        self.exchange = exchange
+        self._clock_us = clock_us
+        self._heartbeat_s = heartbeat_s
+        self._ping_s = ping_s
+        self._runner: web.AppRunner | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._streams: set[web.WebSocketResponse] = set()
+
+    async def start(self, host: str = "127.0.0.1", port: int = 0) -> int:
+        """Listen on ``host``; port 0 takes a free one. Return the port. Raises OSError if it cannot be had."""
+        app = web.Application()
+        app.router.add_post(wire.ORDERS, self._submit)
+        app.router.add_post(wire.CANCEL, self._cancel)
+        gets = {
+            wire.ORDERS: self._lookup,
+            wire.DIALECT: self._dialect,
+            wire.INSTRUMENTS: self._instruments,
+            wire.OPEN_ORDERS: self._open_orders,
+            wire.EXECUTIONS: self._executions,
+            wire.STREAM: self._stream,
+            wire.ALL_ORDERS: self._all_orders,
+            wire.COUNTS: self._counts,
+            wire.HEALTH: self._health,
+        }
+        for path, handler in gets.items():
+            app.router.add_get(path, handler, allow_head=False)
+        app.on_shutdown.append(self._end_streams)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+        await runner.setup()
+        self._runner = runner
+        try:
+            await web.TCPSite(runner, host, port, backlog=1024).start()
+        except OSError:
+            await self.close()
+            raise
+        self._arm()
+        return int(runner.addresses[0][1])
+
+    async def close(self) -> None:
+        """Stop listening, end streams and connections. The exchange keeps its state."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
+
+    # ------------------------------------------------------------------ orders
+
+    async def _submit(self, http: web.Request) -> web.Response:
+        try:
+            request = _decoded(_decode_submit, await http.read())
+        except _Malformed as problem:
+            return _refused(400, wire.MALFORMED, str(problem))
+        reply = self.exchange.submit(request, self._clock_us())
+        self._arm()
+        match reply:
+            case Accepted(order):
+                return _ok(wire.OrderBody(order))
+            case Rejected(reason, code):
+                return _refused(400, code or "rejected", reason)
+            case TooLate(reason):
+                return _refused(400, wire.REQUEST_EXPIRED, reason)
+            case DuplicateId(reason):
+                return _refused(409, wire.DUPLICATE_ID, reason)
+            case Throttled():
+                return _throttled(reply)
+
+    async def _cancel(self, http: web.Request) -> web.Response:
+        try:
+            request = _decoded(_decode_cancel, await http.read())
+        except _Malformed as problem:
+            return _refused(400, wire.MALFORMED, str(problem))
+        reply = self.exchange.cancel(request, self._clock_us())
+        match reply:
+            case Canceled(order):
+                return _ok(wire.OrderBody(order))
+            case CancelRejected(reason, order):
+                return _answer(400, wire.RefusalBody(code=wire.CANCEL_REJECTED, reason=reason, order=order))
+            case Throttled():
+                return _throttled(reply)
+
+    async def _lookup(self, http: web.Request) -> web.Response:
+        try:
+            account, client_order_id = _text(http, "account"), _text(http, "client_order_id")
+        except _Malformed as problem:
+            return _refused(400, wire.MALFORMED, str(problem))
+        reply = self.exchange.lookup(client_order_id, account, self._clock_us())
+        match reply:
+            case Found(order):
+                return _ok(wire.OrderBody(order))
+            case NotFound(reason):
+                return _refused(404, wire.NOT_FOUND, reason)
+        return _refused(501, wire.NOT_SUPPORTED, reply.reason)
+
+    # ----------------------------------------------------------------- reading
+
+    async def _dialect(self, _: web.Request) -> web.Response:
+        exchange = self.exchange
+        return _ok(wire.DialectBody(exchange.capabilities, msgspec.Raw(_encode(exchange.dialect))))
+
+    async def _instruments(self, _: web.Request) -> web.Response:
+        return _ok(list(self.exchange.instruments.values()))
+
+    async def _open_orders(self, http: web.Request) -> web.Response:
+        try:
+            account = _text(http, "account")
+        except _Malformed as problem:
+            return _refused(400, wire.MALFORMED, str(problem))
+        self.exchange.advance(self._clock_us())
+        return _ok(self.exchange.open_orders(account))
+
+    async def _executions(self, http: web.Request) -> web.Response:
+        try:
+            account, after, limit = _text(http, "account"), _number(http, "after", 0), _number(http, "limit", 1000)
+        except _Malformed as problem:
+            return _refused(400, wire.MALFORMED, str(problem))
+        self.exchange.advance(self._clock_us())
+        return _ok(self.exchange.executions(account, after, min(limit, PAGE_REPORTS)))
+
+    async def _all_orders(self, http: web.Request) -> web.Response:
+        """Everything that ever was, for judges; ``after`` (an order number) and ``limit`` page through it."""
+        try:
+            after, limit = _number(http, "after", 0), _number(http, "limit", -1)
+        except _Malformed as problem:
+            return _refused(400, wire.MALFORMED, str(problem))
+        self.exchange.advance(self._clock_us())
+        return _ok(self.exchange.all_orders(after, None if limit < 0 else limit))
+
+    async def _counts(self, _: web.Request) -> web.Response:
+        self.exchange.advance(self._clock_us())
+        return _ok(self.exchange.counts())
+
+    async def _health(self, _: web.Request) -> web.Response:
+        return _answer(200, {"status": "ok"})
+
+    # ------------------------------------------------------------------ stream
+
+    async def _stream(self, http: web.Request) -> web.StreamResponse:
+        try:
+            account, after = _text(http, "account"), _number(http, "after", 0)
+        except _Malformed as problem:
+            return _refused(400, wire.MALFORMED, str(problem))
+        socket = web.WebSocketResponse(heartbeat=self._ping_s, timeout=1.0, compress=False, max_msg_size=4096)
+        await socket.prepare(http)
+        self._streams.add(socket)
+        writer = asyncio.create_task(self._write_stream(socket, account, after))
+        writer.add_done_callback(lambda done: None if done.cancelled() or done.exception() is None else _abort(http))
+        try:
+            # Reading is what answers pings and sees the close; what a reader says is ignored.
+            async for message in socket:
+                if message.type is WSMsgType.ERROR:
+                    _abort(http)
+                    break
+        finally:
+            self._streams.discard(socket)
+            writer.cancel()
+            with contextlib.suppress(asyncio.CancelledError, ConnectionError):
+                await writer
+        return socket
+
+    async def _write_stream(self, socket: web.WebSocketResponse, account: str, after: int) -> None:
+        changed = asyncio.Event()
+        unsubscribe = self.exchange.subscribe(account, changed.set)
+        try:
+            while not socket.closed:
+                changed.clear()
+                batch = self.exchange.executions(account, after, FRAME_REPORTS)
+                if not batch:
+                    try:
+                        async with asyncio.timeout(self._heartbeat_s):
+                            await changed.wait()
+                        continue
+                    except TimeoutError:
+                        self.exchange.advance(self._clock_us())
+                # Waits while the reader is behind: aiohttp keeps at most its small write buffer.
+                await socket.send_frame(_encode(batch), WSMsgType.TEXT)
+                after += len(batch)
+        finally:
+            unsubscribe()
+
+    async def _end_streams(self, _: web.Application) -> None:
+        for socket in list(self._streams):
+            await socket.close(code=1001, message=b"the exchange is closing")
+
+    # -------------------------------------------------------------------- time
+
+    def _arm(self) -> None:
+        """Set a timer for the exchange's next due moment, unless one is set."""
+        due = self.exchange.next_due_us()
+        if due is None or self._timer is not None or self._runner is None:
+            return
+        delay_s = max(0, due - self._clock_us()) / 1_000_000
+        self._timer = asyncio.get_running_loop().call_later(delay_s, self._fire)
+
+    def _fire(self) -> None:
+        self._timer = None
+        self.exchange.advance(self._clock_us())
+        self._arm()
+
+
+def _abort(http: web.Request) -> None:
+    """Drop the connection under a request without waiting for what is still to be sent."""
+    transport = http.transport
+    if transport is not None:
+        transport.abort()
+
+
+def _decoded(decode: Callable[[bytes], Body], body: bytes) -> Body:
+    try:
+        return decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError) as problem:
+        raise _Malformed(f"body: {problem}") from None
+
+
+def _text(http: web.Request, field: str) -> str:
+    value = http.query.get(field)
+    if not value:
+        raise _Malformed(f"query parameter {field!r} is missing")
+    return value
+
+
+def _number(http: web.Request, field: str, default: int) -> int:
+    value = http.query.get(field)
+    if value is None:
+        return default
+    if not (value.isascii() and value.isdecimal() and len(value) < 19):
+        raise _Malformed(f"query parameter {field!r} is not a whole number")
+    return int(value)
+
+
+def _answer(status: int, body: object) -> web.Response:
+    return web.Response(status=status, body=_encode(body), headers=_JSON)
+
+
+def _ok(body: object) -> web.Response:
+    return web.Response(body=_encode(body), headers=_JSON)
+
+
+def _refused(status: int, code: str, reason: str) -> web.Response:
+    return _answer(status, wire.RefusalBody(code=code, reason=reason))
+
+
+def _throttled(reply: Throttled) -> web.Response:
+    body = wire.RefusalBody(code=wire.THROTTLED, reason=reply.reason, retry_after_s=reply.retry_after_s)
+    headers = {**_JSON, "Retry-After": str(math.ceil(reply.retry_after_s))}
+    return web.Response(status=429, body=_encode(body), headers=headers)

@@ -1,0 +1,120 @@
+"""The simulated exchange as a venue in the same process: the port without sockets."""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Callable, Mapping
+
+from onefill.core.capabilities import Capabilities
+from onefill.core.messages import (
+    CancelReply,
+    CancelRequest,
+    ExecutionReport,
+    LookupReply,
+    Rejected,
+    SubmitReply,
+    SubmitRequest,
+)
+from onefill.core.values import Instrument
+from onefill.sim.exchange import Exchange
+
+BATCH = 1000
+"""Most reports taken from the exchange at a time."""
+
+
+def wall_clock_us() -> int:
+    """Return the time of day, µs since 1970."""
+    return time.time_ns() // 1000
+
+
+class SimulatedVenue:
+    """:class:`~onefill.ports.venue.Venue` for one account of an :class:`~onefill.sim.exchange.Exchange`.
+
+    Each call is one plain call into the exchange. Where acknowledgements are asynchronous, a timer of the running event
+    loop brings the exchange to the moment they are due; ``clock_us`` must go as fast as that loop's time.
+    """
+
+    def __init__(self, exchange: Exchange, account: str, clock_us: Callable[[], int] = wall_clock_us) -> None:
+        self._exchange = exchange
+        self._account = account
+        self._clock_us = clock_us
+        self._timer: asyncio.TimerHandle | None = None
+        self._asynchronous = exchange.dialect.acknowledges_asynchronously
+        self._closed = False
+        self._readers: set[asyncio.Event] = set()
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the exchange declares."""
+        return self._exchange.capabilities
+
+    async def start(self) -> None:
+        """Take up what an earlier connection left pending."""
+        self._closed = False
+        self._arm()
+
+    async def close(self) -> None:
+        """End the streams. What is pending stays pending until somebody calls the exchange again."""
+        self._closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        for changed in self._readers:
+            changed.set()
+
+    async def instruments(self) -> Mapping[str, Instrument]:
+        """Return the tradable instruments by symbol."""
+        return self._exchange.instruments
+
+    async def submit(self, request: SubmitRequest) -> SubmitReply:
+        """Hand a new order to the exchange. An order for another account is refused here: its fills would go unseen."""
+        if request.account != self._account:
+            return Rejected(
+                f"this connection trades for account {self._account!r} only; nothing was sent", "wrong_account"
+            )
+        reply = self._exchange.submit(request, self._clock_us())
+        if self._asynchronous:
+            self._arm()
+        return reply
+
+    async def cancel(self, request: CancelRequest) -> CancelReply:
+        """Ask the exchange to cancel an order."""
+        return self._exchange.cancel(request, self._clock_us())
+
+    async def lookup(self, client_order_id: str, account: str, instrument: str) -> LookupReply:
+        """Ask the exchange about a client order id."""
+        return self._exchange.lookup(client_order_id, account, self._clock_us())
+
+    async def executions(self, after: int) -> list[ExecutionReport]:
+        """Return the next reports after stream position ``after``."""
+        return self._exchange.executions(self._account, after, BATCH)
+
+    async def stream(self, after: int) -> AsyncGenerator[ExecutionReport, None]:
+        """Yield reports after position ``after`` as they come, until :meth:`close`."""
+        changed = asyncio.Event()
+        unsubscribe = self._exchange.subscribe(self._account, changed.set)
+        self._readers.add(changed)
+        try:
+            while not self._closed:
+                changed.clear()
+                batch = self._exchange.executions(self._account, after, BATCH)
+                for report in batch:
+                    after = report.position
+                    yield report
+                if not batch:
+                    await changed.wait()
+        finally:
+            self._readers.discard(changed)
+            unsubscribe()
+
+    def _arm(self) -> None:
+        """Set a timer for the exchange's next due moment, unless one is set."""
+        due = self._exchange.next_due_us()
+        if due is None or self._timer is not None or self._closed:
+            return
+        delay_s = max(0, due - self._clock_us()) / 1_000_000
+        self._timer = asyncio.get_running_loop().call_later(delay_s, self._fire)
+
+    def _fire(self) -> None:
+        self._timer = None
+        self._exchange.advance(self._clock_us())
+        self._arm()

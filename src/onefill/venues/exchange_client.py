@@ -1,0 +1,357 @@
+"""The adapter to the simulated exchange over HTTP and WebSocket.
+
+What an answer means is decided by what was sent, not by how the failure is called:
+
+* no connection was made (refused, DNS, connect time-out): nothing can have left, :class:`~onefill.core.messages.NotSent`;
+* a status *with* the exchange's own JSON body: evidence, the matching reply;
+* anything else, from a time-out to an HTML page: :class:`~onefill.core.messages.Unknown`, with the cause.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Mapping
+from typing import Final, TypeVar
+
+import aiohttp
+import msgspec
+from yarl import URL
+
+from onefill.core.capabilities import Capabilities
+from onefill.core.errors import InvalidField, VenueError
+from onefill.core.messages import (
+    Accepted,
+    Canceled,
+    CancelRejected,
+    CancelReply,
+    CancelRequest,
+    DuplicateId,
+    ExecutionReport,
+    Found,
+    LookupReply,
+    NotFound,
+    NotSent,
+    Rejected,
+    SubmitReply,
+    SubmitRequest,
+    Throttled,
+    TooLate,
+    Unknown,
+    VenueOrder,
+    VenueStatus,
+)
+from onefill.core.values import Instrument
+from onefill.venues import exchange_wire as wire
+
+_MAX_PAUSE_S: Final = 1.0
+_SHOWN: Final = 80
+"""Bytes of a strange body that go into a reason."""
+_JSON: Final = {"Content-Type": "application/json"}
+
+_encode = msgspec.json.Encoder().encode
+_order_body = msgspec.json.Decoder(wire.OrderBody)
+_refusal_body = msgspec.json.Decoder(wire.RefusalBody)
+_dialect_body = msgspec.json.Decoder(wire.DialectBody)
+_instrument_list = msgspec.json.Decoder(list[Instrument])
+_report_list = msgspec.json.Decoder(list[ExecutionReport])
+Body = TypeVar("Body")
+
+
+class _Answer(msgspec.Struct, frozen=True):
+    """A whole HTTP answer."""
+
+    status: int
+    body: bytes
+
+    def strange(self) -> Unknown:
+        return Unknown(f"HTTP {self.status} with an answer that is not the exchange's: {self.body[:_SHOWN]!r}")
+
+
+class ExchangeVenue:
+    """:class:`~onefill.ports.venue.Venue` for one account of a simulated exchange at ``url`` (``http://host:port``).
+
+    ``timeout_s`` bounds every call, ``connect_timeout_s`` (half of it by default) the making of a connection.
+    ``start_attempts`` bounds how often :meth:`start` and :meth:`instruments`, which change nothing, are tried, with pauses
+    from ``pause_s`` doubling up to a second. A stream silent for ``silence_s`` counts as broken: the exchange sends
+    heartbeats. ``connections`` is the most connections open at once.
+
+    Raises :class:`~onefill.core.errors.InvalidField` for an unusable ``url`` or time-out.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        account: str,
+        timeout_s: float = 1.0,
+        *,
+        connect_timeout_s: float | None = None,
+        start_attempts: int = 10,
+        pause_s: float = 0.05,
+        silence_s: float = 5.0,
+        connections: int = 256,
+    ) -> None:
+        try:
+            self._base = URL(url)
+        except ValueError as problem:
+            raise InvalidField("url", str(problem)) from None
+        if self._base.scheme not in ("http", "https") or not self._base.host:
+            raise InvalidField("url", f"{url!r} is not of the form http://host:port")
+        if timeout_s <= 0 or silence_s <= 0 or start_attempts < 1:
+            raise InvalidField("timeout_s", "time-outs must be above zero and start_attempts at least 1")
+        self._account = account
+        # Above the total, a connect time-out could never be told from one after the send.
+        connect_s = min(connect_timeout_s or timeout_s / 2, timeout_s * 0.9)
+        self._timeout = aiohttp.ClientTimeout(total=timeout_s, connect=connect_s, sock_connect=connect_s)
+        self._timeout_s = timeout_s
+        self._attempts = start_attempts
+        self._pause_s = pause_s
+        self._silence_s = silence_s
+        self._connections = connections
+        self._session: aiohttp.ClientSession | None = None
+        self._capabilities: Capabilities | None = None
+        self._orders_url = self._base.with_path(wire.ORDERS)
+        self._cancel_url = self._base.with_path(wire.CANCEL)
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the exchange declares. Raises :class:`~onefill.core.errors.VenueError` before :meth:`start`."""
+        if self._capabilities is None:
+            raise VenueError(f"{self._base}: capabilities are known after start(); call it first")
+        return self._capabilities
+
+    async def start(self) -> None:
+        """Connect and learn the dialect. Raises :class:`~onefill.core.errors.VenueError` if that fails repeatedly."""
+        if self._session is None or self._session.closed:
+            self._session = _session(self._timeout, self._connections)
+        try:
+            self._capabilities = (await self._read_patiently(wire.DIALECT, _dialect_body)).capabilities
+        except BaseException:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        """Close every connection. Requests under way may still arrive; their callers get Unknown."""
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    async def instruments(self) -> Mapping[str, Instrument]:
+        """Return the tradable instruments by symbol. Raises VenueError if they cannot be had."""
+        listed = await self._read_patiently(wire.INSTRUMENTS, _instrument_list)
+        return {instrument.symbol: instrument for instrument in listed}
+
+    # ------------------------------------------------------------------ orders
+
+    async def submit(self, request: SubmitRequest) -> SubmitReply:
+        """Send a new order, once. An order for another account is refused here: its fills would go unseen."""
+        if request.account != self._account:
+            return Rejected(
+                f"this connection trades for account {self._account!r} only; nothing was sent", "wrong_account"
+            )
+        answer = await self._exchange("POST", self._orders_url, _encode(request))
+        if not isinstance(answer, _Answer):
+            return answer
+        if answer.status == 200:
+            order = _own_order(answer, request.client_order_id)
+            return order if isinstance(order, Unknown) else Accepted(order)
+        refusal = _refusal(answer)
+        if refusal is None:
+            return answer.strange()
+        match answer.status, refusal.code:
+            case 400, wire.REQUEST_EXPIRED:
+                return TooLate(refusal.reason)
+            case 400, code:
+                return Rejected(refusal.reason, code)
+            case 409, wire.DUPLICATE_ID:
+                return DuplicateId(refusal.reason)
+            case 429, wire.THROTTLED:
+                return _throttled(refusal)
+        return answer.strange()
+
+    async def cancel(self, request: CancelRequest) -> CancelReply:
+        """Ask for an order to be cancelled, once."""
+        answer = await self._exchange("POST", self._cancel_url, _encode(request))
+        if not isinstance(answer, _Answer):
+            return answer
+        if answer.status == 200:
+            order = _own_order(answer, request.client_order_id, request.venue_order_id)
+            if isinstance(order, Unknown):
+                return order
+            return Canceled(order) if order.status is VenueStatus.CANCELED else answer.strange()
+        refusal = _refusal(answer)
+        if refusal is None:
+            return answer.strange()
+        match answer.status, refusal.code:
+            case 400, wire.CANCEL_REJECTED:
+                if refusal.order is not None and refusal.order.client_order_id != request.client_order_id:
+                    return answer.strange()
+                return CancelRejected(refusal.reason, refusal.order)
+            case 400, _:
+                return CancelRejected(f"{refusal.code}: {refusal.reason}")
+            case 429, wire.THROTTLED:
+                return _throttled(refusal)
+        return answer.strange()
+
+    async def lookup(self, client_order_id: str, account: str, instrument: str) -> LookupReply:
+        """Ask what the exchange knows about a client order id, once."""
+        url = self._base.with_path(wire.ORDERS).with_query(account=account, client_order_id=client_order_id)
+        answer = await self._exchange("GET", url)
+        if isinstance(answer, NotSent):
+            return Unknown(answer.reason)
+        if not isinstance(answer, _Answer):
+            return answer
+        if answer.status == 200:
+            order = _own_order(answer, client_order_id)
+            return order if isinstance(order, Unknown) else Found(order)
+        refusal = _refusal(answer)
+        if refusal is None:
+            return answer.strange()
+        # A 404 without the exchange's own words may come from anything on the way.
+        if (answer.status, refusal.code) == (404, wire.NOT_FOUND):
+            return NotFound(refusal.reason)
+        return Unknown(f"{refusal.code}: {refusal.reason}")
+
+    # ------------------------------------------------------------------ stream
+
+    async def executions(self, after: int) -> list[ExecutionReport]:
+        """Return the next reports after stream position ``after``. Raises VenueError if the exchange did not answer."""
+        url = self._base.with_path(wire.EXECUTIONS).with_query(account=self._account, after=after)
+        reports = await self._read(url, _report_list)
+        if isinstance(reports, str):
+            raise VenueError(f"{url}: {reports}; nothing was changed, ask again")
+        self._check(reports, after)
+        return reports
+
+    async def stream(self, after: int) -> AsyncGenerator[ExecutionReport, None]:
+        """Yield reports after position ``after`` as they come. Ends when the exchange closes the stream.
+
+        Raises :class:`~onefill.core.errors.VenueError` when the connection breaks or falls silent, and when a report is
+        missing, repeated, or another account's. Whatever was yielded stands; go on from the last position.
+        """
+        url = self._base.with_path(wire.STREAM).with_query(account=self._account, after=after)
+        socket = await self._open_socket(url)
+        try:
+            while True:
+                try:
+                    message = await socket.receive(self._silence_s)
+                except TimeoutError:
+                    raise VenueError(f"{url}: silent for {self._silence_s} s; connect again from {after}") from None
+                if message.type in (aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSING, aiohttp.WSMsgType.CLOSED):
+                    return
+                if message.type is not aiohttp.WSMsgType.TEXT:
+                    raise VenueError(f"{url}: stream broke ({message.data!r}); connect again from {after}")
+                try:
+                    reports = _report_list.decode(message.data)
+                except msgspec.DecodeError as problem:
+                    raise VenueError(f"{url}: unreadable frame ({problem}); connect again from {after}") from None
+                self._check(reports, after)
+                for report in reports:
+                    yield report
+                    after = report.position
+        finally:
+            await socket.close()
+
+    async def _open_socket(self, url: URL) -> aiohttp.ClientWebSocketResponse:
+        session = self._session
+        if session is None:
+            raise VenueError(f"{url}: not connected; call start() first")
+        # A reader that is behind must not wait for a close that stands behind everything unread.
+        limits = aiohttp.ClientWSTimeout(ws_close=min(1.0, self._timeout_s))
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                return await session.ws_connect(url, timeout=limits)
+        except (aiohttp.ClientError, OSError, TimeoutError) as problem:
+            raise VenueError(f"{url}: no stream ({_told(problem)}); try again") from None
+
+    def _check(self, reports: list[ExecutionReport], after: int) -> None:
+        """Raise VenueError unless the reports are this account's and follow position ``after`` without a gap."""
+        for expected, report in enumerate(reports, after + 1):
+            if report.position != expected:
+                raise VenueError(
+                    f"{self._base}: report {report.position} came where {expected} was due; read again from {after}"
+                )
+            if report.account != self._account:
+                raise VenueError(
+                    f"{self._base}: report {report.position} is account {report.account!r}'s, not {self._account!r}'s"
+                )
+
+    # -------------------------------------------------------------------- HTTP
+
+    async def _exchange(self, method: str, url: URL, body: bytes | None = None) -> _Answer | NotSent | Unknown:
+        """Send one request and read its whole answer."""
+        session = self._session
+        if session is None or session.closed:
+            return NotSent("not connected: start() was not called, or close() was")
+        try:
+            # A redirect would send the order a second time.
+            async with session.request(method, url, data=body, headers=_JSON, allow_redirects=False) as response:
+                return _Answer(response.status, await response.read())
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as problem:
+            return NotSent(f"no connection: {_told(problem)}")
+        except (aiohttp.ClientError, OSError, TimeoutError) as problem:
+            return Unknown(f"no whole answer: {_told(problem)}")
+
+    async def _read(self, url: URL, decoder: "msgspec.json.Decoder[Body]") -> Body | str:
+        """Return what a GET gives, or the text of what went wrong."""
+        answer = await self._exchange("GET", url)
+        if not isinstance(answer, _Answer):
+            return answer.reason
+        if answer.status == 200:
+            try:
+                return decoder.decode(answer.body)
+            except msgspec.DecodeError as problem:
+                return f"unreadable answer ({problem})"
+        return answer.strange().reason
+
+    async def _read_patiently(self, path: str, decoder: "msgspec.json.Decoder[Body]") -> Body:
+        """GET ``path`` until it works, a bounded number of times: the way there may be faulty, and reading is harmless."""
+        url = self._base.with_path(path)
+        pause_s = self._pause_s
+        for attempt in range(1, self._attempts + 1):
+            found = await self._read(url, decoder)
+            if not isinstance(found, str):
+                return found
+            if attempt < self._attempts:
+                await asyncio.sleep(pause_s)
+                pause_s = min(2 * pause_s, _MAX_PAUSE_S)
+        raise VenueError(
+            f"{url}: {self._attempts} attempts failed, the last with: {found}. "
+            "Is the exchange running there (onefill exchange), and is the address right? No order was sent"
+        )
+
+
+def _session(timeout: aiohttp.ClientTimeout, connections: int) -> aiohttp.ClientSession:
+    session = aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=connections),
+        timeout=timeout,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        raise_for_status=False,
+    )
+    # aiohttp resends GET, PUT and DELETE after a dropped connection, unasked; there is no public switch for it.
+    setattr(session, "_retry_connection", False)  # noqa: B010 - the attribute is private, its name is all there is
+    return session
+
+
+def _own_order(answer: _Answer, client_order_id: str, venue_order_id: str | None = None) -> VenueOrder | Unknown:
+    """Return the order in a 200 if it is the one asked about."""
+    try:
+        order = _order_body.decode(answer.body).order
+    except msgspec.DecodeError as problem:
+        return Unknown(f"HTTP 200 with an unreadable body ({problem}): {answer.body[:_SHOWN]!r}")
+    if order.client_order_id != client_order_id or venue_order_id not in (None, order.venue_order_id):
+        return Unknown(f"HTTP 200 about another order ({order.client_order_id!r}, {order.venue_order_id!r})")
+    return order
+
+
+def _refusal(answer: _Answer) -> wire.RefusalBody | None:
+    try:
+        return _refusal_body.decode(answer.body)
+    except msgspec.DecodeError:
+        return None
+
+
+def _throttled(refusal: wire.RefusalBody) -> Throttled:
+    return Throttled(refusal.reason, max(0.0, refusal.retry_after_s or 0.0))
+
+
+def _told(problem: BaseException) -> str:
+    text = str(problem)
+    return f"{type(problem).__name__}: {text}" if text else type(problem).__name__

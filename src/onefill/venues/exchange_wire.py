@@ -1,0 +1,53 @@
+"""What the simulated exchange and its client say to each other over HTTP, in one place so that they cannot differ.
+
+A reply counts only with its JSON body: a bare status may come from anything on the way. The stream's frames are JSON arrays
+of execution reports; an empty one is a heartbeat.
+"""
+
+from typing import Final
+
+import msgspec
+
+from onefill.core.capabilities import Capabilities
+from onefill.core.messages import VenueOrder
+
+DIALECT: Final = "/v1/dialect"
+INSTRUMENTS: Final = "/v1/instruments"
+ORDERS: Final = "/v1/orders"
+CANCEL: Final = "/v1/orders/cancel"
+OPEN_ORDERS: Final = "/v1/open-orders"
+EXECUTIONS: Final = "/v1/executions"
+STREAM: Final = "/v1/stream"
+ALL_ORDERS: Final = "/v1/all-orders"
+COUNTS: Final = "/v1/counts"
+HEALTH: Final = "/healthz"
+
+MALFORMED: Final = "malformed"
+REQUEST_EXPIRED: Final = "request_expired"
+DUPLICATE_ID: Final = "duplicate_client_order_id"
+THROTTLED: Final = "throttled"
+NOT_FOUND: Final = "not_found"
+CANCEL_REJECTED: Final = "cancel_rejected"
+NOT_SUPPORTED: Final = "not_supported"
+
+
+class OrderBody(msgspec.Struct, frozen=True):
+    """Body of a 200 to a submit, a cancel or a look-up."""
+
+    order: VenueOrder
+
+
+class RefusalBody(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Body of every other answer. ``order``: with ``cancel_rejected``, where there is one; ``retry_after_s``: with 429."""
+
+    code: str
+    reason: str
+    order: VenueOrder | None = None
+    retry_after_s: float | None = None
+
+
+class DialectBody(msgspec.Struct, frozen=True):
+    """Body of :data:`DIALECT`: what the exchange declares, and the dialect behind it."""
+
+    capabilities: Capabilities
+    dialect: msgspec.Raw

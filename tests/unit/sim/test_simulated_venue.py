@@ -1,0 +1,123 @@
+"""The simulated exchange as a venue in the same process."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from exchange_kit import NOON_US, cancel, exchange, limit, order
+
+from onefill.core.messages import Accepted, Canceled, ExecutionReport, Found, NotFound, Rejected, VenueStatus
+from onefill.ports.venue import Venue
+from onefill.sim.venue import SimulatedVenue
+
+
+def venue_at_noon(**dialect: Any) -> SimulatedVenue:
+    """Return a venue for account A whose clock stands at noon."""
+    return SimulatedVenue(exchange(**dialect), "A", lambda: NOON_US)
+
+
+def test_it_is_a_venue_and_passes_calls_through() -> None:
+    """The class satisfies the port, and each call gives what the exchange gives."""
+
+    async def scenario() -> None:
+        venue: Venue = venue_at_noon()
+        await venue.start()
+        assert set(await venue.instruments()) == {"ACME", "ZINC"}
+        assert venue.capabilities.lookup_by_client_order_id
+        assert isinstance(await venue.submit(order("x", "buy", 1)), Accepted)
+        assert isinstance(await venue.lookup("x", "A", "ACME"), Found)
+        assert isinstance(await venue.lookup("y", "A", "ACME"), NotFound)
+        assert isinstance(await venue.cancel(cancel("x")), Canceled)
+        assert [report.position for report in await venue.executions(1)] == [2]
+        await venue.close()
+
+    asyncio.run(scenario())
+
+
+def test_an_order_for_another_account_is_refused_unsent() -> None:
+    """A connection for one account takes no order for another, whose fills it would never see."""
+    venue = venue_at_noon()
+    reply = asyncio.run(venue.submit(order("x", "buy", 1, account="B")))
+    assert isinstance(reply, Rejected)
+    assert reply.code == "wrong_account"
+
+
+def test_a_stream_gives_the_past_and_then_wakes_for_the_new() -> None:
+    """A stream from a cursor gives the stored suffix, then waits, and goes on when something happens."""
+
+    async def scenario() -> list[int]:
+        venue = venue_at_noon()
+        await venue.submit(order("x", "buy", 1))
+        await venue.submit(order("y", "buy", 1))
+        seen: list[ExecutionReport] = []
+        enough = asyncio.Event()
+
+        async def read() -> None:
+            async for report in venue.stream(1):
+                seen.append(report)
+                if len(seen) == 3:
+                    enough.set()
+
+        reader = asyncio.create_task(read())
+        await asyncio.sleep(0)
+        await venue.submit(order("z", "buy", 1))
+        await venue.cancel(cancel("z"))
+        async with asyncio.timeout(5):
+            await enough.wait()
+            await venue.close()
+            await reader
+        return [report.position for report in seen]
+
+    assert asyncio.run(scenario()) == [2, 3, 4]
+
+
+def test_a_stream_that_is_left_leaves_nothing_behind() -> None:
+    """Closing a stream takes its listener off the exchange."""
+
+    async def scenario() -> None:
+        shared = exchange()
+        venue = SimulatedVenue(shared, "A", lambda: NOON_US)
+        await venue.submit(order("x", "buy", 1))
+        stream = venue.stream(0)
+        assert (await anext(stream)).position == 1
+        assert shared.listeners("A") == 1
+        await stream.aclose()
+        assert shared.listeners("A") == 0
+
+    asyncio.run(scenario())
+
+
+def test_asynchronous_acknowledgements_come_by_themselves() -> None:
+    """Where the exchange acknowledges later, the loop's timer brings the acknowledgement without another call."""
+
+    async def scenario() -> list[VenueStatus]:
+        loop = asyncio.get_running_loop()
+        shared = exchange(acknowledges_asynchronously=True, acknowledge_delay_us=1_000)
+        venue = SimulatedVenue(shared, "A", lambda: NOON_US + int(loop.time() * 1_000_000))
+        await venue.start()
+        reply = await venue.submit(limit("x", "buy", 1, 10))
+        assert isinstance(reply, Accepted)
+        assert reply.order.status is VenueStatus.PENDING_NEW
+        await venue.submit(limit("y", "sell", 1, 10))
+        seen = []
+        async with asyncio.timeout(5):
+            async for report in venue.stream(0):
+                seen.append(report.status)
+                if len(seen) == 4:
+                    break
+        await venue.close()
+        return seen
+
+    assert asyncio.run(scenario()) == [VenueStatus.NEW, VenueStatus.NEW, VenueStatus.FILLED, VenueStatus.FILLED]
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_closing_is_harmless_at_any_time(times: int) -> None:
+    """A venue that was never started can be closed, and closed again."""
+
+    async def scenario() -> None:
+        venue = venue_at_noon()
+        for _ in range(times):
+            await venue.close()
+
+    asyncio.run(scenario())
