@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.set-up
 .DEFAULT_GOAL := help
 
-.PHONY: help setup demo test check bench recorded-day lock wheel-check clean
+.PHONY: help setup demo test check bench recorded-day docs lock wheel-check clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -39,6 +39,9 @@ recorded-day: setup ## A recorded day through a faulty link, killed 20 times: ma
 
 wheel-check: setup ## Build a wheel, install it into an empty environment, run the demo from there
 	sh scripts/wheel_check.sh
+
+docs: setup ## Renew the pages that are made from the code
+	$(BIN)/python scripts/lifecycle_doc.py
 
 lock: ## Renew requirements.lock (names, versions, hashes)
 	$(BIN)/python -m pip install --quiet uv
