@@ -1,3 +1,71 @@
-"""Onefill: an order-execution gateway in which retries are safe by construction."""
+"""Onefill: an order-execution gateway in which retries are safe by construction.
+
+    async with onefill.open("orders.db", venues={"sim": venue}) as gateway:
+        order = await gateway.submit(intent, key="rebalance-2026-11-21-BTC")
+
+Send it eleven times; it trades once. :mod:`onefill.sync` gives the same to plain code.
+"""
+
+from onefill.core import errors
+from onefill.core.capabilities import Capabilities, DuplicateReply, ExecutionIdScope, UniqueScope
+from onefill.core.errors import (
+    CallerError,
+    InvalidField,
+    KeyReused,
+    LedgerError,
+    OnefillError,
+    OrderUncertain,
+    RouteClosed,
+    UnknownKey,
+    UnknownVenue,
+    VenueError,
+)
+from onefill.core.identity import IdFormat, IdScheme, derived_key
+from onefill.core.intent import Intent
+from onefill.core.lifecycle import Status
+from onefill.core.order import Answer, CancelAnswer, CancelResult, Order
+from onefill.core.position import Position
+from onefill.core.values import Instrument, OrderType, Side, TimeInForce
+from onefill.engine.gateway import Gateway
+from onefill.engine.settings import GatewaySettings
+from onefill.ports.venue import Venue
+from onefill.service.wiring import open_gateway as open  # noqa: A004 - reads as onefill.open(...)
+from onefill.venues.exchange_client import ExchangeVenue
 
 __version__ = "0.1.0"
+__all__ = [
+    "Answer",
+    "CallerError",
+    "CancelAnswer",
+    "CancelResult",
+    "Capabilities",
+    "DuplicateReply",
+    "ExchangeVenue",
+    "ExecutionIdScope",
+    "Gateway",
+    "GatewaySettings",
+    "IdFormat",
+    "IdScheme",
+    "Instrument",
+    "Intent",
+    "InvalidField",
+    "KeyReused",
+    "LedgerError",
+    "OnefillError",
+    "Order",
+    "OrderType",
+    "OrderUncertain",
+    "Position",
+    "RouteClosed",
+    "Side",
+    "Status",
+    "TimeInForce",
+    "UniqueScope",
+    "UnknownKey",
+    "UnknownVenue",
+    "Venue",
+    "VenueError",
+    "derived_key",
+    "errors",
+    "open",
+]

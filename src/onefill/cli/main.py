@@ -6,7 +6,9 @@ import typer
 
 from onefill import __version__
 from onefill.cli import read_commands, serve_commands
+from onefill.cli.bench_command import bench
 from onefill.cli.cancel_command import cancel
+from onefill.cli.demo_command import demo
 from onefill.cli.run_command import run
 
 app = typer.Typer(
@@ -32,6 +34,7 @@ def _root(
     pass
 
 
+app.command()(demo)
 app.command()(run)
 app.command()(read_commands.orders)
 app.command()(read_commands.show)
@@ -39,6 +42,7 @@ app.command()(cancel)
 app.command()(read_commands.positions)
 app.command()(serve_commands.exchange)
 app.command()(serve_commands.link)
+app.command()(bench)
 app.add_typer(read_commands.audit_app, name="audit")
 
 

@@ -12,7 +12,7 @@ GENESIS = bytes(32)
 """The hash before a route's first entry."""
 
 
-class JournalEntry(msgspec.Struct, frozen=True, kw_only=True):
+class JournalEntry(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """One entry of a route's journal. ``payload`` is the JSON text of its events, exactly as hashed."""
 
     route: str

@@ -36,7 +36,7 @@ class ExecutionIdScope(StrEnum):
     ORDER = "order"
 
 
-class Capabilities(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Capabilities(msgspec.Struct, frozen=True, gc=False, kw_only=True, forbid_unknown_fields=True):
     """A venue's declared behaviour. The defaults are the least a venue can promise.
 
     ``request_expiry_s``: how long after the claim a request stays acceptable, where the venue honours an expiry stamped

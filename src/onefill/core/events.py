@@ -33,7 +33,7 @@ class CopyOutcome(StrEnum):
     """Unknown at first; later proven never to have had an effect."""
 
 
-class Recorded(msgspec.Struct, frozen=True, tag="recorded"):
+class Recorded(msgspec.Struct, frozen=True, gc=False, tag="recorded"):
     """An intent entered the ledger with its client order id (promises LEDGER-FIRST, SAME-ID)."""
 
     key: str
@@ -42,14 +42,14 @@ class Recorded(msgspec.Struct, frozen=True, tag="recorded"):
     valid_until_us: int
 
 
-class Claimed(msgspec.Struct, frozen=True, tag="claimed"):
+class Claimed(msgspec.Struct, frozen=True, gc=False, tag="claimed"):
     """This owner is about to send copy ``number`` of the order. From here on it counts as maybe sent."""
 
     number: int
     expires_at_us: int | None
 
 
-class CopySettled(msgspec.Struct, frozen=True, tag="copy_settled"):
+class CopySettled(msgspec.Struct, frozen=True, gc=False, tag="copy_settled"):
     """Copy ``number`` can have no further effect: it was answered, or never left."""
 
     number: int
@@ -58,20 +58,20 @@ class CopySettled(msgspec.Struct, frozen=True, tag="copy_settled"):
     retry_at_us: int | None = None
 
 
-class OutcomeUnknown(msgspec.Struct, frozen=True, tag="outcome_unknown"):
+class OutcomeUnknown(msgspec.Struct, frozen=True, gc=False, tag="outcome_unknown"):
     """Copy ``number`` may or may not have reached the venue."""
 
     number: int
     reason: str
 
 
-class ProvenAbsent(msgspec.Struct, frozen=True, tag="proven_absent"):
+class ProvenAbsent(msgspec.Struct, frozen=True, gc=False, tag="proven_absent"):
     """A look-up begun at ``asked_at_us``, after every copy had expired, found nothing."""
 
     asked_at_us: int
 
 
-class Acknowledged(msgspec.Struct, frozen=True, tag="acknowledged"):
+class Acknowledged(msgspec.Struct, frozen=True, gc=False, tag="acknowledged"):
     """The order is at the venue. ``status`` is pending_new while the venue has not accepted it yet."""
 
     venue_order_id: str
@@ -80,7 +80,7 @@ class Acknowledged(msgspec.Struct, frozen=True, tag="acknowledged"):
     source: Source
 
 
-class Rejected(msgspec.Struct, frozen=True, tag="rejected"):
+class Rejected(msgspec.Struct, frozen=True, gc=False, tag="rejected"):
     """The venue rejected the order itself, by look-up or stream."""
 
     reason: str
@@ -88,7 +88,7 @@ class Rejected(msgspec.Struct, frozen=True, tag="rejected"):
     venue_order_id: str | None = None
 
 
-class Traded(msgspec.Struct, frozen=True, tag="traded"):
+class Traded(msgspec.Struct, frozen=True, gc=False, tag="traded"):
     """An execution was applied, once (promise FILL-ONCE)."""
 
     execution_id: str
@@ -98,19 +98,19 @@ class Traded(msgspec.Struct, frozen=True, tag="traded"):
     venue_cum_quantity: Decimal
 
 
-class CancelRecorded(msgspec.Struct, frozen=True, tag="cancel_recorded"):
+class CancelRecorded(msgspec.Struct, frozen=True, gc=False, tag="cancel_recorded"):
     """Somebody wants the order gone. Remembered until the order's fate is known."""
 
     operation_key: str | None
 
 
-class CancelClaimed(msgspec.Struct, frozen=True, tag="cancel_claimed"):
+class CancelClaimed(msgspec.Struct, frozen=True, gc=False, tag="cancel_claimed"):
     """Cancel request ``number`` is about to be sent."""
 
     number: int
 
 
-class CancelSettled(msgspec.Struct, frozen=True, tag="cancel_settled"):
+class CancelSettled(msgspec.Struct, frozen=True, gc=False, tag="cancel_settled"):
     """Cancel request ``number`` had this outcome at the venue, or none that is known."""
 
     number: int
@@ -118,13 +118,13 @@ class CancelSettled(msgspec.Struct, frozen=True, tag="cancel_settled"):
     reason: str
 
 
-class CancelRefused(msgspec.Struct, frozen=True, tag="cancel_refused"):
+class CancelRefused(msgspec.Struct, frozen=True, gc=False, tag="cancel_refused"):
     """The venue will not cancel and the order is still live: evidence, told to whoever asked."""
 
     reason: str
 
 
-class Canceled(msgspec.Struct, frozen=True, tag="canceled"):
+class Canceled(msgspec.Struct, frozen=True, gc=False, tag="canceled"):
     """The venue cancelled the order."""
 
     source: Source
@@ -133,7 +133,7 @@ class Canceled(msgspec.Struct, frozen=True, tag="canceled"):
     reason: str | None = None
 
 
-class Expired(msgspec.Struct, frozen=True, tag="expired"):
+class Expired(msgspec.Struct, frozen=True, gc=False, tag="expired"):
     """The venue expired the order (time in force)."""
 
     source: Source
@@ -142,25 +142,25 @@ class Expired(msgspec.Struct, frozen=True, tag="expired"):
     reason: str | None = None
 
 
-class ExpiredUnsent(msgspec.Struct, frozen=True, tag="expired_unsent"):
+class ExpiredUnsent(msgspec.Struct, frozen=True, gc=False, tag="expired_unsent"):
     """The intent's time to live ran out and nothing of it is or will be at the venue."""
 
     reason: str
 
 
-class Withdrawn(msgspec.Struct, frozen=True, tag="withdrawn"):
+class Withdrawn(msgspec.Struct, frozen=True, gc=False, tag="withdrawn"):
     """Cancelled here before anything was sent."""
 
     reason: str
 
 
-class Parked(msgspec.Struct, frozen=True, tag="parked"):
+class Parked(msgspec.Struct, frozen=True, gc=False, tag="parked"):
     """No safe step is left: the order waits, UNCERTAIN, for evidence or a person."""
 
     reason: str
 
 
-class Anomaly(msgspec.Struct, frozen=True, tag="anomaly"):
+class Anomaly(msgspec.Struct, frozen=True, gc=False, tag="anomaly"):
     """The venue's word contradicts what was known. Kept for a person; nothing is adjusted because of it."""
 
     reason: str
@@ -188,13 +188,13 @@ Event = (
 )
 
 
-class RouteAcquired(msgspec.Struct, frozen=True, tag="route_acquired"):
+class RouteAcquired(msgspec.Struct, frozen=True, gc=False, tag="route_acquired"):
     """A process became the route's owner; every earlier owner is fenced (promise ONE-WRITER)."""
 
     holder: str
 
 
-class Quarantined(msgspec.Struct, frozen=True, tag="quarantined"):
+class Quarantined(msgspec.Struct, frozen=True, gc=False, tag="quarantined"):
     """An execution for an order that nobody here sent. Kept, and applied to no position."""
 
     execution_id: str
@@ -206,14 +206,14 @@ class Quarantined(msgspec.Struct, frozen=True, tag="quarantined"):
     price: Decimal
 
 
-class CancelOfUnknownKey(msgspec.Struct, frozen=True, tag="cancel_of_unknown_key"):
+class CancelOfUnknownKey(msgspec.Struct, frozen=True, gc=False, tag="cancel_of_unknown_key"):
     """A cancel with its own operation key named an order that was not here. The answer is kept under that key."""
 
     key: str
     operation_key: str
 
 
-class CancelAnswered(msgspec.Struct, frozen=True, tag="cancel_answered"):
+class CancelAnswered(msgspec.Struct, frozen=True, gc=False, tag="cancel_answered"):
     """A further cancel of an order whose fate was already known: nothing changed, and the caller was told so."""
 
     operation_key: str

@@ -8,10 +8,13 @@ from onefill.core import events as ev
 from onefill.core import messages as msg
 from onefill.core.errors import require
 from onefill.core.events import CopyOutcome, Event, Source
-from onefill.core.lifecycle import ENDED, WORKING, Status
+from onefill.core.lifecycle import ENDED, NEVER_SENT, WORKING, Status
 from onefill.core.messages import ExecutionKind, ExecutionReport, VenueOrder, VenueStatus
 from onefill.core.order import Order
-from onefill.core.values import plain
+from onefill.core.values import EXACT, plain
+
+_LONGEST_PAUSE_S = 86_400.0
+_NOT_THERE = NEVER_SENT | {Status.RECORDED, Status.REJECTED}
 
 
 def from_submit_reply(order: Order, number: int, reply: msg.SubmitReply, now_us: int) -> tuple[Event, ...]:
@@ -22,7 +25,7 @@ def from_submit_reply(order: Order, number: int, reply: msg.SubmitReply, now_us:
     if isinstance(reply, msg.Unknown):
         return (ev.OutcomeUnknown(number, reply.reason),)
     if isinstance(reply, msg.Throttled):
-        retry_at_us = now_us + int(reply.retry_after_s * 1_000_000)
+        retry_at_us = now_us + _pause_us(reply.retry_after_s)
         return (ev.CopySettled(number, CopyOutcome.THROTTLED, reply.reason, retry_at_us),)
     outcome = {
         msg.Rejected: CopyOutcome.REJECTED,
@@ -31,6 +34,11 @@ def from_submit_reply(order: Order, number: int, reply: msg.SubmitReply, now_us:
         msg.NotSent: CopyOutcome.NOT_SENT,
     }[type(reply)]
     return (ev.CopySettled(number, outcome, reply.reason),)
+
+
+def _pause_us(seconds: float) -> int:
+    # A header can hold anything: below zero and NaN mean no pause, and none is longer than a day.
+    return int(min(seconds, _LONGEST_PAUSE_S) * 1_000_000) if seconds > 0 else 0
 
 
 def from_venue_order(order: Order, seen: VenueOrder, source: Source) -> tuple[Event, ...]:
@@ -45,12 +53,30 @@ def from_venue_order(order: Order, seen: VenueOrder, source: Source) -> tuple[Ev
             return (ev.OutcomeUnknown(number, reason), ev.Anomaly(reason), ev.Parked(reason))
         return (ev.Anomaly(reason),)
     if seen.status is VenueStatus.REJECTED:
-        return (ev.Rejected(seen.reason or "rejected", source, seen.venue_order_id),)
+        return _from_rejection(order, seen.reason, source, seen.venue_order_id)
+    other = _other_order(order, seen.venue_order_id)
     if seen.status is VenueStatus.CANCELED:
-        return (ev.Canceled(source, seen.venue_order_id, seen.cum_quantity, seen.reason),)
+        return (ev.Canceled(source, seen.venue_order_id, seen.cum_quantity, seen.reason), *other)
     if seen.status is VenueStatus.EXPIRED:
-        return (ev.Expired(source, seen.venue_order_id, seen.cum_quantity, seen.reason),)
-    return (ev.Acknowledged(seen.venue_order_id, seen.status, seen.cum_quantity, source),)
+        return (ev.Expired(source, seen.venue_order_id, seen.cum_quantity, seen.reason), *other)
+    return (ev.Acknowledged(seen.venue_order_id, seen.status, seen.cum_quantity, source), *other)
+
+
+def _from_rejection(order: Order, text: str | None, source: Source, venue_order_id: str) -> tuple[Event, ...]:
+    reason = text or "rejected"
+    if order.cum_quantity:
+        return (ev.Anomaly(f"the venue rejects an order that traded: {reason}"),)
+    # Where our order is known under another number, a repeat of its id was refused: the order itself stands.
+    return _other_order(order, venue_order_id) or (ev.Rejected(reason, source, venue_order_id),)
+
+
+def _other_order(order: Order, venue_order_id: str) -> tuple[Event, ...]:
+    """Return an anomaly if the venue's number is not the one our order has there: two orders under one id (ONE-ORDER)."""
+    known = order.venue_order_id
+    if known is None or known == venue_order_id or order.status is Status.PENDING_NEW:
+        return ()  # a number given before the venue accepts may be provisional
+    first, second = sorted((known, venue_order_id))
+    return (ev.Anomaly(f"the venue has two orders under {order.client_order_id}: {first} and {second}"),)
 
 
 def foreign_field(order: Order, seen: VenueOrder) -> str | None:
@@ -69,9 +95,7 @@ def from_lookup(order: Order, reply: msg.LookupReply, source: Source = Source.LO
     if not isinstance(reply, msg.Found):
         return ()
     events = from_venue_order(order, reply.order, source)
-    if all(changes_nothing(order, event) for event in events):
-        return ()
-    return events
+    return () if say_nothing_new(order, events) else events
 
 
 def from_cancel_reply(order: Order, number: int, reply: msg.CancelReply) -> tuple[Event, ...]:
@@ -99,35 +123,41 @@ def from_report(order: Order, report: ExecutionReport) -> tuple[Event, ...]:
         return (ev.Anomaly(f"execution {report.execution_id} names another instrument or side than the order"),)
     if report.kind is ExecutionKind.TRADE:
         return _from_trade(order, report)
-    if report.kind is ExecutionKind.CANCELED:
-        return (ev.Canceled(Source.STREAM, report.venue_order_id, report.cum_quantity, report.text),)
-    if report.kind is ExecutionKind.EXPIRED:
-        return (ev.Expired(Source.STREAM, report.venue_order_id, report.cum_quantity, report.text),)
     if report.kind is ExecutionKind.REJECTED:
-        rejected = ev.Rejected(report.text or "rejected", Source.STREAM, report.venue_order_id)
-        if order.cum_quantity:
-            return (ev.Anomaly(f"the venue rejects an order that traded: {rejected.reason}"),)
-        return (rejected,)
-    return (ev.Acknowledged(report.venue_order_id, report.status, report.cum_quantity, Source.STREAM),)
+        return _from_rejection(order, report.text, Source.STREAM, report.venue_order_id)
+    other = _other_order(order, report.venue_order_id)
+    if report.kind is ExecutionKind.CANCELED:
+        return (ev.Canceled(Source.STREAM, report.venue_order_id, report.cum_quantity, report.text), *other)
+    if report.kind is ExecutionKind.EXPIRED:
+        return (ev.Expired(Source.STREAM, report.venue_order_id, report.cum_quantity, report.text), *other)
+    return (ev.Acknowledged(report.venue_order_id, report.status, report.cum_quantity, Source.STREAM), *other)
 
 
 def _from_trade(order: Order, report: ExecutionReport) -> tuple[Event, ...]:
     quantity, price = report.last_quantity, report.last_price
-    if quantity is None or price is None or quantity <= 0:
+    if quantity is None or price is None or not (quantity.is_finite() and price.is_finite()) or quantity <= 0:
         return (ev.Anomaly(f"execution {report.execution_id} is a trade without quantity or price"),)
     traded = ev.Traded(report.execution_id, quantity, price, report.venue_order_id, report.cum_quantity)
-    if order.cum_quantity + quantity > order.intent.quantity:
-        excess = order.cum_quantity + quantity - order.intent.quantity
+    excess = EXACT.subtract(EXACT.add(order.cum_quantity, quantity), order.intent.quantity)
+    if excess > 0:
         return (traded, ev.Anomaly(f"overfill: {plain(excess)} more than the order's quantity was executed"))
-    if order.status in {Status.REJECTED, Status.EXPIRED_UNSENT, Status.CANCELED_UNSENT}:
+    if order.status is Status.REJECTED or _held_for_absent(order):
         return (traded, ev.Anomaly(f"an execution came for an order that was {order.status}"))
-    return (traded,)
+    return (traded, *_other_order(order, report.venue_order_id))
+
+
+def say_nothing_new(order: Order, events: tuple[Event, ...]) -> bool:
+    """Tell whether all of ``events`` repeat what is known, so that they need no journal entry."""
+    for event in events:  # noqa: SIM110 - this runs for every report; a generator costs more than the work
+        if not changes_nothing(order, event):
+            return False
+    return True
 
 
 def changes_nothing(order: Order, event: Event) -> bool:
     """Tell whether an event repeats what is known, so that it needs no journal entry."""
     if isinstance(event, ev.Acknowledged):
-        if order.status in {Status.EXPIRED_UNSENT, Status.CANCELED_UNSENT}:
+        if order.status in NEVER_SENT or _shows_rejected(order, event):
             return False
         pending = event.status is VenueStatus.PENDING_NEW
         told = order.status in ENDED or (
@@ -135,7 +165,8 @@ def changes_nothing(order: Order, event: Event) -> bool:
         )
         return told and event.venue_cum_quantity <= order.venue_cum_quantity
     if isinstance(event, ev.Canceled | ev.Expired):
-        return order.status in ENDED and event.venue_cum_quantity <= order.venue_cum_quantity
+        told = order.status in ENDED and order.status not in NEVER_SENT
+        return told and event.venue_cum_quantity <= order.venue_cum_quantity
     if isinstance(event, ev.Rejected):
         return order.status is Status.REJECTED
     if isinstance(event, ev.Anomaly):
@@ -162,8 +193,25 @@ def recovered(order: Order) -> tuple[Event, ...]:
 
 
 def resurrected(order: Order, events: tuple[Event, ...]) -> tuple[Event, ...]:
-    """Return ``events`` with an anomaly added if the venue shows an order that was concluded never to have been sent."""
+    """Return ``events`` with an anomaly added if the venue shows an order that was held not to be there: never sent,
+    proven absent, or rejected in reply.
+    """
+    if order.status not in _NOT_THERE:
+        return events
     shows = (ev.Acknowledged, ev.Canceled, ev.Expired)
-    if order.status in {Status.EXPIRED_UNSENT, Status.CANCELED_UNSENT} and any(isinstance(e, shows) for e in events):
+    absent = _held_for_absent(order)
+    if any((absent and isinstance(event, shows)) or _shows_rejected(order, event) for event in events):
         return (*events, ev.Anomaly(f"the venue has an order that was {order.status} here"))
     return events
+
+
+def _held_for_absent(order: Order) -> bool:
+    if order.status is Status.RECORDED:
+        return any(copy.outcome is CopyOutcome.ABSENT for copy in order.copies)
+    return order.status in NEVER_SENT
+
+
+def _shows_rejected(order: Order, event: Event) -> bool:
+    # Rejected in reply, so never shown under a number; a late pending_new may still be told of such an order.
+    accepted = isinstance(event, ev.Acknowledged) and event.status is not VenueStatus.PENDING_NEW
+    return accepted and order.status is Status.REJECTED and order.venue_order_id is None

@@ -20,11 +20,13 @@ import msgspec
 from onefill.core.errors import InvalidField, require
 
 CHECK_LENGTH = 3
-"""Checksum characters: 15 bits, so one foreign id in 32,768 passes by chance."""
+"""Checksum characters: 15 bits (12 in hexadecimal), so one foreign id in 32,768 (4,096) passes by chance."""
 _BASE32 = "0123456789abcdefghjkmnpqrstvwxyz"
 _HEX = "0123456789abcdef"
 _READABLE_STRATEGY = 6
+_TAG = b"onefill-id-1\n"
 _MIN_LENGTH = 16
+_MIN_HEX_LENGTH = 19
 """Shorter ids would leave under 64 bits of hash before the checksum."""
 
 
@@ -45,7 +47,7 @@ class Alphabet(StrEnum):
     """Lowercase hexadecimal digits."""
 
 
-class IdFormat(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class IdFormat(msgspec.Struct, frozen=True, gc=False, kw_only=True, forbid_unknown_fields=True):
     """A venue's limits on a client order id. The defaults fit most venues (36 characters with hyphens)."""
 
     alphabet: Alphabet = Alphabet.TEXT
@@ -54,8 +56,9 @@ class IdFormat(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     def __post_init__(self) -> None:
         """Refuse limits that leave no room for a safe id."""
-        if self.max_length - len(self.prefix) < _MIN_LENGTH:
-            raise InvalidField("id_format.max_length", f"leaves less than {_MIN_LENGTH} characters after the prefix")
+        least = _MIN_HEX_LENGTH if self.alphabet is Alphabet.HEX else _MIN_LENGTH
+        if self.max_length - len(self.prefix) < least:
+            raise InvalidField("id_format.max_length", f"leaves less than {least} characters after the prefix")
 
 
 def sequence_id(strategy: str, day: str, session: str, sequence: int, form: IdFormat) -> str:
@@ -63,7 +66,7 @@ def sequence_id(strategy: str, day: str, session: str, sequence: int, form: IdFo
     require(session.isalnum() and sequence > 0, "client order id: session is letters and digits, sequence starts at 1")
     body = f"{_short(strategy)}-{day}-{session}-{sequence}"
     if form.alphabet is Alphabet.TEXT:
-        made = f"{form.prefix}{body}-{_base32(_digest(body), CHECK_LENGTH)}"
+        made = f"{form.prefix}{body}-{_check(body)}"
         if len(made) <= form.max_length:
             return made
     # The short strategy name is not unique; the whole one goes into the hash.
@@ -88,7 +91,7 @@ def made_here(client_order_id: str, form: IdFormat) -> bool:
     rest = client_order_id[len(form.prefix) :]
     if form.alphabet is Alphabet.TEXT and "-" in rest:
         body, _, check = rest.rpartition("-")
-        return check == _base32(_digest(body), CHECK_LENGTH)
+        return check == _check(body)
     if len(rest) != _hash_length(form):
         return False
     body, check = rest[:-CHECK_LENGTH], rest[-CHECK_LENGTH:]
@@ -119,7 +122,14 @@ def _hash_length(form: IdFormat) -> int:
 
 
 def _digest(text: str) -> int:
-    return int.from_bytes(hashlib.sha256(b"onefill-id-1\n" + text.encode()).digest(), "big")
+    return int.from_bytes(hashlib.sha256(_TAG + text.encode()).digest(), "big")
+
+
+def _check(body: str) -> str:
+    """Return the first three base-32 digits of the digest."""
+    first = hashlib.sha256(_TAG + body.encode()).digest()
+    bits = (first[0] << 8 | first[1]) >> 1
+    return _BASE32[bits >> 10] + _BASE32[bits >> 5 & 31] + _BASE32[bits & 31]
 
 
 def _base32(number: int, length: int) -> str:
@@ -133,4 +143,6 @@ def _spell(number: int, length: int, form: IdFormat) -> str:
 
 
 def _short(strategy: str) -> str:
+    if strategy.isascii() and strategy.isalnum():
+        return strategy[:_READABLE_STRATEGY]
     return re.sub(r"[^A-Za-z0-9]", "", strategy)[:_READABLE_STRATEGY] or "x"

@@ -4,6 +4,7 @@ The fingerprint never decides identity (buying the same thing twice on purpose i
 that came back under a known key is the content that was recorded there.
 """
 
+import copy
 import hashlib
 from decimal import Decimal
 
@@ -17,7 +18,7 @@ FINGERPRINT_VERSION = 1
 """Stored beside every fingerprint, so that a later canonical form cannot invent mismatches with an earlier one."""
 
 
-class Intent(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Intent(msgspec.Struct, frozen=True, gc=False, kw_only=True, forbid_unknown_fields=True):
     """One order as its owner wants it. Checked on construction; raises :class:`InvalidField` naming the field.
 
     ``quantity`` and ``price`` are in the instrument's own units and take a Decimal, an int or plain text, never a float.
@@ -38,10 +39,9 @@ class Intent(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     def __post_init__(self) -> None:
         """Bring every field into its one canonical form."""
         put = msgspec.structs.force_setattr
-        values.name(self.account, "account")
-        values.name(self.strategy, "strategy")
-        values.name(self.instrument, "instrument")
-        if self.venue:
+        for field in ("account", "strategy", "instrument"):
+            values.name(getattr(self, field), field)
+        if self.venue != "":
             values.name(self.venue, "venue")
         if type(self.side) is not Side:
             put(self, "side", values.choice(Side, self.side, "side"))
@@ -56,6 +56,13 @@ class Intent(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             put(self, "price", values.positive_decimal(self.price, "price"))
         elif self.price is not None:
             raise InvalidField("price", "a market order takes none")
+
+
+def at_venue(intent: Intent, venue: str) -> Intent:
+    """Return the same intent for a venue, which must be a valid name. Nothing else is checked again."""
+    moved = copy.copy(intent)
+    msgspec.structs.force_setattr(moved, "venue", venue)
+    return moved
 
 
 FIELDS = (

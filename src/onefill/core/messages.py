@@ -29,7 +29,7 @@ LIVE = frozenset({VenueStatus.PENDING_NEW, VenueStatus.NEW, VenueStatus.PARTIALL
 """The states in which a venue's order can still trade."""
 
 
-class SubmitRequest(msgspec.Struct, frozen=True, kw_only=True):
+class SubmitRequest(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """A new order for a venue (FIX NewOrderSingle). ``expires_at_us``: the venue must refuse it after this moment."""
 
     client_order_id: str
@@ -43,7 +43,7 @@ class SubmitRequest(msgspec.Struct, frozen=True, kw_only=True):
     expires_at_us: int | None
 
 
-class CancelRequest(msgspec.Struct, frozen=True, kw_only=True):
+class CancelRequest(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """A cancel (FIX OrderCancelRequest) of the order with this ClOrdID, or this OrderID where it is known."""
 
     client_order_id: str
@@ -52,7 +52,7 @@ class CancelRequest(msgspec.Struct, frozen=True, kw_only=True):
     venue_order_id: str | None
 
 
-class VenueOrder(msgspec.Struct, frozen=True, kw_only=True):
+class VenueOrder(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """An order as the venue shows it."""
 
     client_order_id: str
@@ -67,45 +67,45 @@ class VenueOrder(msgspec.Struct, frozen=True, kw_only=True):
     reason: str | None = None
 
 
-class Accepted(msgspec.Struct, frozen=True, tag="accepted"):
+class Accepted(msgspec.Struct, frozen=True, gc=False, tag="accepted"):
     """The order exists at the venue."""
 
     order: VenueOrder
 
 
-class Rejected(msgspec.Struct, frozen=True, tag="rejected"):
+class Rejected(msgspec.Struct, frozen=True, gc=False, tag="rejected"):
     """The venue decided against the order and said so: evidence, final."""
 
     reason: str
     code: str | None = None
 
 
-class TooLate(msgspec.Struct, frozen=True, tag="too_late"):
+class TooLate(msgspec.Struct, frozen=True, gc=False, tag="too_late"):
     """This copy came after its expiry and was refused. It proves nothing about earlier copies."""
 
     reason: str
 
 
-class DuplicateId(msgspec.Struct, frozen=True, tag="duplicate_id"):
+class DuplicateId(msgspec.Struct, frozen=True, gc=False, tag="duplicate_id"):
     """The venue already has an order under this client order id. Look at it before believing it is ours."""
 
     reason: str
 
 
-class Throttled(msgspec.Struct, frozen=True, tag="throttled"):
+class Throttled(msgspec.Struct, frozen=True, gc=False, tag="throttled"):
     """The venue refused for rate; this copy was not taken."""
 
     reason: str
     retry_after_s: float
 
 
-class NotSent(msgspec.Struct, frozen=True, tag="not_sent"):
+class NotSent(msgspec.Struct, frozen=True, gc=False, tag="not_sent"):
     """Nothing can have left: refused connect, or raised before any I/O."""
 
     reason: str
 
 
-class Unknown(msgspec.Struct, frozen=True, tag="unknown"):
+class Unknown(msgspec.Struct, frozen=True, gc=False, tag="unknown"):
     """The request may have reached the venue. Also the answer of choice when in doubt."""
 
     reason: str
@@ -114,13 +114,13 @@ class Unknown(msgspec.Struct, frozen=True, tag="unknown"):
 SubmitReply = Accepted | Rejected | TooLate | DuplicateId | Throttled | NotSent | Unknown
 
 
-class Canceled(msgspec.Struct, frozen=True, tag="canceled"):
+class Canceled(msgspec.Struct, frozen=True, gc=False, tag="canceled"):
     """The order is dead because of a cancel, this one or an earlier one."""
 
     order: VenueOrder
 
 
-class CancelRejected(msgspec.Struct, frozen=True, tag="cancel_rejected"):
+class CancelRejected(msgspec.Struct, frozen=True, gc=False, tag="cancel_rejected"):
     """The venue did not cancel (FIX OrderCancelReject): too late, or no such order. What is true must be looked up."""
 
     reason: str
@@ -130,13 +130,13 @@ class CancelRejected(msgspec.Struct, frozen=True, tag="cancel_rejected"):
 CancelReply = Canceled | CancelRejected | Throttled | NotSent | Unknown
 
 
-class Found(msgspec.Struct, frozen=True, tag="found"):
+class Found(msgspec.Struct, frozen=True, gc=False, tag="found"):
     """A status query found the order."""
 
     order: VenueOrder
 
 
-class NotFound(msgspec.Struct, frozen=True, tag="not_found"):
+class NotFound(msgspec.Struct, frozen=True, gc=False, tag="not_found"):
     """A status query found nothing. Not evidence of absence while a copy may be under way."""
 
     reason: str
@@ -156,7 +156,7 @@ class ExecutionKind(StrEnum):
     EXPIRED = "expired"
 
 
-class ExecutionReport(msgspec.Struct, frozen=True, kw_only=True):
+class ExecutionReport(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """One message of a venue's execution stream (FIX ExecutionReport).
 
     ``position`` is the report's place in the stream, rising by one; a reader that has seen ``n`` resumes after ``n``.

@@ -13,9 +13,10 @@ from onefill.core.events import CopyOutcome, Event
 from onefill.core.intent import Intent
 from onefill.core.lifecycle import ENDED, NEVER_SENT, TABLE, UNANSWERED, Signal, Status, To
 from onefill.core.messages import VenueStatus
+from onefill.core.values import EXACT
 
 
-class Copy(msgspec.Struct, frozen=True):
+class Copy(msgspec.Struct, frozen=True, gc=False):
     """One sent (or claimed) copy of a request. ``outcome`` is ``None`` while its reply is awaited."""
 
     number: int
@@ -26,7 +27,7 @@ class Copy(msgspec.Struct, frozen=True):
     retry_at_us: int | None = None
 
 
-class Order(msgspec.Struct, frozen=True, kw_only=True):
+class Order(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """An order as the ledger knows it. ``version`` rises by one with every journal entry."""
 
     intent_id: int
@@ -55,7 +56,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
         """What can still trade (FIX LeavesQty)."""
         if self.status in ENDED:
             return Decimal(0)
-        return max(self.intent.quantity - self.cum_quantity, Decimal(0))
+        return max(EXACT.subtract(self.intent.quantity, self.cum_quantity), Decimal(0))
 
     @property
     def closed(self) -> bool:
@@ -103,6 +104,11 @@ _with = msgspec.structs.replace
 
 
 def _to(order: Order, signal: Signal, **changes: object) -> Order:
+    target = TABLE[order.status].get(signal)
+    if target is To.SAME:
+        return _with(order, **changes) if changes else order
+    if isinstance(target, Status):
+        return _with(order, status=target, **changes)
     moved = _with(order, **changes) if changes else order
     status = next_status(moved, signal)
     return moved if status is moved.status else _with(moved, status=status)
@@ -155,7 +161,7 @@ def _proven_absent(order: Order, event: ev.ProvenAbsent, _at_us: int) -> Order:
 
 def _acknowledged(order: Order, event: ev.Acknowledged, _at_us: int) -> Order:
     signal = Signal.PENDING if event.status is VenueStatus.PENDING_NEW else Signal.ACCEPT
-    return _to(order, signal, **_seen(order, event.venue_order_id, event.venue_cum_quantity))
+    return _to(order, signal, reason=None, **_seen(order, event.venue_order_id, event.venue_cum_quantity))
 
 
 def _rejected(order: Order, event: ev.Rejected, _at_us: int) -> Order:
@@ -165,7 +171,7 @@ def _rejected(order: Order, event: ev.Rejected, _at_us: int) -> Order:
 
 def _traded(order: Order, event: ev.Traded, _at_us: int) -> Order:
     seen = _seen(order, event.venue_order_id, event.venue_cum_quantity)
-    return _to(order, Signal.TRADE, cum_quantity=order.cum_quantity + event.quantity, **seen)
+    return _to(order, Signal.TRADE, cum_quantity=EXACT.add(order.cum_quantity, event.quantity), **seen)
 
 
 def _seen(order: Order, venue_order_id: str, venue_cum_quantity: Decimal) -> dict[str, object]:
@@ -254,12 +260,14 @@ def advance(order: Order, events: tuple[Event, ...], at_us: int) -> Order:
         order = apply(order, event, at_us)
     if order.cancel_wanted and order.status in ENDED:
         order = _with(order, cancel_wanted=False)  # whoever asked is told what ended it instead
+    if order.parked and order.status not in {Status.UNCERTAIN, Status.RECORDED}:
+        order = _with(order, parked=False)  # evidence moved it
     if order.answer is None and order.status not in UNANSWERED:
         return _with(order, version=order.version + 1, answer=submit_answer(order, at_us))
     return _with(order, version=order.version + 1)
 
 
-class Answer(msgspec.Struct, frozen=True, kw_only=True):
+class Answer(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """What a submit is answered. Written once; every repeat of the key gets the same bytes (promise SAME-ANSWER).
 
     ``status`` and ``cum_quantity`` are as of the moment of the answer, not of now; ``answered_at_us`` is that moment.
@@ -315,7 +323,7 @@ class CancelResult(StrEnum):
     """No such order had been recorded when the cancel came."""
 
 
-class CancelAnswer(msgspec.Struct, frozen=True, kw_only=True):
+class CancelAnswer(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """What a cancel is answered. ``changed`` is false where the order had ended before this cancel came (CANCEL-QUIET)."""
 
     key: str

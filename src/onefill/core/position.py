@@ -6,10 +6,10 @@ import msgspec
 
 from onefill.core.capabilities import ExecutionIdScope
 from onefill.core.messages import ExecutionReport
-from onefill.core.values import Side
+from onefill.core.values import EXACT, Side
 
 
-class Execution(msgspec.Struct, frozen=True, kw_only=True):
+class Execution(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """One trade as recorded. ``intent_id`` is ``None`` while it is quarantined: nobody here sent its order."""
 
     intent_id: int | None
@@ -36,7 +36,7 @@ def dedupe_scope(report: ExecutionReport, scope: ExecutionIdScope) -> str:
     return f"{report.account}\n{report.client_order_id}"
 
 
-class Position(msgspec.Struct, frozen=True, kw_only=True):
+class Position(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """What a strategy holds of an instrument in an account at a venue, and the sums it follows from."""
 
     account: str
@@ -53,22 +53,22 @@ class Position(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def quantity(self) -> Decimal:
         """Net quantity: positive is long."""
-        return self.bought - self.sold
+        return EXACT.subtract(self.bought, self.sold)
 
 
 def fold(position: Position, side: Side, quantity: Decimal, price: Decimal) -> Position:
     """Return the position after one more execution."""
-    value = quantity * price
+    value = EXACT.multiply(quantity, price)
     if side is Side.BUY:
         return msgspec.structs.replace(
             position,
-            bought=position.bought + quantity,
-            bought_value=position.bought_value + value,
+            bought=EXACT.add(position.bought, quantity),
+            bought_value=EXACT.add(position.bought_value, value),
             executions=position.executions + 1,
         )
     return msgspec.structs.replace(
         position,
-        sold=position.sold + quantity,
-        sold_value=position.sold_value + value,
+        sold=EXACT.add(position.sold, quantity),
+        sold_value=EXACT.add(position.sold_value, value),
         executions=position.executions + 1,
     )

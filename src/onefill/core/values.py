@@ -3,6 +3,8 @@
 Numbers are :class:`decimal.Decimal` from end to end. A float is refused: 0.1 is not a tenth in binary, and a price is.
 """
 
+import decimal
+import functools
 import re
 from decimal import Decimal
 from enum import StrEnum
@@ -13,7 +15,9 @@ import msgspec
 from onefill.core.errors import InvalidField
 
 MAX_DIGITS = 28
-"""Most significant digits a quantity or price may have: what Decimal's default context keeps exactly in a sum."""
+"""Most digits a quantity or price may have, written out without an exponent, and most of them behind the point."""
+EXACT = decimal.Context(prec=1000, traps=[decimal.Inexact, decimal.InvalidOperation, decimal.DivisionByZero])
+"""Sums and products that are never rounded, whatever the decimal context of the caller's own program is."""
 
 _PLAIN = re.compile(r"-?[0-9]+(\.[0-9]+)?", re.ASCII)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]*", re.ASCII)
@@ -45,7 +49,7 @@ class TimeInForce(StrEnum):
     FOK = "fok"
 
 
-class Instrument(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Instrument(msgspec.Struct, frozen=True, gc=False, kw_only=True, forbid_unknown_fields=True):
     """What may be traded and in which steps.
 
     ``price_tick`` is the smallest price step, ``quantity_step`` the smallest quantity step, ``min_quantity`` the
@@ -79,7 +83,7 @@ def exact_decimal(value: object, field: str) -> Decimal:
     else:
         raise InvalidField(field, f"expected a Decimal, an int or text, got {type(value).__name__}")
     _, digits, exponent = number.as_tuple()
-    if len(digits) > MAX_DIGITS or not -MAX_DIGITS <= int(exponent) <= MAX_DIGITS:
+    if len(digits) + max(int(exponent), 0) > MAX_DIGITS or int(exponent) < -MAX_DIGITS:
         raise InvalidField(field, f"has more than {MAX_DIGITS} digits")
     return number
 
@@ -102,19 +106,27 @@ def plain(number: Decimal) -> str:
 
 def on_grid(number: Decimal, step: Decimal, field: str) -> Decimal:
     """Return ``number`` if it is a multiple of ``step``; otherwise raise :class:`InvalidField`. Nothing is ever rounded."""
-    if number % step:
+    try:
+        off = EXACT.remainder(number, step)
+    except decimal.InvalidOperation:
+        raise InvalidField(field, f"{plain(number)} is too large for steps of {plain(step)}") from None
+    if off:
         raise InvalidField(field, f"{plain(number)} is not a multiple of {plain(step)}; numbers are never rounded here")
     return number
 
 
+@functools.lru_cache(maxsize=4096)
+def _is_name(value: str) -> bool:
+    return len(value) <= MAX_NAME and _NAME.fullmatch(value) is not None
+
+
 def name(value: object, field: str) -> str:
     """Return a name (account, strategy, instrument, venue): ASCII letters, digits and ``._:/@+-``, at most 64 long."""
-    if not isinstance(value, str) or len(value) > MAX_NAME or not _NAME.fullmatch(value):
-        shown = repr(value[:MAX_NAME]) if isinstance(value, str) else type(value).__name__
-        raise InvalidField(
-            field, f"{shown} is not a name (1 to {MAX_NAME} of letters, digits and ._:/@+-, first a letter or digit)"
-        )
-    return value
+    if isinstance(value, str) and _is_name(value):
+        return value
+    shown = repr(value[:MAX_NAME]) if isinstance(value, str) else type(value).__name__
+    allowed = "letters, digits and ._:/@+-, first a letter or digit"
+    raise InvalidField(field, f"{shown} is not a name (1 to {MAX_NAME} of {allowed})")
 
 
 def caller_key(value: object, field: str = "key") -> str:

@@ -41,10 +41,12 @@ class Book:
         self._positions[key] = fold(before, execution.side, execution.quantity, execution.price)
         self._changed.add(key)
 
-    @property
     def save_due(self) -> bool:
-        """Whether enough was folded to store the projection."""
-        return self._since_save >= _SAVE_EVERY
+        """Tell, once each time, that enough was folded to store the projection."""
+        if self._since_save < _SAVE_EVERY:
+            return False
+        self._since_save = 0
+        return True
 
     async def save(self, ledger: Ledger) -> None:
         """Store the projection as it is now."""

@@ -4,6 +4,7 @@ import asyncio
 
 from onefill.core.errors import OrderUncertain
 from onefill.core.order import Order
+from onefill.engine.deadlines import Deadlines
 from onefill.ports.ledger import Operation
 
 Waiter = asyncio.Future[bytes]
@@ -16,6 +17,7 @@ class Entry:
         "answer_waiters",
         "cancel_waiters",
         "digest",
+        "doubtful",
         "driver",
         "execution_ids",
         "operations",
@@ -30,6 +32,8 @@ class Entry:
         self.order = order
         self.pending = 0
         """Changes handed to the ledger whose outcome has not come back."""
+        self.doubtful = False
+        """The ledger refused a change, and the order has not been read again since."""
         self.settled: asyncio.Future[None] | None = None
         """Set by whoever waits for ``pending`` to reach zero."""
         self.execution_ids: set[tuple[str, str]] = set()
@@ -44,7 +48,19 @@ class Entry:
     @property
     def idle(self) -> bool:
         """Nobody works on the order or waits for it."""
-        return not (self.pending or self.driver or self.answer_waiters or self.cancel_waiters)
+        return not (self.pending or self.doubtful or self.driver or self.answer_waiters or self.cancel_waiters)
+
+    @property
+    def unrecorded(self) -> bool:
+        """Whether it is not known yet that this order, and no earlier one, has the key."""
+        return self.pending > 0 and self.order.version == 1
+
+    def drop(self, waiter: Waiter) -> None:
+        """Forget somebody who waits no more."""
+        self.answer_waiters = [other for other in self.answer_waiters if other is not waiter]
+        self.cancel_waiters = [pair for pair in self.cancel_waiters if pair[1] is not waiter]
+        if waiter.done() and not waiter.cancelled():
+            waiter.exception()  # seen, and of no use to anybody
 
     def rouse(self) -> None:
         """Make a waiting driver look at the order again."""
@@ -52,7 +68,7 @@ class Entry:
             self.wake.set_result(None)
 
 
-async def wait_for_answer(waiter: Waiter, entry: Entry, wait_s: float) -> bytes:
+async def wait_for_answer(waiter: Waiter, entry: Entry, wait_s: float, deadlines: Deadlines) -> bytes:
     """Return the answer, or raise :class:`OrderUncertain` after ``wait_s``. The work goes on either way."""
     if waiter.done():
         return waiter.result()
@@ -64,8 +80,11 @@ async def wait_for_answer(waiter: Waiter, entry: Entry, wait_s: float) -> bytes:
             detail += f", {len(order.copies)} sent, last: {order.reason})" if order.reason else ")"
             waiter.set_exception(OrderUncertain(order.key, order.client_order_id, detail))
 
-    timer = asyncio.get_running_loop().call_later(wait_s, give_up)
+    token = deadlines.add(wait_s, give_up)
     try:
         return await waiter
+    except BaseException:
+        entry.drop(waiter)
+        raise
     finally:
-        timer.cancel()
+        deadlines.remove(token)

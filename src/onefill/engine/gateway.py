@@ -1,6 +1,7 @@
 """The gateway: what callers hold. Submit, cancel and read, each safe to repeat."""
 
 import asyncio
+import contextlib
 import datetime as dt
 import functools
 from collections.abc import Mapping
@@ -14,14 +15,16 @@ from onefill.core.errors import (
     InvalidField,
     InvariantBroken,
     KeyReused,
+    LedgerError,
     OnefillError,
+    RouteClosed,
     UnknownKey,
     UnknownVenue,
     require,
 )
 from onefill.core.events import Event
 from onefill.core.identity import IdScheme
-from onefill.core.intent import Intent, canonical, first_difference, fit
+from onefill.core.intent import FINGERPRINT_VERSION, Intent, at_venue, canonical, fingerprint, first_difference, fit
 from onefill.core.lifecycle import ENDED
 from onefill.core.order import Answer, CancelAnswer, Order, cancel_answer, unknown_key_answer
 from onefill.core.position import Execution, Position
@@ -29,11 +32,11 @@ from onefill.engine.book import Book
 from onefill.engine.entry import Entry, Waiter, wait_for_answer
 from onefill.engine.receiver import Receiver
 from onefill.engine.recovery import take_up
-from onefill.engine.route import Counts, Pending, Route, tell_answer
+from onefill.engine.route import Counts, Route, tell_answer
 from onefill.engine.sender import start_driver
 from onefill.engine.settings import GatewaySettings
 from onefill.ports.clock import Clock
-from onefill.ports.ledger import Committed, KeyTaken, Ledger, Operation
+from onefill.ports.ledger import Committed, KeyTaken, Ledger, NewIntent, Operation, Outcome
 from onefill.ports.venue import Venue
 
 _answer = msgspec.json.Decoder(Answer)
@@ -65,6 +68,7 @@ class Gateway:
         self._receivers: dict[str, Receiver] = {}
         self._book = Book()
         self._day = (0, "")
+        self._closing: asyncio.Task[None] | None = None
         self.recovered = 0
         """Open orders taken up at the start."""
 
@@ -87,6 +91,7 @@ class Gateway:
                 await venue.start()
                 lease = await self._ledger.acquire(name, self._holder, self._clock.now_us())
                 route = Route(name, self._ledger, venue, self._clock, self._settings, lease, self._fold)
+                route.taken = functools.partial(self._taken, route)
                 self._routes[name] = route
                 self.recovered += await take_up(route)
                 receiver = Receiver(route)
@@ -97,16 +102,31 @@ class Gateway:
             raise
 
     async def close(self) -> None:
-        """Stop sending, keep every cursor, and close venues and ledger. Requests under way read as *maybe sent* next time."""
-        for name, route in self._routes.items():
-            if name in self._receivers:
-                await self._receivers[name].stop()
-            await route.stop()
-        for venue in self._venues.values():
-            await venue.close()
+        """Stop sending, keep every cursor, and close venues and ledger. Requests under way read as *maybe sent* next time.
+
+        Whoever still waits for an answer gets :class:`RouteClosed`. May be called again, and goes on if the caller gives up.
+        """
+        if self._closing is None:
+            self._closing = asyncio.get_running_loop().create_task(self._close())
+        await asyncio.shield(self._closing)
+
+    async def _close(self) -> None:
+        for route in self._routes.values():
+            route.closing = True
+        async with contextlib.AsyncExitStack() as last_first:  # each step is taken whatever becomes of the others
+            last_first.push_async_callback(self._ledger.close)
+            last_first.push_async_callback(self._save_positions)
+            for venue in self._venues.values():
+                last_first.push_async_callback(venue.close)
+            for name, route in self._routes.items():
+                last_first.push_async_callback(route.stop)
+                if name in self._receivers:
+                    last_first.push_async_callback(self._receivers[name].stop)
+
+    async def _save_positions(self) -> None:
         if self._routes and all(route.failure is None for route in self._routes.values()):
-            await self._book.save(self._ledger)
-        await self._ledger.close()
+            with contextlib.suppress(LedgerError):  # a projection: the next start folds it again
+                await self._book.save(self._ledger)
 
     async def submit(
         self, intent: Intent, *, key: str, time_to_live_s: float | None = None, wait_s: float | None = None
@@ -129,32 +149,45 @@ class Gateway:
         values.caller_key(key)
         route, intent = self._route_of(intent)
         digest = identity.key_digest(intent.account, intent.strategy, key)
-        wait_s = self._settings.answer_wait_s if wait_s is None else wait_s
-        entry = route.entries.get(digest) or self._elsewhere(digest)
-        if entry is not None:
-            return await self._join(route, entry, intent, wait_s)
+        wait_s = self._wait_s(wait_s)
+        while (entry := route.entries.get(digest) or self._elsewhere(digest)) is not None:
+            if not entry.unrecorded or first_difference(entry.order.intent, intent) is None:
+                return await self._join(route, entry, intent, wait_s)
+            await route.settle(entry)  # an earlier order may turn out to have the key, and to be this one
+        try:
+            self._check_new(route, intent)
+        except OnefillError:
+            # A known key keeps its answer, whatever the venue lists now and although nothing new may be taken.
+            loaded = None
+            with contextlib.suppress(LedgerError):
+                loaded = await self._ledger.by_key(intent.account, intent.strategy, key)
+            if loaded is None:
+                raise
+            _same_content(loaded.order, intent)
+            return await self._join(route, route.adopt(loaded), intent, wait_s)
+        entry, events, new = self._new_order(route, intent, key, digest, time_to_live_s)
+        waiter = _waiter(entry)
+        route.record(entry, events, new=new)  # sending begins when it is durable, whatever becomes of us
+        return await wait_for_answer(waiter, entry, wait_s, route.deadlines)
+
+    def _wait_s(self, wait_s: float | None) -> float:
+        if wait_s is None:
+            return self._settings.answer_wait_s
+        if not 0 <= wait_s < 1e9:
+            raise InvalidField("wait_s", f"{wait_s} is not a duration from zero on, in seconds")
+        return wait_s
+
+    def _check_new(self, route: Route, intent: Intent) -> None:
+        """Raise unless the route takes this as a new order."""
         instrument = route.instruments.get(intent.instrument)
         if instrument is None:
-            # A known key keeps its answer even if the venue no longer lists the instrument.
-            loaded = await self._ledger.by_key(intent.account, intent.strategy, key)
-            if loaded is not None:
-                return await self._join(route, route.adopt(loaded), intent, wait_s)
             raise InvalidField("instrument", f"{intent.instrument!r} is not traded at venue {route.name!r}")
         fit(intent, instrument)
         route.admit()
-        entry, events = self._new_order(route, intent, key, digest, time_to_live_s)
-        waiter = _waiter(entry)
-        pending = route.record(entry, events, new=True)  # sending begins when it is durable, whatever becomes of us
-        pending.add_done_callback(functools.partial(self._refused, route, entry))
-        return await wait_for_answer(waiter, entry, wait_s)
 
-    def _refused(self, route: Route, entry: Entry, pending: Pending) -> None:
+    def _taken(self, route: Route, entry: Entry, outcome: Outcome) -> None:
         """Hand those who wait on an intent that was not new to the order that has its key."""
-        if pending.cancelled() or pending.exception() is not None or isinstance(pending.result(), Committed):
-            return
-        route.forget(entry)
         waiters, entry.answer_waiters = entry.answer_waiters, []
-        outcome = pending.result()
         try:
             if not isinstance(outcome, KeyTaken):
                 route.counts.id_collisions += 1
@@ -171,21 +204,28 @@ class Gateway:
                 if not waiter.done():
                     waiter.set_result(outcome.order.answer)
             return
-        route.spawn(asyncio.get_running_loop().create_task(self._take_over(outcome.order, waiters)))
+        route.spawn(asyncio.get_running_loop().create_task(self._take_over(route, outcome.order, waiters)))
 
-    async def _take_over(self, order: Order, waiters: list[Waiter]) -> None:
-        found = await self._find(order.intent.account, order.intent.strategy, order.key)
-        require(found is not None, f"key {order.key!r} is taken and not there")
-        if found is not None:
-            route, entry = found
-            entry.answer_waiters += waiters
-            if entry.order.answer is not None and not entry.pending:
-                tell_answer(entry, entry.order.answer)
-            start_driver(route, entry)
+    async def _take_over(self, route: Route, order: Order, waiters: list[Waiter]) -> None:
+        try:
+            loaded = await self._ledger.by_key(order.intent.account, order.intent.strategy, order.key)
+            require(loaded is not None, f"key {order.key!r} is taken and not there")
+            if loaded is not None:
+                entry = route.adopt(loaded)
+                entry.answer_waiters += waiters
+                if entry.order.answer is not None and not entry.pending:
+                    tell_answer(entry, entry.order.answer)
+                start_driver(route, entry)
+        except BaseException as error:
+            reason = error if isinstance(error, OnefillError) else RouteClosed(f"route {route.name!r} was closed")
+            for waiter in waiters:
+                if not waiter.done():
+                    waiter.set_exception(reason)
+            raise
 
     def _route_of(self, intent: Intent) -> tuple[Route, Intent]:
         if not intent.venue and len(self._routes) == 1:
-            intent = msgspec.structs.replace(intent, venue=next(iter(self._routes)))
+            intent = at_venue(intent, next(iter(self._routes)))
         route = self._routes.get(intent.venue)
         if route is None:
             raise UnknownVenue(intent.venue, list(self._routes))
@@ -198,7 +238,7 @@ class Gateway:
 
     def _new_order(
         self, route: Route, intent: Intent, key: str, digest: bytes, time_to_live_s: float | None
-    ) -> tuple[Entry, tuple[Event, ...]]:
+    ) -> tuple[Entry, tuple[Event, ...], NewIntent]:
         now_us = self._clock.now_us()
         number = route.next_number()
         form = route.capabilities.id_format
@@ -221,11 +261,15 @@ class Gateway:
         claim = retry.send(order, route.capabilities, now_us)
         entry = Entry(digest, order)
         route.add(entry)
-        body = msgspec.Raw(canonical(intent))
-        return entry, (
-            ev.Recorded(key, client_order_id, body, order.valid_until_us),
+        body = canonical(intent)
+        events = (
+            ev.Recorded(key, client_order_id, msgspec.Raw(body), order.valid_until_us),
             ev.Claimed(claim.number, claim.expires_at_us),
         )
+        new = NewIntent(
+            key_digest=digest, fingerprint_version=FINGERPRINT_VERSION, fingerprint=fingerprint(body), body=body
+        )
+        return entry, events, new
 
     def _day_of(self, now_us: int) -> str:
         number = now_us // retry.DAY_US
@@ -238,10 +282,10 @@ class Gateway:
         """Give a repeat of a key the answer of the first, waiting for it if need be."""
         _same_content(entry.order, intent)
         route.counts.replayed_answers += 1
-        if entry.order.answer is not None and not entry.pending:
+        if entry.order.answer is not None and not (entry.pending or entry.doubtful):
             return entry.order.answer
         route.admit()
-        return await wait_for_answer(_waiter(entry), entry, wait_s)
+        return await wait_for_answer(_waiter(entry), entry, wait_s, route.deadlines)
 
     async def cancel(
         self, key: str, *, account: str, strategy: str, operation_key: str | None = None, wait_s: float | None = None
@@ -262,7 +306,7 @@ class Gateway:
         values.caller_key(key)
         if operation_key is not None:
             values.caller_key(operation_key, "operation_key")
-        wait_s = self._settings.answer_wait_s if wait_s is None else wait_s
+        wait_s = self._wait_s(wait_s)
         while True:
             if operation_key is not None:
                 known = await self._ledger.operation(account, strategy, key, operation_key)
@@ -299,13 +343,13 @@ class Gateway:
         route = next(iter(self._routes.values()))
         route.admit()
         done = msgspec.structs.replace(operation, answer=answer)
-        outcome = await route.record_route_event(event, opened=(done,))
+        outcome = await asyncio.shield(route.record_route_event(event, opened=(done,)))
         return answer if isinstance(outcome, Committed) else None
 
     async def _cancel_order(
         self, route: Route, entry: Entry, operation: Operation | None, wait_s: float
     ) -> bytes | None:
-        await route.settle(entry)
+        await route.make_sure(entry)
         order = entry.order
         if order.status in ENDED:
             answer = cancel_answer(order, self._clock.now_us(), changed=False)
@@ -313,10 +357,11 @@ class Gateway:
                 return answer
             done = msgspec.structs.replace(operation, answer=answer)
             event = ev.CancelAnswered(operation.operation_key)
-            outcome = await route.record_route_event(event, opened=(done,))
+            outcome = await asyncio.shield(route.record_route_event(event, opened=(done,)))
             return answer if isinstance(outcome, Committed) else None
-        if route.failure is not None:
-            route.admit()
+        route.admit()
+        if route.entries.get(entry.digest) is not entry:
+            return None  # its key turned out to be another order's
         waiter: Waiter = asyncio.get_running_loop().create_future()
         operation_key = None if operation is None else operation.operation_key
         if operation_key is not None and operation_key in entry.operations:
@@ -324,12 +369,17 @@ class Gateway:
         entry.cancel_waiters.append((operation_key, waiter))
         if operation is not None or not order.cancel_wanted:
             opened = () if operation is None else (operation,)
-            outcome = await route.record(entry, (ev.CancelRecorded(operation_key),), opened=opened)
+            try:
+                # Shielded: a caller who gives up must not keep the wish from being acted on.
+                outcome = await asyncio.shield(route.record(entry, (ev.CancelRecorded(operation_key),), opened=opened))
+            except BaseException:
+                entry.drop(waiter)
+                raise
             if not isinstance(outcome, Committed):
-                entry.cancel_waiters = [pair for pair in entry.cancel_waiters if pair[1] is not waiter]
-                await route.reload(entry)
+                entry.drop(waiter)
+                await route.make_sure(entry)
                 return None
-        return await wait_for_answer(waiter, entry, wait_s)
+        return await wait_for_answer(waiter, entry, wait_s, route.deadlines)
 
     async def _find(self, account: str, strategy: str, key: str) -> tuple[Route, Entry] | None:
         digest = identity.key_digest(account, strategy, key)
@@ -380,7 +430,7 @@ class Gateway:
 
     def _fold(self, execution: Execution, place: int | None) -> None:
         self._book.add(execution, place)
-        if self._book.save_due:
+        if self._book.save_due() and not self._routes[execution.venue].closing:
             route = self._routes[execution.venue]
             route.spawn(asyncio.get_running_loop().create_task(self._book.save(self._ledger)))
 

@@ -5,6 +5,8 @@ left it, so that a refused report holds back all later ones; the stream is then 
 """
 
 import asyncio
+import contextlib
+from collections.abc import AsyncIterator
 
 from onefill.core import events as ev
 from onefill.core import evidence
@@ -37,6 +39,9 @@ class Receiver:
         self._known: set[tuple[str, str]] = set()
         """Executions that the ledger had, under another order or none."""
         self._rewind_due = False
+        self._waiting = False
+        """For the next report."""
+        self._interrupted = False
         self._stop = False
         self._task: asyncio.Task[None] | None = None
         self._progress: asyncio.Event = asyncio.Event()
@@ -58,43 +63,89 @@ class Receiver:
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
+        self._progress.set()
         await self._drain()
         if self._route.failure is None and not self._rewind_due:
-            await self._keep_cursor()
+            try:
+                await self._keep_cursor()
+            except OnefillError as error:  # what is read twice does no harm
+                self._route.fail(error)
 
     async def catch_up(self) -> None:
         """Return once every report that the venue has by now is taken in, durably.
 
-        Raises whatever the venue raises when asked.
+        Raises whatever the venue raises when asked, TimeoutError if the stream stands still meanwhile, RouteClosed if the
+        route takes nothing in.
         """
-        while self._route.failure is None:
-            page = await self._route.venue.executions(self._seen)
-            if not page:
-                break
+        route = self._route
+        while True:
+            route.admit()
+            after = self._seen
+            page = await route.deadlines.bound(route.venue.executions(after), route.settings.reply_timeout_s)
+            target = page[-1].position if page else 0
+            if target <= after:
+                await self._drain()
+                if not self._rewind_due and route.failure is None:
+                    return
             self._progress.clear()
-            if self._seen < page[-1].position:
-                await asyncio.wait_for(self._progress.wait(), self._route.settings.reply_timeout_s)
-        await self._drain()
+            route.admit()
+            if self._rewind_due or self._seen < target:
+                await asyncio.wait_for(self._progress.wait(), route.settings.reply_timeout_s)
 
     async def _follow(self) -> None:
         failures = 0
-        while not self._stop and self._route.failure is None:
-            began = self._seen
-            try:
-                async for report in self._route.venue.stream(self._seen):
-                    await self.receive(report)
-                    if self._rewind_due or self._route.failure is not None:
-                        break
-            except OnefillError as error:
-                if self._route.failure is not None or error is self._route.failure:
+        try:
+            while not self._stop and self._route.failure is None:
+                began = self._seen
+                await self._read_on()
+                if self._rewind_due:
+                    await self._rewind()
+                failures = 0 if self._seen > began else failures + 1
+                self._route.counts.stream_reconnects += 1
+                await asyncio.sleep(delay_us(failures) / 1_000_000)
+        finally:
+            self._progress.set()
+
+    async def _read_on(self) -> None:
+        """Take in reports until the stream ends or breaks, skips one, or must be read again."""
+        stream: AsyncIterator[ExecutionReport] | None = None
+        try:
+            while not (self._rewind_due or self._route.failure is not None):
+                try:
+                    stream = stream or self._route.venue.stream(self._seen)
+                    report = await self._next(stream)
+                except Exception:  # noqa: BLE001 - the connection, whatever its client calls it: come back from the cursor
                     return
-            except (OSError, TimeoutError):
-                pass  # the connection: come back from the cursor
-            if self._rewind_due:
-                await self._rewind()
-            failures = 0 if self._seen > began else failures + 1
-            self._route.counts.stream_reconnects += 1
-            await asyncio.sleep(delay_us(failures) / 1_000_000)
+                if report is None or report.position > self._seen + 1:
+                    return  # one that is missing must not be passed by
+                await self.receive(report)
+        finally:
+            if (close := getattr(stream, "aclose", None)) is not None:
+                with contextlib.suppress(Exception):
+                    await close()
+
+    async def _next(self, stream: AsyncIterator[ExecutionReport]) -> ExecutionReport | None:
+        """Return the next report, or ``None`` if the stream ended or there is something to read again."""
+        task = self._task
+        self._waiting = True
+        try:
+            return await anext(stream, None)
+        except asyncio.CancelledError:
+            if task is None or task.cancelling() > self._interrupted:
+                raise
+            return None  # interrupted, or cancelled inside the venue's client: nobody asked this task to end
+        finally:
+            self._waiting = False
+            if self._interrupted and task is not None:
+                self._interrupted = False
+                task.uncancel()
+
+    def _read_again(self) -> None:
+        """Have the stream read again from the durable cursor, also if no further report comes."""
+        self._rewind_due = True
+        if self._waiting and not self._interrupted and self._task is not None:
+            self._interrupted = True
+            self._task.cancel()
 
     async def _rewind(self) -> None:
         """Go back to what is durable, after reading again the orders whose changes were refused."""
@@ -103,8 +154,9 @@ class Receiver:
             await self._route.reload(entry)
             start_driver(self._route, entry)
         self._refused.clear()
-        self._rewind_due = False
         self._seen = self._moved = await self._route.ledger.cursor(self._route.name, STREAM)
+        self._rewind_due = False
+        self._progress.set()
 
     async def _drain(self) -> None:
         if self._under_way:
@@ -127,7 +179,7 @@ class Receiver:
             self._trade(entry, report)
         else:
             events = evidence.resurrected(entry.order, evidence.from_report(entry.order, report))
-            if not all(evidence.changes_nothing(entry.order, event) for event in events):
+            if not evidence.say_nothing_new(entry.order, events):
                 self._take(entry, report, events, None)
         self._seen = report.position
         self._progress.set()
@@ -220,9 +272,9 @@ class Receiver:
                 return
             if isinstance(future.result(), Committed):
                 return
-            self._rewind_due = True
             if entry is not None:
                 self._refused.add(entry)
+            self._read_again()
             if isinstance(future.result(), ExecutionKnown) and execution is not None:
                 self._route.counts.replayed_reports += 1
                 self._known.add((execution.scope, execution.execution_id))

@@ -5,6 +5,8 @@ commit. A change that the ledger refuses means that memory was wrong: the order 
 """
 
 import asyncio
+import functools
+import typing
 from collections import OrderedDict
 from collections.abc import Callable
 
@@ -15,11 +17,11 @@ from onefill.core.capabilities import Capabilities
 from onefill.core.errors import InvariantBroken, OnefillError, RouteClosed
 from onefill.core.events import CopyOutcome, Event, RouteEvent
 from onefill.core.identity import key_digest
-from onefill.core.intent import FINGERPRINT_VERSION, canonical, fingerprint
 from onefill.core.lifecycle import ENDED
-from onefill.core.order import Order, advance, cancel_answer
+from onefill.core.order import Copy, Order, advance, cancel_answer
 from onefill.core.position import Execution
 from onefill.core.values import Instrument
+from onefill.engine.deadlines import Deadlines
 from onefill.engine.entry import Entry
 from onefill.engine.settings import GatewaySettings
 from onefill.ports.clock import Clock
@@ -61,6 +63,12 @@ class Counts(msgspec.Struct):
     anomalies: int = 0
 
 
+KINDS: dict[type, str] = {
+    kind: str(kind.__struct_config__.tag) for kind in (*typing.get_args(Event), *typing.get_args(RouteEvent))
+}
+"""The journal's word for each event."""
+
+
 class Route:
     """The shared state of one route's shells."""
 
@@ -86,12 +94,17 @@ class Route:
         self.entries: dict[bytes, Entry] = {}
         self.by_client_order_id: dict[str, Entry] = {}
         self.failure: OnefillError | None = None
+        self.closing = False
+        """The gateway is being closed: nothing more is begun."""
+        self.deadlines = Deadlines()
         self.tasks: set[asyncio.Task[None]] = set()
         self._recent: OrderedDict[bytes, None] = OrderedDict()
         self._number = lease.last_number
         self._fold = fold
         self.drive: Callable[..., None] = _no_driver
         """Starts an order's driver. Set once the shells are put together."""
+        self.taken: Callable[[Entry, Outcome], None] = _no_driver
+        """Hears of an intent whose key or client order id was taken. Set by the gateway."""
 
     def next_number(self) -> int:
         """Return the next intent number. It becomes durable with its intent; a gap is harmless, a repeat impossible."""
@@ -104,6 +117,8 @@ class Route:
             raise RouteClosed(
                 f"route {self.name!r} is SAFE and takes no new orders: {self.failure}. Open the ledger again to recover"
             )
+        if self.closing:
+            raise self._closed()
 
     def add(self, entry: Entry) -> None:
         """Keep an order in memory while something is expected of it."""
@@ -125,6 +140,7 @@ class Route:
 
     def _fill(self, entry: Entry, loaded: Loaded) -> None:
         entry.order = loaded.order
+        entry.doubtful = False
         entry.execution_ids = set(loaded.execution_ids)
         entry.operations = {operation.operation_key: operation for operation in loaded.operations}
 
@@ -152,7 +168,7 @@ class Route:
         entry: Entry,
         events: tuple[Event, ...],
         *,
-        new: bool = False,
+        new: NewIntent | None = None,
         opened: tuple[Operation, ...] = (),
         execution: Execution | None = None,
         cursor: CursorMove | None = None,
@@ -163,10 +179,12 @@ class Route:
         """
         now_us = self.clock.now_us()
         before, order = entry.order, advance(entry.order, events, now_us)
+        if entry.digest not in self.entries:
+            self.add(entry)  # let go of while somebody still held it
         claims, settled = _copies(before, order)
         entry.operations.update((operation.operation_key, operation) for operation in opened)
         answered: tuple[Operation, ...] = ()
-        refused = any(isinstance(event, ev.CancelRefused) for event in events)
+        refused = order.status not in ENDED and isinstance(events[-1], ev.CancelRefused)
         if entry.operations and (order.status in ENDED or refused):
             answer = cancel_answer(order, now_us, changed=before.status not in ENDED)
             with_answer = [msgspec.structs.replace(op, answer=answer) for op in entry.operations.values()]
@@ -176,10 +194,10 @@ class Route:
             route=self.name,
             epoch=self.lease.epoch,
             at_us=now_us,
-            kind=type(events[0]).__struct_config__.tag,  # type: ignore[arg-type]
+            kind=KINDS[type(events[0])],
             payload=_encode(events).decode(),
             order=order,
-            new=_new_intent(order) if new else None,
+            new=new,
             claims=claims,
             settled=settled,
             opened=opened,
@@ -192,7 +210,7 @@ class Route:
             self.counts.anomalies += 1
         entry.pending += 1
         future = self.ledger.commit(change)
-        future.add_done_callback(lambda done: self._committed(entry, change, refused, done))
+        future.add_done_callback(functools.partial(self._committed, entry, change, refused))
         return future
 
     def record_route_event(
@@ -208,7 +226,7 @@ class Route:
             route=self.name,
             epoch=self.lease.epoch,
             at_us=self.clock.now_us(),
-            kind=type(event).__struct_config__.tag,  # type: ignore[arg-type]
+            kind=KINDS[type(event)],
             payload=_encode((event,)).decode(),
             opened=opened,
             execution=execution,
@@ -220,15 +238,27 @@ class Route:
 
     def _watch(self, done: Pending) -> None:
         if not done.cancelled() and done.exception() is not None:
-            self._failed(done.exception())
+            self.fail(done.exception())
 
     def _committed(self, entry: Entry, change: Change, refused: bool, done: Pending) -> None:
         entry.pending -= 1
-        if done.cancelled():
-            return
+        try:
+            if done.cancelled():
+                entry.doubtful = True
+            else:
+                self._took(entry, change, refused, done)
+        except Exception as error:  # noqa: BLE001 - a defect: a callback's exception would go unseen
+            self.fail(error)
+        if entry.pending == 0 and entry.settled is not None and not entry.settled.done():
+            entry.settled.set_result(None)
+        if entry.order.closed:
+            self.release(entry)
+
+    def _took(self, entry: Entry, change: Change, refused: bool, done: Pending) -> None:
         error = done.exception()
         if error is not None:
-            self._failed(error)
+            entry.doubtful = True
+            self.fail(error)
         elif isinstance(outcome := done.result(), Committed):
             if change.execution is not None:
                 self.counts.executions += 1
@@ -237,23 +267,34 @@ class Route:
             if change.new is not None:
                 self.counts.intents += 1
                 self.drive(entry, claimed=True)
-            elif entry.order.cancel_wanted and entry.driver is None:
-                self.drive(entry)
-            if order is not None:
+            elif entry.order.cancel_wanted:
+                self.drive(entry)  # also where it waits: a cancel may change the next step
+            if order is not None and (entry.answer_waiters or entry.cancel_waiters):
                 _tell(entry, order, change, refused=refused, at_us=change.at_us)
-        if entry.pending == 0 and entry.settled is not None and not entry.settled.done():
-            entry.settled.set_result(None)
-        self.release(entry)
+        elif change.new is not None:
+            self.forget(entry)
+            self.taken(entry, outcome)
+        else:
+            entry.doubtful = True
 
-    def _failed(self, error: BaseException | None) -> None:
+    def fail(self, error: BaseException | None) -> None:
+        """Put the route into SAFE: tell all who wait, start nothing more (promise FAIL-CLOSED)."""
         if self.failure is None:
             self.failure = error if isinstance(error, OnefillError) else RouteClosed(f"{type(error).__name__}: {error}")
+        self._tell_all(self.failure)
+
+    def _tell_all(self, error: OnefillError) -> None:
         for entry in self.entries.values():
             waiters = [*entry.answer_waiters, *(waiter for _, waiter in entry.cancel_waiters)]
             for waiter in waiters:
                 if not waiter.done():
-                    waiter.set_exception(self.failure)
+                    waiter.set_exception(error)
             entry.rouse()
+
+    def _closed(self) -> RouteClosed:
+        return RouteClosed(
+            f"route {self.name!r}: the gateway was closed. What was recorded stands: open the ledger again and repeat the call"
+        )
 
     async def settle(self, entry: Entry) -> None:
         """Wait until every change of an order that was handed to the ledger has its outcome."""
@@ -262,15 +303,25 @@ class Route:
                 entry.settled = asyncio.get_running_loop().create_future()
             await asyncio.shield(entry.settled)  # several may wait; one giving up must not end it for all
 
+    async def make_sure(self, entry: Entry) -> None:
+        """Wait until what memory says of an order is durable, reading it again if the ledger refused a change."""
+        await self.settle(entry)
+        while entry.doubtful:
+            self.admit()
+            await self.reload(entry)
+
     async def reload(self, entry: Entry) -> None:
         """Read an order again after the ledger refused a change: what the ledger holds is what is true."""
         await self.settle(entry)
         intent = entry.order.intent
         loaded = await self.ledger.by_key(intent.account, intent.strategy, entry.order.key)
         if loaded is None:
+            entry.doubtful = False
             self.forget(entry)
         elif not entry.pending:
             self._fill(entry, loaded)
+            if entry.order.answer is not None:
+                tell_answer(entry, entry.order.answer)
 
     def spawn(self, work: "asyncio.Task[None]") -> None:
         """Keep a background task alive until it ends; one that dies of an error closes the route."""
@@ -278,40 +329,45 @@ class Route:
         work.add_done_callback(self._ended)
 
     async def stop(self) -> None:
-        """End the background work. What was under way reads as *maybe sent* when the route is opened again."""
-        tasks = list(self.tasks)
+        """End the background work and tell all who wait. What was under way reads as *maybe sent* when it is opened again."""
+        self.closing = True
+        drivers = [entry.driver for entry in self.entries.values() if entry.driver is not None]
+        tasks = [*self.tasks, *drivers]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        self._tell_all(self._closed())
+        self.deadlines.close()
 
     def _ended(self, task: "asyncio.Task[None]") -> None:
         self.tasks.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            self._failed(task.exception())
-
-
-def _new_intent(order: Order) -> NewIntent:
-    body = canonical(order.intent)
-    return NewIntent(
-        key_digest=key_digest(order.intent.account, order.intent.strategy, order.key),
-        fingerprint_version=FINGERPRINT_VERSION,
-        fingerprint=fingerprint(body),
-        body=body,
-    )
+        if not task.cancelled():
+            if task.exception() is not None:
+                self.fail(task.exception())
+        elif not self.closing:
+            self.fail(RouteClosed("a task of the gateway was cancelled from outside"))
 
 
 def _copies(before: Order, after: Order) -> tuple[tuple[Claim, ...], tuple[Claim, ...]]:
     """Return the claims and the settled copies by which two states of an order differ."""
-    if before.copies is after.copies and before.cancels is after.cancels:
-        return (), ()
-    claims: list[Claim] = []
-    settled: list[Claim] = []
-    for cancels, old, new in ((False, before.copies, after.copies), (True, before.cancels, after.cancels)):
-        if old is new:
-            continue
-        claims += [Claim(cancels, copy) for copy in new[len(old) :]]
-        settled += [Claim(cancels, now) for was, now in zip(old, new, strict=False) if was is not now]
-    return tuple(claims), tuple(settled)
+    claims: tuple[Claim, ...] = ()
+    settled: tuple[Claim, ...] = ()
+    if before.copies is not after.copies:
+        claims, settled = _differing(False, before.copies, after.copies)  # noqa: FBT003 - Claim.cancels
+    if before.cancels is not after.cancels:
+        more_claims, more_settled = _differing(True, before.cancels, after.cancels)  # noqa: FBT003
+        claims, settled = claims + more_claims, settled + more_settled
+    return claims, settled
+
+
+def _differing(
+    cancels: bool,
+    old: tuple[Copy, ...],
+    new: tuple[Copy, ...],
+) -> tuple[tuple[Claim, ...], tuple[Claim, ...]]:
+    claims = tuple(Claim(cancels, copy) for copy in new[len(old) :])
+    settled = tuple(Claim(cancels, now) for was, now in zip(old, new, strict=False) if was is not now)
+    return claims, settled
 
 
 def _tell(entry: Entry, order: Order, change: Change, *, refused: bool, at_us: int) -> None:

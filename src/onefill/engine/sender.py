@@ -5,23 +5,34 @@ after that and before the outcome is recorded reads as *maybe sent*.
 """
 
 import asyncio
+import typing
+from collections.abc import Awaitable, Callable
 
 from onefill.core import events as ev
 from onefill.core import evidence, retry
+from onefill.core.errors import InvariantBroken, RouteClosed
 from onefill.core.events import CopyOutcome, Event
+from onefill.core.lifecycle import Status
 from onefill.core.messages import (
+    CancelReply,
     CancelRequest,
     Found,
     LookupReply,
     NotFound,
+    SubmitReply,
     SubmitRequest,
     Unknown,
 )
-from onefill.core.order import Order
+from onefill.core.order import Copy, Order
 from onefill.core.retry import LastLookup
 from onefill.engine.entry import Entry
 from onefill.engine.route import Route, count_outcome
 from onefill.ports.ledger import Committed
+
+Reply = typing.TypeVar("Reply", SubmitReply, CancelReply, LookupReply)
+_SUBMIT_REPLIES, _CANCEL_REPLIES, _LOOKUP_REPLIES = map(typing.get_args, (SubmitReply, CancelReply, LookupReply))
+_MOST_TRIES = 20
+"""Times a reply is brought to the ledger while other news of the order comes in between. Never reached in practice."""
 
 
 def start_driver(route: Route, entry: Entry, *, claimed: bool = False) -> None:
@@ -29,8 +40,8 @@ def start_driver(route: Route, entry: Entry, *, claimed: bool = False) -> None:
     if entry.driver is not None:
         entry.rouse()
         return
-    entry.driver = asyncio.get_running_loop().create_task(_drive(route, entry, claimed=claimed))
-    route.spawn(entry.driver)
+    if not route.closing:
+        entry.driver = asyncio.get_running_loop().create_task(_drive(route, entry, claimed=claimed))
 
 
 async def _drive(route: Route, entry: Entry, *, claimed: bool) -> None:
@@ -53,9 +64,18 @@ async def _drive(route: Route, entry: Entry, *, claimed: bool) -> None:
                 await _cancel(route, entry, step.number)
             else:
                 await _commit(route, entry, _decided(step))
+    except asyncio.CancelledError:
+        if not route.closing:
+            route.fail(RouteClosed("a task of the gateway was cancelled from outside"))
+        raise
+    except BaseException as error:  # noqa: BLE001 - a defect or a dead ledger: fail closed
+        route.fail(error)
+        if isinstance(error, KeyboardInterrupt | SystemExit):
+            raise
     finally:
         entry.driver = None
-        route.release(entry)
+        if entry.order.closed:
+            route.release(entry)
 
 
 def _decided(
@@ -90,14 +110,41 @@ async def _claim_and_send(route: Route, entry: Entry, step: retry.Send) -> None:
         await _send(route, entry, step.number)
 
 
+async def _call(
+    route: Route, replies: tuple[type, ...], call: Callable[..., Awaitable[Reply]], *arguments: object
+) -> Reply | Unknown:
+    """Return the venue's reply, or Unknown whatever else came of the call: the bytes may have left."""
+    try:
+        reply = await route.deadlines.bound(call(*arguments), route.settings.reply_timeout_s)
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        return Unknown("the call was cancelled inside the venue's client")  # nobody asked this task to end
+    except Exception as error:  # noqa: BLE001 - see above
+        return Unknown(f"{type(error).__name__}: {error}")
+    return reply if isinstance(reply, replies) else Unknown(f"the adapter returned {type(reply).__name__}, no reply")
+
+
+def _not_to_be_sent(route: Route, order: Order, copy: Copy) -> str | None:
+    """Return why a claimed copy must not leave after all, or ``None``. Much may have come in since it was claimed."""
+    if route.failure is not None or route.closing:
+        return "the route closed between claim and send"
+    if order.status not in {Status.SENDING, Status.UNCERTAIN}:
+        return f"the venue showed the order as {order.status} between claim and send"
+    if order.cancel_wanted:
+        return "a cancel came between claim and send"
+    return retry.too_late_to_send(order, copy, route.clock.now_us())
+
+
 async def _send(route: Route, entry: Entry, number: int) -> None:
     """Send a claimed copy and record what its reply proves."""
     order = entry.order
     copy = order.copies[number - 1]
-    now_us = route.clock.now_us()
-    late = retry.too_late_to_send(order, copy, now_us)
-    if late is not None:
-        await _settle(route, entry, number, (ev.CopySettled(number, CopyOutcome.NOT_SENT, late),))
+    reason = _not_to_be_sent(route, order, copy)
+    if reason is not None:
+        unsent = (ev.CopySettled(number, CopyOutcome.NOT_SENT, reason),)
+        await _settle(route, entry, number, lambda _: unsent)
         return
     request = SubmitRequest(
         client_order_id=order.client_order_id,
@@ -111,34 +158,40 @@ async def _send(route: Route, entry: Entry, number: int) -> None:
         expires_at_us=copy.expires_at_us,
     )
     route.counts.copies_sent += 1
-    try:
-        async with asyncio.timeout(route.settings.reply_timeout_s):
-            reply = await route.venue.submit(request)
-    except Exception as error:  # noqa: BLE001 - whatever it is, the bytes may have left
-        reply = Unknown(f"{type(error).__name__}: {error}")
-    events = evidence.from_submit_reply(entry.order, number, reply, route.clock.now_us())
-    count_outcome(route.counts, events)
-    await _settle(route, entry, number, evidence.resurrected(entry.order, events))
+    reply: SubmitReply = await _call(route, _SUBMIT_REPLIES, route.venue.submit, request)
+    now_us = route.clock.now_us()
+
+    def proves(order: Order) -> tuple[Event, ...]:
+        events = evidence.from_submit_reply(order, number, reply, now_us)
+        count_outcome(route.counts, events)
+        return evidence.resurrected(order, events)
+
+    await _settle(route, entry, number, proves)
 
 
-async def _settle(route: Route, entry: Entry, number: int, events: tuple[Event, ...]) -> None:
-    if not await _commit(route, entry, events):
-        # The order moved on meanwhile (a fill overtook the reply): the copy's outcome is still worth keeping.
-        copies = entry.order.copies
-        if number <= len(copies) and copies[number - 1].outcome is None:
-            await _commit(route, entry, (ev.OutcomeUnknown(number, "its reply could not be recorded"),))
+async def _settle(
+    route: Route, entry: Entry, number: int, proves: Callable[[Order], tuple[Event, ...]], *, cancels: bool = False
+) -> None:
+    """Record what became of a claimed copy. If the order had moved on, judge it anew by what the ledger holds."""
+    for _ in range(_MOST_TRIES):
+        copies = entry.order.cancels if cancels else entry.order.copies
+        if copies[number - 1].outcome is not None or await _commit(route, entry, proves(entry.order)):
+            return
+    raise InvariantBroken(f"order {entry.order.client_order_id}: the ledger refuses every outcome of copy {number}")
 
 
 async def _ask(route: Route, entry: Entry, last: LastLookup | None) -> LastLookup:
     order = entry.order
     asked_at_us = route.clock.now_us()
     route.counts.lookups += 1
-    reply: LookupReply
-    try:
-        async with asyncio.timeout(route.settings.reply_timeout_s):
-            reply = await route.venue.lookup(order.client_order_id, order.intent.account, order.intent.instrument)
-    except Exception as error:  # noqa: BLE001 - a question that failed says nothing
-        reply = Unknown(f"{type(error).__name__}: {error}")
+    reply: LookupReply = await _call(
+        route,
+        _LOOKUP_REPLIES,
+        route.venue.lookup,
+        order.client_order_id,
+        order.intent.account,
+        order.intent.instrument,
+    )
     if isinstance(reply, Found):
         if evidence.was_unknown(entry.order):
             route.counts.adopted += 1
@@ -147,9 +200,9 @@ async def _ask(route: Route, entry: Entry, last: LastLookup | None) -> LastLooku
 
 
 async def _cancel(route: Route, entry: Entry, number: int) -> None:
-    if not await _commit(route, entry, (ev.CancelClaimed(number),)):
+    if not await _commit(route, entry, (ev.CancelClaimed(number),)) or route.failure is not None:
         return
-    order: Order = entry.order
+    order = entry.order
     request = CancelRequest(
         client_order_id=order.client_order_id,
         account=order.intent.account,
@@ -157,12 +210,10 @@ async def _cancel(route: Route, entry: Entry, number: int) -> None:
         venue_order_id=order.venue_order_id,
     )
     route.counts.cancels_sent += 1
-    try:
-        async with asyncio.timeout(route.settings.reply_timeout_s):
-            reply = await route.venue.cancel(request)
-    except Exception as error:  # noqa: BLE001 - whatever it is, the bytes may have left
-        reply = Unknown(f"{type(error).__name__}: {error}")
-    await _commit(route, entry, evidence.from_cancel_reply(entry.order, number, reply))
+    reply: CancelReply = await _call(route, _CANCEL_REPLIES, route.venue.cancel, request)
+    await _settle(
+        route, entry, number, lambda order: evidence.from_cancel_reply(order, number, reply), cancels=True
+    )
 
 
 async def _wait(route: Route, entry: Entry, until_us: int) -> None:

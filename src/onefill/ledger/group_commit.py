@@ -15,7 +15,7 @@ from onefill.ledger.sqlite_write import Result
 from onefill.ports.ledger import Change, Outcome
 
 T = TypeVar("T")
-MAX_GROUP = 1024
+MAX_GROUP = 256
 """Changes in one transaction at most: bounds the wait of the first of them."""
 
 _Group = list[tuple[Change, "asyncio.Future[Outcome]"]]
@@ -35,6 +35,8 @@ class GroupCommit:
         self._busy = False
         self._flush_due = False
         self._failure: OnefillError | None = None
+        self._broken: OnefillError | None = None
+        """The same, as the thread that owns the connection knows it: at once, also for what is already queued."""
         self._jobs: queue.SimpleQueue[_Group | _Call | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         if not inline:
@@ -68,7 +70,11 @@ class GroupCommit:
         if self._failure is not None:
             raise self._failure
         if self._thread is None:
-            return work()
+            try:
+                return self._run(work)
+            finally:
+                if self._broken is not None:
+                    self._fail(self._broken)
         future: asyncio.Future[T] = self._loop.create_future()
         self._jobs.put((work, future))
         return await future
@@ -99,22 +105,29 @@ class GroupCommit:
             self._jobs.put(group)
 
     def _attempt(self, group: _Group) -> list[Result] | OnefillError:
+        if self._broken is None:
+            try:
+                return self._apply([change for change, _ in group])
+            except OnefillError as error:
+                self._broken = error
+            except Exception as error:  # noqa: BLE001 - a defect must fail closed, never leave callers waiting
+                self._broken = InvariantBroken(f"the ledger's writer failed: {type(error).__name__}: {error}")
+        return self._broken
+
+    def _run(self, work: Callable[[], T]) -> T:
+        if self._broken is not None:
+            raise self._broken
         try:
-            return self._apply([change for change, _ in group])
-        except OnefillError as error:
-            return error
-        except Exception as error:  # noqa: BLE001 - a defect must fail closed, never leave callers waiting
-            return InvariantBroken(f"the ledger's writer failed: {type(error).__name__}: {error}")
+            return work()
+        except LedgerFailed as error:
+            self._broken = error  # a write or sync outside a group failed: as final as within one
+            raise
 
     def _done(self, group: _Group, results: list[Result] | OnefillError) -> None:
         self._busy = False
         if isinstance(results, OnefillError):
-            # Never retried: after a failed commit or sync it is not known what the disk holds.
-            self._failure = results
-            group, self._waiting = group + self._waiting, []
-            for _, future in group:
-                if not future.done():
-                    future.set_exception(results)
+            self._waiting = group + self._waiting
+            self._fail(results)
             return
         for (_, future), result in zip(group, results, strict=True):
             if future.done():
@@ -124,6 +137,14 @@ class GroupCommit:
             else:
                 future.set_result(result)
         self._flush()
+
+    def _fail(self, error: OnefillError) -> None:
+        # Never retried: after a failed commit or sync it is not known what the disk holds.
+        self._failure = self._failure or error
+        group, self._waiting = self._waiting, []
+        for _, future in group:
+            if not future.done():
+                future.set_exception(self._failure)
 
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
@@ -137,11 +158,13 @@ class GroupCommit:
 
     def _answer(self, work: Callable[[], Any], future: "asyncio.Future[Any]") -> None:
         try:
-            result, error = work(), None
+            result, error = self._run(work), None
         except Exception as caught:  # noqa: BLE001 - handed to whoever asked
             result, error = None, caught
 
         def tell() -> None:
+            if self._broken is not None:
+                self._fail(self._broken)
             if future.done():
                 return
             if error is not None:

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import apsw
-import msgspec
 
 from onefill.core.audit import GENESIS, JournalEntry, entry_hash
 from onefill.core.errors import Fenced, LedgerError, LedgerFailed
@@ -149,7 +148,9 @@ class SqliteLedger:
         def guarded() -> T:
             try:
                 return work()
-            except (apsw.Error, msgspec.DecodeError, ValueError) as error:
+            except LedgerError:
+                raise
+            except Exception as error:  # a damaged row may break anything that reads it
                 raise LedgerError(
                     f"{self._file.path}: cannot be read: {error}. Keep the file, and check it with "
                     "`onefill audit verify`"

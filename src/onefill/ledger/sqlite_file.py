@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib.resources
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,6 @@ APPLICATION_ID = 0x4F6E6566
 """``Onef`` in the file's header (SQLite ``application_id``)."""
 VERSION = 1
 """The schema this code writes (SQLite ``user_version``). One file ``schema/NNNN.sql`` leads to each version."""
-_MAGIC = b"SQLite format 3\x00"
 _CACHE_KIB = 8192
 
 
@@ -62,19 +62,26 @@ def open_file(path: str, *, seed: bytes, holder: str, at_us: int, vfs: str | Non
     ``seed`` (16 random bytes) is used only when the ledger is made. Raises :class:`NotALedger`, :class:`LedgerTooNew`,
     :class:`LedgerInUse`, or :class:`LedgerError` if the place cannot be written.
     """
-    _refuse_other_files(path)
-    lock = _lock(path)
+    _refuse_other_places(path)
+    connection = _connect(path, apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE, vfs)
+    lock = None
     try:
-        connection = _connect(path, apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE, vfs)
-        try:
-            _check_or_make(connection, path, seed, at_us)
-            _pragmas(connection)
-            connection.execute("UPDATE ledger SET opened_by = ?", (holder,))
-        except BaseException:
-            connection.close()
-            raise
-    except BaseException:
-        lock.close()
+        _version(connection, path)  # before the lock, which leaves a file of its own beside
+        lock = _lock(path)
+        _check_or_make(connection, path, seed, at_us)
+        _pragmas(connection)
+        _fold_log(connection, path)
+        connection.execute("UPDATE ledger SET opened_by = ?", (holder,))
+        connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0)
+    except BaseException as error:
+        connection.close()
+        if lock is not None:
+            lock.close()
+        if isinstance(error, apsw.Error):
+            raise LedgerFailed(
+                f"{path}: cannot be opened for writing ({type(error).__name__}: {error}). Nothing was sent; check the "
+                "disk and the file's permissions, then open the ledger again"
+            ) from error
         raise
     return LedgerFile(connection, lock, path)
 
@@ -83,7 +90,7 @@ def open_read_only(path: str, *, vfs: str | None = None) -> LedgerFile:
     """Open an existing ledger for reading, also while another process writes it."""
     if not Path(path).exists():
         raise NotALedger(f"{path}: there is no such file. A ledger is made by the first run that writes to it")
-    _refuse_other_files(path)
+    _refuse_other_places(path)
     connection = _connect(path, apsw.SQLITE_OPEN_READWRITE, vfs)
     try:
         if _version(connection, path) is None:
@@ -95,27 +102,20 @@ def open_read_only(path: str, *, vfs: str | None = None) -> LedgerFile:
     return LedgerFile(connection, None, path)
 
 
-def _refuse_other_files(path: str) -> None:
-    try:
-        with open(path, "rb") as file:
-            head = file.read(len(_MAGIC))
-    except FileNotFoundError:
-        if not Path(path).resolve().parent.is_dir():
-            raise LedgerError(f"{path}: its folder does not exist; make it first") from None
-        return
-    except IsADirectoryError:
-        raise NotALedger(f"{path}: is a folder, not a ledger; name a file") from None
-    except OSError as error:
-        raise LedgerError(f"{path}: cannot be read: {error.strerror}") from error
-    if head not in {b"", _MAGIC}:
-        raise NotALedger(f"{path}: is not a ledger (not a SQLite file). It was left untouched; name another file")
+def _refuse_other_places(path: str) -> None:
+    # The file itself is left to SQLite. To open and close it here would drop this process's locks on it (POSIX drops
+    # them with any descriptor), and another program could then delete the log under a running writer.
+    if os.path.isdir(path):
+        raise NotALedger(f"{path}: is a folder, not a ledger; name a file")
+    if not os.path.isdir(os.path.dirname(os.path.realpath(path))):
+        raise LedgerError(f"{path}: its folder does not exist; make it first")
 
 
 def _lock(path: str) -> apsw.Connection:
     # A database of its own, so that readers of the ledger are not shut out. The epoch is what keeps the ledger right;
     # this lock only spares the first process from being fenced by somebody's mistake.
     try:
-        lock = apsw.Connection(f"{path}-owner")
+        lock = apsw.Connection(f"{os.path.realpath(path)}-owner")  # one lock by whatever link the file is named
         lock.execute("BEGIN EXCLUSIVE")
     except apsw.BusyError:
         raise LedgerInUse(
@@ -142,9 +142,15 @@ def _holder(path: str) -> str:
 def _connect(path: str, flags: int, vfs: str | None) -> apsw.Connection:
     try:
         connection = apsw.Connection(path, flags=flags, vfs=vfs, statementcachesize=100)
+        connection.set_busy_timeout(5000)
+        # Until it is known to be a ledger that is ours to write, not even its log is folded into it.
+        connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
         connection.execute("PRAGMA schema_version").fetchall()  # forces the header to be read
     except apsw.NotADBError:
-        raise NotALedger(f"{path}: is not a ledger, or its first page is damaged. It was left untouched") from None
+        raise NotALedger(
+            f"{path}: is not a ledger (not a SQLite file), or its first page is damaged. It was left untouched; "
+            "name another file, or restore a copy"
+        ) from None
     except apsw.Error as error:
         raise LedgerError(f"{path}: cannot be opened: {error}") from error
     return connection
@@ -153,11 +159,16 @@ def _connect(path: str, flags: int, vfs: str | None) -> apsw.Connection:
 def _version(connection: apsw.Connection, path: str) -> int | None:
     """Return the schema version, or ``None`` for a database with nothing in it."""
     try:
-        application = connection.pragma("application_id")
-        version = connection.pragma("user_version")
-        tables = one(connection, "SELECT count(*) FROM sqlite_schema")[0]
+        # One statement, one moment: another process may just be making the ledger.
+        application, version, tables = one(
+            connection,
+            "SELECT application_id, user_version, (SELECT count(*) FROM sqlite_schema) "
+            "FROM pragma_application_id, pragma_user_version",
+        )
     except apsw.Error as error:
-        raise NotALedger(f"{path}: cannot be read as a ledger: {error}. It was left untouched") from error
+        raise NotALedger(
+            f"{path}: cannot be read as a ledger: {error}. It was left untouched; restore a copy"
+        ) from error
     if not application and not version and not tables:
         return None
     if application != APPLICATION_ID:
@@ -199,3 +210,16 @@ def _pragmas(connection: apsw.Connection) -> None:
         "PRAGMA synchronous = FULL; PRAGMA fullfsync = 1; PRAGMA checkpoint_fullfsync = 1; PRAGMA busy_timeout = 5000;"
         f"PRAGMA cache_size = -{_CACHE_KIB}; PRAGMA wal_autocheckpoint = 4000; PRAGMA trusted_schema = 0"
     )
+
+
+def _fold_log(connection: apsw.Connection, path: str) -> None:
+    """Write what an earlier run left in the log into the file, and start the log anew.
+
+    After a failed sync the system may show pages that never reached the disk, and report the next sync of them as good.
+    A log that continued behind such pages would be cut there by a power loss. Written again, they are synced for good.
+    """
+    busy = one(connection, "PRAGMA wal_checkpoint(TRUNCATE)")[0]
+    if busy:
+        raise LedgerError(
+            f"{path}: another program keeps reading it, so that its log cannot be folded in; stop that one"
+        )

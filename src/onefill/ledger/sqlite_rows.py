@@ -24,7 +24,7 @@ ORDER_COLUMNS = (
     "id, key, client_order_id, body, recorded_at_us, valid_until_us, status, version, cum_quantity, venue_cum_quantity, "
     "venue_order_id, reason, anomaly, parked, cancel_wanted, answer"
 )
-COPY_COLUMNS = "intent_id, cancels, number, claimed_at_us, expires_at_us, outcome, reason"
+COPY_COLUMNS = "intent_id, cancels, number, claimed_at_us, expires_at_us, outcome, reason, retry_at_us"
 OPERATION_COLUMNS = "account, strategy, key, operation_key, intent_id, requested_at_us, answer"
 EXECUTION_COLUMNS = (
     "execution.id, intent_id, scope, execution_id, account, strategy, route.name, instrument, side, quantity, price, "
@@ -53,8 +53,22 @@ def intent_row(route_id: int, order: Order, new: NewIntent) -> Row:
         new.body.decode(),
         order.recorded_at_us,
         order.valid_until_us,
-        *_state(order),
+        order.status,
     ]
+
+
+def is_fresh(order: Order) -> bool:
+    """Tell whether an order is as a new row shows it: everything that is not in ``intent_row`` at its default."""
+    return (
+        order.version == 1
+        and not order.cum_quantity
+        and not order.venue_cum_quantity
+        and order.venue_order_id is None
+        and order.reason is None
+        and order.anomaly is None
+        and order.answer is None
+        and not (order.parked or order.cancel_wanted or order.closed)
+    )
 
 
 def update_row(order: Order, expected_version: int) -> Row:
@@ -90,6 +104,7 @@ def claim_row(intent_id: int, epoch: int, claim: Claim) -> Row:
         copy.expires_at_us,
         copy.outcome,
         copy.reason,
+        copy.retry_at_us,
     ]
 
 
@@ -170,7 +185,7 @@ def to_order(row: Row, copies: tuple[Copy, ...] = (), cancels: tuple[Copy, ...] 
 def to_copy(row: Row) -> tuple[int, bool, Copy]:
     """Return (intent id, whether it is a cancel's, copy) of a row with ``COPY_COLUMNS``."""
     outcome = None if row[5] is None else CopyOutcome(row[5])
-    return row[0], bool(row[1]), Copy(row[2], row[3], row[4], outcome, row[6])
+    return row[0], bool(row[1]), Copy(row[2], row[3], row[4], outcome, row[6], row[7])
 
 
 def to_operation(row: Row) -> Operation:

@@ -11,11 +11,12 @@ import apsw
 import msgspec
 
 from onefill.core.audit import entry_hash
-from onefill.core.errors import Fenced, InvariantBroken, LedgerError, LedgerFailed
+from onefill.core.errors import Fenced, InvariantBroken, LedgerError, LedgerFailed, require
 from onefill.core.identity import key_digest
 from onefill.ledger import sqlite_rows as rows
-from onefill.ledger.sqlite_file import one
+from onefill.ledger import sqlite_statements as statements
 from onefill.ledger.sqlite_read import Reader
+from onefill.ledger.sqlite_statements import Statement
 from onefill.ports.ledger import (
     INTENT_NUMBER_BITS,
     Change,
@@ -33,73 +34,7 @@ from onefill.ports.ledger import (
 Result = Outcome | LedgerError | InvariantBroken
 
 
-def _values(template: str) -> str:
-    """Return a SELECT list over a JSON row: ``n`` takes column n, ``xn`` the bytes that column n spells in hex."""
-    terms = [f"unhex(value ->> {t[1:]})" if t.startswith("x") else f"value ->> {t}" for t in template.split()]
-    return ", ".join(terms)
-
-
-_MUTABLE = (
-    "status",
-    "version",
-    "cum_quantity",
-    "venue_cum_quantity",
-    "venue_order_id",
-    "reason",
-    "anomaly",
-    "parked",
-    "cancel_wanted",
-    "closed",
-    "answer",
-)
-
-INSERT_INTENT = (
-    "INSERT INTO intent (id, route, key_digest, account, strategy, key, client_order_id, fingerprint_version, fingerprint, "
-    f"body, recorded_at_us, valid_until_us, {', '.join(_MUTABLE)}) SELECT "
-    + _values("0 1 x2 3 4 5 6 7 x8 9 10 11 12 13 14 15 16 17 18 19 20 21 22")
-    + " FROM json_each(?) WHERE true ON CONFLICT DO NOTHING"
-)
-NOT_INSERTED = (
-    "SELECT json_group_array(value ->> 0) FROM json_each(?) WHERE NOT EXISTS "
-    "(SELECT 1 FROM intent WHERE intent.id = value ->> 0 AND intent.key_digest = unhex(value ->> 2))"
-)
-UPDATE_INTENT = (
-    "UPDATE intent SET "
-    + ", ".join(f"{column} = v.value ->> {n}" for n, column in enumerate(_MUTABLE, start=2))
-    + " FROM json_each(?) AS v WHERE intent.id = v.value ->> 0 AND intent.version = v.value ->> 1"
-)
-INSERT_CLAIM = (
-    "INSERT INTO attempt (intent_id, cancels, number, epoch, claimed_at_us, expires_at_us, outcome, reason) SELECT "
-    + _values("0 1 2 3 4 5 6 7")
-    + " FROM json_each(?)"
-)
-SETTLE_CLAIM = (
-    "UPDATE attempt SET outcome = v.value ->> 6, reason = v.value ->> 7 FROM json_each(?) AS v "
-    "WHERE attempt.intent_id = v.value ->> 0 AND attempt.cancels = v.value ->> 1 AND attempt.number = v.value ->> 2"
-)
-INSERT_OPERATION = (
-    "INSERT INTO operation (key_digest, operation_key, account, strategy, key, intent_id, requested_at_us, answer) SELECT "
-    + _values("x0 1 2 3 4 5 6 7")
-    + " FROM json_each(?)"
-)
-ANSWER_OPERATION = (
-    "UPDATE operation SET answer = v.value ->> 7 FROM json_each(?) AS v "
-    "WHERE operation.key_digest = unhex(v.value ->> 0) AND operation.operation_key = v.value ->> 1 AND operation.answer IS NULL"
-)
-INSERT_EXECUTION = (
-    "INSERT INTO execution (route, scope, execution_id, intent_id, account, strategy, instrument, side, quantity, price, "
-    "client_order_id, venue_order_id, transacted_at_us, recorded_at_us) SELECT "
-    + _values("0 1 2 3 4 5 6 7 8 9 10 11 12 13")
-    + " FROM json_each(?)"
-)
-INSERT_JOURNAL = (
-    "INSERT INTO journal (id, intent_id, kind, payload, at_us, epoch, previous_hash, hash) SELECT "
-    + _values("0 1 2 3 4 5 x6 x7")
-    + " FROM json_each(?)"
-)
-MOVE_CURSOR = "UPDATE cursor SET position = ? WHERE route = ? AND stream = ? AND position = ?"
-START_CURSOR = "INSERT INTO cursor (route, stream, position) VALUES (?, ?, 0) ON CONFLICT DO NOTHING"
-MOVE_ROUTE = "UPDATE route SET last_number = max(last_number, ?), last_sequence = ?, head = ? WHERE id = ?"
+_BROKEN_RULES = {apsw.SQLITE_CONSTRAINT_CHECK, apsw.SQLITE_CONSTRAINT_NOTNULL, apsw.SQLITE_CONSTRAINT_DATATYPE}
 
 
 class _Conflict(Exception):
@@ -180,15 +115,17 @@ class Writer:
             order, new = change.order, change.new
             if new is None or order is None or results[index] is not None:
                 continue
+            require(rows.is_fresh(order), f"intent {order.intent_id}: more is set than a new intent has")
             given[order.intent_id] = (index, new.key_digest, order.client_order_id)
             batch.append(rows.intent_row(routes[change.route].route_id, order, new))
         if not batch:
             return
-        text = rows.json_text(batch)
-        self._db.execute(INSERT_INTENT, (text,))
-        if self._db.changes() == len(batch):
+        inserted = statements.INSERT_INTENT.run(self._db, batch)
+        if inserted == len(batch):
             return
-        missing = msgspec.json.decode(one(self._db, NOT_INSERTED, (text,))[0], type=list[int])
+        missing = statements.not_inserted(self._db, batch)
+        if inserted + len(missing) != len(batch):
+            raise _Conflict  # an intent that was handed in before, id and key alike
         taken = self._reader.orders_by_digest([given[intent_id][1] for intent_id in missing])
         for intent_id in missing:
             index, digest, client_order_id = given[intent_id]
@@ -224,21 +161,18 @@ class Writer:
                         raise _Conflict
                     move = CursorMove(move.stream, earlier_move.previous, move.position)
                 cursors[route_id, move.stream] = move
-        self._all(INSERT_CLAIM, claims)
-        self._all(SETTLE_CLAIM, settled)
-        self._all(UPDATE_INTENT, list(updates.values()))
-        self._all(INSERT_OPERATION, opened)
-        self._all(ANSWER_OPERATION, answered)
+        self._all(statements.INSERT_CLAIM, claims)
+        self._all(statements.SETTLE_CLAIM, settled)
+        self._all(statements.UPDATE_INTENT, list(updates.values()))
+        self._all(statements.INSERT_OPERATION, opened)
+        self._all(statements.ANSWER_OPERATION, answered)
         for (route_id, _), move in cursors.items():
             if not move_cursor(self._db, route_id, move):
                 raise _Conflict
-        self._all(INSERT_EXECUTION, executions)  # last: the caller reads the rowids it was given
+        self._all(statements.INSERT_EXECUTION, executions)  # last: the caller reads the rowids it was given
 
-    def _all(self, statement: str, batch: list[rows.Row]) -> None:
-        if not batch:
-            return
-        self._db.execute(statement, (rows.json_text(batch),))
-        if self._db.changes() != len(batch):
+    def _all(self, statement: Statement, batch: list[rows.Row]) -> None:
+        if statement.run(self._db, batch) != len(batch):
             raise _Conflict
 
     def _journal(self, changes: Sequence[Change], routes: dict[str, _Route]) -> list[int]:
@@ -266,14 +200,16 @@ class Writer:
             if change.new is not None and intent_id is not None:
                 route.last_number = max(route.last_number, intent_id & ((1 << INTENT_NUMBER_BITS) - 1))
             sequences.append(sequence)
-        self._all(INSERT_JOURNAL, entries)
+        self._all(statements.INSERT_JOURNAL, entries)
         for name in {change.route for change in changes}:
             route = routes[name]
-            self._db.execute(MOVE_ROUTE, (route.last_number, route.last_sequence, route.head, route.route_id))
+            self._db.execute(
+                statements.MOVE_ROUTE, (route.last_number, route.last_sequence, route.head, route.route_id)
+            )
         return sequences
 
     def _diagnose(self, change: Change, error: Exception) -> Result:
-        if getattr(error, "extendedresult", 0) == apsw.SQLITE_CONSTRAINT_CHECK:
+        if getattr(error, "extendedresult", 0) in _BROKEN_RULES:
             return InvariantBroken(f"the ledger refused a row that breaks its rules: {error}. Nothing was written")
         for operation in (*change.opened, *change.answered):
             known = self._reader.operation(_digest(operation), operation.operation_key)
@@ -293,8 +229,8 @@ class Writer:
 def move_cursor(connection: apsw.Connection, route_id: int, move: CursorMove) -> bool:
     """Move a stream's cursor on, if it stands where the mover thinks. Part of the caller's transaction."""
     if move.previous == 0:
-        connection.execute(START_CURSOR, (route_id, move.stream))
-    connection.execute(MOVE_CURSOR, (move.position, route_id, move.stream, move.previous))
+        connection.execute(statements.START_CURSOR, (route_id, move.stream))
+    connection.execute(statements.MOVE_CURSOR, (move.position, route_id, move.stream, move.previous))
     return connection.changes() == 1
 
 

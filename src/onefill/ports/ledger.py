@@ -19,7 +19,7 @@ INTENT_NUMBER_BITS = 40
 """An intent id is the route's small number above these bits, the intent's number on the route below them."""
 
 
-class Lease(msgspec.Struct, frozen=True, kw_only=True):
+class Lease(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """Ownership of a route. ``epoch`` rises with every owner; a write that names an older one is refused."""
 
     route: str
@@ -35,7 +35,7 @@ class Lease(msgspec.Struct, frozen=True, kw_only=True):
         return (self.route_id << INTENT_NUMBER_BITS) | number
 
 
-class NewIntent(msgspec.Struct, frozen=True, kw_only=True):
+class NewIntent(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """What is written once, when an intent is recorded."""
 
     key_digest: bytes
@@ -44,14 +44,14 @@ class NewIntent(msgspec.Struct, frozen=True, kw_only=True):
     body: bytes
 
 
-class Claim(msgspec.Struct, frozen=True):
+class Claim(msgspec.Struct, frozen=True, gc=False):
     """A copy of the order, or of its cancel, that is about to be sent. One owner per number: the ledger decides."""
 
     cancels: bool
     copy: Copy
 
 
-class Operation(msgspec.Struct, frozen=True, kw_only=True):
+class Operation(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """A cancel under a key of its own. ``answer`` is written once and given to every repeat."""
 
     account: str
@@ -63,7 +63,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     answer: bytes | None = None
 
 
-class CursorMove(msgspec.Struct, frozen=True):
+class CursorMove(msgspec.Struct, frozen=True, gc=False):
     """A stream was processed through ``position``, having been processed through ``previous`` before.
 
     The ledger must hold ``previous``: so a report whose change was refused stops every later one from moving the cursor
@@ -75,11 +75,12 @@ class CursorMove(msgspec.Struct, frozen=True):
     position: int
 
 
-class Change(msgspec.Struct, frozen=True, kw_only=True):
+class Change(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """One decision about one order (or about a route), to be committed whole.
 
     ``order`` is the state after it, ``order.version - 1`` what the ledger must hold before it. ``new`` is set when the
-    intent is first recorded. ``settled`` are copies whose outcome became known. ``cursor`` moves a venue's stream on.
+    intent is first recorded, with nothing set yet beyond its identity and status. ``settled`` are copies whose outcome
+    became known. ``cursor`` moves a venue's stream on.
     """
 
     route: str
@@ -97,38 +98,38 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     cursor: CursorMove | None = None
 
 
-class Committed(msgspec.Struct, frozen=True):
+class Committed(msgspec.Struct, frozen=True, gc=False):
     """It is durable, as entry ``sequence`` of the route's journal; its execution, if any, at ``execution_place``."""
 
     sequence: int
     execution_place: int | None = None
 
 
-class KeyTaken(msgspec.Struct, frozen=True):
+class KeyTaken(msgspec.Struct, frozen=True, gc=False):
     """The key was recorded before. Nothing was written."""
 
     order: Order
 
 
-class ClientOrderIdTaken(msgspec.Struct, frozen=True):
+class ClientOrderIdTaken(msgspec.Struct, frozen=True, gc=False):
     """Another intent of this route has this client order id (a collision). Nothing was written."""
 
     client_order_id: str
 
 
-class OperationTaken(msgspec.Struct, frozen=True):
+class OperationTaken(msgspec.Struct, frozen=True, gc=False):
     """The operation key was recorded before. Nothing was written."""
 
     operation: Operation
 
 
-class ExecutionKnown(msgspec.Struct, frozen=True):
+class ExecutionKnown(msgspec.Struct, frozen=True, gc=False):
     """The execution was applied before. Nothing was written."""
 
     execution_id: str
 
 
-class Stale(msgspec.Struct, frozen=True):
+class Stale(msgspec.Struct, frozen=True, gc=False):
     """The order had moved on, or the claim was already taken. Nothing was written: read the order again."""
 
     reason: str
@@ -137,7 +138,7 @@ class Stale(msgspec.Struct, frozen=True):
 Outcome = Committed | KeyTaken | ClientOrderIdTaken | OperationTaken | ExecutionKnown | Stale
 
 
-class Loaded(msgspec.Struct, frozen=True, kw_only=True):
+class Loaded(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """An order as read back, with what belongs to it."""
 
     order: Order
@@ -147,7 +148,7 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True):
     """Operations that wait for their answer."""
 
 
-class RouteInfo(msgspec.Struct, frozen=True, kw_only=True):
+class RouteInfo(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """A route as the ledger shows it."""
 
     name: str

@@ -3,25 +3,23 @@
 A row is a value: an order to submit, a cancel, or what is wrong with it. Nothing here sends anything.
 """
 
+import contextlib
 import csv
-import gzip
-import lzma
 from collections import Counter
 from collections.abc import Iterator
 from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
-from typing import IO
 
 import msgspec
 
 from onefill.core import values
-from onefill.core.errors import CallerError, InvalidField
+from onefill.core.errors import InvalidField
 from onefill.core.intent import Intent
 from onefill.core.values import OrderType, Side, TimeInForce
+from onefill.service.order_file import FileError, Lines
 
 COLUMNS = ("key", "instrument", "side", "quantity", "type", "price", "time in force", "account", "strategy")
-_REQUIRED = ("key", "instrument", "side", "quantity", "type")
 _BITSTAMP_COLUMNS = ("id", "timestamp", "exchange.timestamp", "price", "volume", "action", "direction")
 _SATOSHI = Decimal("1E-8")
 
@@ -31,6 +29,15 @@ class Format(StrEnum):
 
     BLOTTER = "blotter"
     BITSTAMP = "bitstamp"
+
+
+_KNOWN = {Format.BLOTTER: COLUMNS, Format.BITSTAMP: _BITSTAMP_COLUMNS}
+_REQUIRED = {Format.BLOTTER: COLUMNS[:5], Format.BITSTAMP: _BITSTAMP_COLUMNS}
+_COLUMN_OF = {
+    Format.BLOTTER: {"order_type": "type", "time_in_force": "time in force"},
+    Format.BITSTAMP: {"quantity": "volume"},
+}
+"""How an intent's fields are called in the file."""
 
 
 class Defaults(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,86 +78,102 @@ class BadRow(msgspec.Struct, frozen=True, kw_only=True):
 Row = SubmitRow | CancelRow | BadRow
 
 
-class FileError(CallerError):
-    """The file as a whole cannot be read."""
-
-
 def read(path: Path, form: Format, defaults: Defaults) -> Iterator[Row]:
     """Yield a file's rows in order. ``.xz`` and ``.gz`` are unpacked on the way.
 
-    Raises :class:`FileError` if the file cannot be read at all; a row that cannot be used is a :class:`BadRow`.
+    Raises :class:`~onefill.service.order_file.FileError` if the file as a whole cannot be read; a row that cannot be used is
+    a :class:`BadRow`.
     """
-    with _opened(path) as file:
-        lines = csv.reader(file, strict=True)
-        header = _header(path, lines)
+    with contextlib.closing(Lines(path)) as lines:
+        rows = csv.reader(lines, strict=True)
+        header = _header(path, lines, rows, form)
+        columns = _columns(path, lines.number, header, form)
         parse = _bitstamp if form is Format.BITSTAMP else _blotter
-        columns = _columns(path, header, form)
         cancels: Counter[tuple[str, str, str]] = Counter()
         while True:
-            try:
-                cells = next(lines)
-            except StopIteration:
+            line = lines.number + 1
+            cells = _cells(lines, rows)
+            if cells is None:
                 return
-            except (csv.Error, UnicodeDecodeError, EOFError, lzma.LZMAError, OSError) as error:
-                raise FileError(f"{path}: line {lines.line_num + 1} cannot be read: {error}") from error
             if not any(cell.strip() for cell in cells):
                 continue
-            line = lines.line_num
-            if len(cells) != len(header):
-                problem = f"has {len(cells)} columns, the header has {len(header)}"
-                yield BadRow(line=line, key="", error=InvalidField("row", problem, line=line))
-                continue
-            row = {column: cell.strip() for column, cell in zip(columns, cells, strict=True)}
+            row = {column: cell.strip() for column, cell in zip(columns, cells, strict=False)}
             try:
+                if len(cells) != len(columns):
+                    raise _wrong_count(len(cells), len(columns))
                 parsed = parse(line, row, defaults, cancels)
             except InvalidField as error:
-                yield BadRow(line=line, key=row.get("key", row.get("id", "")), error=error.at_line(line))
+                named = InvalidField(_COLUMN_OF[form].get(error.field, error.field), error.problem, line=line)
+                yield BadRow(line=line, key=row.get("key", row.get("id", "")), error=named)
                 continue
             if parsed is not None:
                 yield parsed
 
 
-def _opened(path: Path) -> IO[str]:
+def _wrong_count(cells: int, columns: int) -> InvalidField:
+    hint = "put a text that contains a comma in quotes" if cells > columns else "an empty one still needs its comma"
+    return InvalidField("row", f"has {cells} columns, the header has {columns}; {hint}")
+
+
+def _cells(lines: Lines, rows: Iterator[list[str]]) -> list[str] | None:
+    """Return the next row, an empty list for a blank line, ``None`` at the end of the file."""
+    first = lines.number + 1
     try:
-        if path.suffix == ".xz":
-            return lzma.open(path, "rt", encoding="utf-8", newline="")
-        if path.suffix == ".gz":
-            return gzip.open(path, "rt", encoding="utf-8", newline="")
-        return path.open(encoding="utf-8-sig", newline="")
-    except FileNotFoundError:
-        raise FileError(f"{path}: there is no such file") from None
-    except OSError as error:
-        raise FileError(f"{path}: cannot be opened: {error.strerror or error}") from error
+        return next(rows, None)
+    except csv.Error as error:
+        problem = str(error)
+        if "unexpected end of data" in problem:
+            problem = 'a quote (") is opened here and never closed'
+        elif "new-line character" in problem:
+            problem = "its lines end in a bare carriage return; save it with LF or CRLF line ends"
+        elif "expected after" in problem:
+            problem = f'text after a closing quote (to line {lines.number}); write a quote inside a text as ""'
+        raise lines.error(f"{problem}. Rows cannot be told apart from here on", first) from None
 
 
-def _header(path: Path, lines: Iterator[list[str]]) -> list[str]:
-    try:
-        return next(lines)
-    except StopIteration:
-        raise FileError(f"{path}: is empty; the first line names the columns: {', '.join(COLUMNS)}") from None
-    except (csv.Error, UnicodeDecodeError, EOFError, lzma.LZMAError, OSError) as error:
-        raise FileError(f"{path}: line 1 cannot be read: {error}") from error
+def _header(path: Path, lines: Lines, rows: Iterator[list[str]], form: Format) -> list[str]:
+    header: list[str] | None = []
+    while header is not None and not any(cell.strip() for cell in header):
+        header = _cells(lines, rows)
+    if header is None:
+        raise FileError(f"{path}: is empty; its first line names the columns: {', '.join(_KNOWN[form])}")
+    return header
 
 
-def _columns(path: Path, header: list[str], form: Format) -> list[str]:
-    known = _BITSTAMP_COLUMNS if form is Format.BITSTAMP else COLUMNS
-    required = _BITSTAMP_COLUMNS if form is Format.BITSTAMP else _REQUIRED
-    columns = [cell.strip().lower() for cell in header]
-    if form is Format.BLOTTER:
-        columns = [{"tif": "time in force"}.get(column, column.replace("_", " ")) for column in columns]
+def _columns(path: Path, line: int, header: list[str], form: Format) -> list[str]:
+    known = _KNOWN[form]
+    columns = _named(header, form)
     unknown = [column for column in columns if column not in known]
-    missing = [column for column in required if column not in columns]
+    missing = [column for column in _REQUIRED[form] if column not in columns]
     doubled = [column for column, count in Counter(columns).items() if count > 1]
     problems = []
     if unknown:
-        problems.append(f"unknown: {', '.join(repr(column) for column in unknown)}")
+        problems.append(f"unknown: {', '.join(repr(column[:40]) for column in unknown[:10])}")
     if missing:
         problems.append(f"missing: {', '.join(missing)}")
     if doubled:
         problems.append(f"named twice: {', '.join(doubled)}")
     if problems:
-        raise FileError(f"{path}: line 1, columns {'; '.join(problems)}. Known columns: {', '.join(known)}")
+        raise FileError(
+            f"{path}: line {line}: columns {'; '.join(problems)}. Known columns: {', '.join(known)}{_hint(header, form)}"
+        )
     return columns
+
+
+def _named(header: list[str], form: Format) -> list[str]:
+    columns = [cell.strip().lower() for cell in header]
+    if form is Format.BLOTTER:
+        columns = [{"tif": "time in force"}.get(column, column.replace("_", " ")) for column in columns]
+    return columns
+
+
+def _hint(header: list[str], form: Format) -> str:
+    if len(header) == 1 and (";" in header[0] or "\t" in header[0]):
+        return ". Columns are told apart by commas"
+    other = Format.BLOTTER if form is Format.BITSTAMP else Format.BITSTAMP
+    if set(_REQUIRED[other]) <= set(_named(header, other)):
+        return f". This looks like --format {other}"
+    return ""
 
 
 def _cancel(line: int, key: str, account: str, strategy: str, cancels: Counter[tuple[str, str, str]]) -> CancelRow:

@@ -1,20 +1,47 @@
 """Settings files: TOML with every key checked. A wrong one is named with its place and what would be right."""
 
+import math
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, TypeVar
+from urllib.parse import urlsplit
 
 import msgspec
 
+from onefill.core import values
 from onefill.core.errors import CallerError, InvalidField, SettingsError
 from onefill.engine.settings import GatewaySettings
 
+Part = TypeVar("Part", bound=msgspec.Struct)
+_URL = "http://host:port"
+
 
 class VenueSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How to reach a venue. ``kind`` says by which adapter; ``timeout_s`` bounds every call."""
+    """How to reach a venue. ``kind`` says by which adapter; ``timeout_s`` bounds every call, in seconds.
+
+    Checked on construction; raises :class:`~onefill.core.errors.InvalidField`.
+    """
 
     kind: Literal["exchange"] = "exchange"
     url: str
     timeout_s: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work."""
+        _check_url(self.url)
+        if not (math.isfinite(self.timeout_s) and 0 < self.timeout_s < 1e6):
+            raise InvalidField("timeout_s", f"{self.timeout_s:g} is not a duration above zero, in seconds")
+
+
+def _check_url(url: str) -> None:
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        raise InvalidField("url", f"{url!r} is not of the form {_URL}")
+    if parts.path not in ("", "/") or parts.query or parts.fragment or parts.username:
+        raise InvalidField("url", f"{url!r} says more than {_URL}; an exchange takes no path, query or user there")
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -27,23 +54,86 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 def load(path: Path) -> Settings:
     """Read a settings file. Raises :class:`SettingsError` naming the file, the key and what is expected there."""
     try:
-        data = path.read_bytes()
+        data = msgspec.toml.decode(path.read_bytes())
+        if not isinstance(data, dict):
+            raise InvalidField("file", "is not a table")
+        return _settings(data)
     except OSError as error:
-        raise SettingsError(f"{path}: cannot be read: {error.strerror or error}") from error
-    try:
-        return msgspec.toml.decode(data, type=Settings)
-    except msgspec.ValidationError as error:
+        raise SettingsError(f"{path}: cannot be read: {error.strerror or error}. Nothing was started") from error
+    except InvalidField as error:
         raise SettingsError(f"{path}: {error}. Nothing was started") from error
-    except (msgspec.DecodeError, UnicodeDecodeError, InvalidField) as error:
-        raise SettingsError(f"{path}: is not usable as TOML settings: {error}. Nothing was started") from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}: is not TOML: {error}. Nothing was started") from error
+
+
+def _settings(data: dict[str, Any]) -> Settings:
+    _known_keys(data, Settings, "")
+    venues = _table(data.get("venues", {}), "venues")
+    return Settings(
+        gateway=_part(data.get("gateway", {}), GatewaySettings, "gateway"),
+        venues={
+            values.name(name, f"venues.{name}"): _part(venue, VenueSettings, f"venues.{name}")
+            for name, venue in venues.items()
+        },
+    )
+
+
+def _part(data: Any, kind: type[Part], place: str) -> Part:
+    """Return one table of the file as ``kind``, or raise InvalidField naming the key by its whole path."""
+    data = _table(data, place)
+    _known_keys(data, kind, place + ".")
+    for field in msgspec.structs.fields(kind):
+        key = f"{place}.{field.name}"
+        if field.name not in data:
+            if field.required:
+                raise InvalidField(key, f"is missing; [{place}] needs it")
+            continue
+        try:
+            msgspec.convert(data[field.name], field.type)
+        except msgspec.ValidationError as error:
+            hint = "; durations are numbers of seconds, such as 2.5" if field.name.endswith("_s") else ""
+            raise InvalidField(key, f"{data[field.name]!r}: {_lower(str(error))}{_choices(field.type)}{hint}") from None
+    try:
+        return msgspec.convert(data, kind)
+    except InvalidField as error:
+        raise InvalidField(f"{place}.{error.field}", error.problem) from None
+
+
+def _table(data: Any, place: str) -> dict[str, Any]:
+    if not isinstance(data, dict):
+        raise InvalidField(place, f"is a table: write [{place}] and its keys below")
+    return data
+
+
+def _known_keys(data: dict[str, Any], kind: type[msgspec.Struct], prefix: str) -> None:
+    known = [field.name for field in msgspec.structs.fields(kind)]
+    for name in data:
+        if name not in known:
+            raise InvalidField(f"{prefix}{name}", f"is not a setting; known here: {', '.join(known)}")
+
+
+def _choices(kind: Any) -> str:
+    allowed = getattr(kind, "__args__", None) or getattr(kind, "__members__", {}).values()
+    names = [str(getattr(one, "value", one)) for one in allowed]
+    return f"; one of: {', '.join(names)}" if names else ""
+
+
+def _lower(text: str) -> str:
+    return text[:1].lower() + text[1:]
 
 
 def venue(settings: Settings, text: str, timeout_s: float | None) -> tuple[str, VenueSettings]:
     """Return (name, settings) of the venue that ``text`` names: one of the file's, or the URL of a simulated exchange."""
-    if text.startswith(("http://", "https://")):
-        return "exchange", VenueSettings(url=text, timeout_s=timeout_s or 1.0)
+    if "://" in text:
+        try:
+            return "exchange", VenueSettings(url=text, timeout_s=timeout_s or 1.0)
+        except InvalidField as error:
+            raise InvalidField("--venue", error.problem) from None
     found = settings.venues.get(text)
     if found is None:
         known = ", ".join(sorted(settings.venues)) or "none"
-        raise CallerError(f"--venue: {text!r} is neither a URL nor a venue of the settings file (there: {known})")
+        raise CallerError(
+            f"--venue: {text!r} is neither a URL ({_URL}) nor a venue of the settings file (there: {known}). "
+            "Nothing was started"
+        )
     return text, found if timeout_s is None else msgspec.structs.replace(found, timeout_s=timeout_s)

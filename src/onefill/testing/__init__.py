@@ -1,1 +1,1 @@
-"""Placeholder."""
+"""Conformance suites for people who write their own ledgers and venues."""

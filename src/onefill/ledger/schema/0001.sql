@@ -35,15 +35,15 @@ CREATE TABLE intent (
     valid_until_us INTEGER NOT NULL,
     status TEXT NOT NULL CHECK (status IN ('recorded', 'sending', 'uncertain', 'pending_new', 'new', 'partially_filled',
         'pending_cancel', 'filled', 'canceled', 'rejected', 'expired', 'expired_unsent', 'canceled_unsent')),
-    version INTEGER NOT NULL CHECK (version > 0),
-    cum_quantity TEXT NOT NULL,
-    venue_cum_quantity TEXT NOT NULL,
+    version INTEGER NOT NULL DEFAULT 1 CHECK (version > 0),
+    cum_quantity TEXT NOT NULL DEFAULT '0',
+    venue_cum_quantity TEXT NOT NULL DEFAULT '0',
     venue_order_id TEXT,
     reason TEXT,
     anomaly TEXT,
-    parked INTEGER NOT NULL CHECK (parked IN (0, 1)),
-    cancel_wanted INTEGER NOT NULL CHECK (cancel_wanted IN (0, 1)),
-    closed INTEGER NOT NULL CHECK (closed IN (0, 1)),
+    parked INTEGER NOT NULL DEFAULT 0 CHECK (parked IN (0, 1)),
+    cancel_wanted INTEGER NOT NULL DEFAULT 0 CHECK (cancel_wanted IN (0, 1)),
+    closed INTEGER NOT NULL DEFAULT 0 CHECK (closed IN (0, 1)),
     answer TEXT,
     CHECK (answer IS NOT NULL OR status IN ('recorded', 'sending', 'uncertain', 'pending_new')),
     CHECK (closed = 0 OR status IN ('filled', 'canceled', 'rejected', 'expired', 'expired_unsent', 'canceled_unsent')),
@@ -64,6 +64,7 @@ CREATE TABLE attempt (
     outcome TEXT CHECK (outcome IN ('accepted', 'rejected', 'duplicate', 'too_late', 'throttled', 'not_sent', 'unknown',
         'absent')),
     reason TEXT,
+    retry_at_us INTEGER,                                    -- not before, by the venue's word
     PRIMARY KEY (intent_id, cancels, number)
 ) STRICT, WITHOUT ROWID;
 

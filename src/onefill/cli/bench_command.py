@@ -1,0 +1,103 @@
+"""``onefill bench``: what this machine does, beside the bare limit of the same run."""
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from onefill.cli import options
+from onefill.cli.loop import run_loop
+from onefill.cli.output import errors, print_json, print_table, told
+from onefill.gameday import bench as measure
+from onefill.gameday.bench import Scale
+from onefill.gameday.old_ledger import fill
+from onefill.ledger.sqlite_file import open_file
+
+_TARGETS = {
+    "submit_to_wire_over_floor": ("at most", 2.0),
+    "submits_per_s_1024": ("at least", 10_000.0),
+    "lifecycles_per_s": ("at least", 5_000.0),
+    "recovery_s_large": ("at most", 1.0),
+    "submit_to_wire_large_over_small": ("at most", 1.3),
+    "rss_large_over_small": ("at most", 1.3),
+}
+
+
+def bench(
+    folder: Annotated[Path | None, typer.Option(help="Where to write; its file system is what is measured.")] = None,
+    old_intents: Annotated[int, typer.Option(help="The larger number of old intents.", min=2000)] = 1_000_000,
+    random_keys: Annotated[bool, typer.Option("--random-keys", help="Old keys without order, as hashes are.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="A tenth of the work: a look, not a figure.")] = False,
+    probe: Annotated[Path | None, typer.Option(hidden=True)] = None,
+    as_json: options.Json = False,
+) -> None:
+    """Measure this machine: submit to wire, throughput, duplicates, recovery and memory, beside the bare database."""
+    if probe is not None:
+        print_json(run_loop(measure.probe(probe, 300 if quick else 2000)))
+        return
+    scale = Scale(old_intents=(1_000, old_intents))
+    if quick:
+        scale = Scale(
+            floor_commits=300,
+            floor_rows=5_120,
+            idle_submits=300,
+            sequential=300,
+            submits=5_000,
+            lifecycles=4_000,
+            old_intents=(1_000, min(old_intents, 50_000)),
+        )
+    with told(as_json=as_json), tempfile.TemporaryDirectory(dir=folder, prefix="onefill-bench-") as made:
+        figures = _measure(Path(made), scale, quick=quick, random_keys=random_keys)
+        if as_json:
+            print_json(figures)
+        else:
+            _report(figures)
+
+
+def _tell(text: str) -> None:
+    errors.print(f"{time.strftime('%H:%M:%S')} {text}", markup=False)
+
+
+def _measure(folder: Path, scale: Scale, *, quick: bool, random_keys: bool) -> dict[str, float]:
+    _tell("the bare database")
+    figures = measure.floors(folder, scale)
+    _tell("submit to wire, idle")
+    took = run_loop(measure.submit_to_wire(folder / "idle.db", scale.idle_submits))
+    figures["submit_to_wire_us_p50"] = measure.percentile(took, 0.5)
+    figures["submit_to_wire_us_p99"] = measure.percentile(took, 0.99)
+    figures["submit_to_wire_over_floor"] = figures["submit_to_wire_us_p50"] / figures["floor_commit_us_p50"]
+    figures |= run_loop(measure.throughput(folder, scale, _tell))
+    for size, count in zip(("small", "large"), scale.old_intents, strict=True):
+        _tell(f"making a ledger with {count:,} old intents")
+        path = folder / f"old-{size}.db"
+        file = open_file(str(path), seed=bytes(16), holder="bench", at_us=0)
+        fill(file.connection, measure.ROUTE, count, random_keys=random_keys)
+        file.close()
+        _tell("recovery and submit to wire on it")
+        figures[f"old_intents_{size}"] = count
+        figures |= {f"{name}_{size}": value for name, value in _probe(path, quick=quick).items()}
+    for name in ("submit_to_wire_us_p50", "rss_mb", "recovery_s"):
+        ratio = figures[f"{name}_large"] / figures[f"{name}_small"]
+        figures[name.replace("_us_p50", "").replace("_mb", "") + "_large_over_small"] = ratio
+    return figures
+
+
+def _probe(path: Path, *, quick: bool) -> dict[str, float]:
+    command = [sys.executable, "-m", "onefill", "bench", "--probe", str(path), *(["--quick"] if quick else [])]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603 - our own command
+    return dict(json.loads(done.stdout))
+
+
+def _report(figures: dict[str, float]) -> None:
+    rows = []
+    for name, value in figures.items():
+        target = _TARGETS.get(name)
+        wanted = "" if target is None else f"{target[0]} {target[1]:g}"
+        shown = f"{value:,.0f}" if value >= 1000 else f"{value:,.3g}"
+        rows.append((name, shown, wanted))
+    print_table("", [("figure", "left"), ("value", "right"), ("aim", "left")], rows)

@@ -1,0 +1,80 @@
+"""Time limits for many waits at the price of few timers.
+
+A timer for each order would cost more than the rest of its bookkeeping, and nearly all are cancelled. Limits are rounded up to
+a tick instead, and all limits of one tick share a timer.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+TICK_S = 0.05
+"""A limit may be late by so much."""
+
+Token = tuple[int, int]
+
+
+class Deadlines:
+    """Calls back when a limit passes, unless it was removed before."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._ticks: dict[int, dict[int, Callable[[], None]]] = {}
+        self._timers: dict[int, asyncio.TimerHandle] = {}
+        self._count = 0
+
+    def add(self, after_s: float, callback: Callable[[], None]) -> Token:
+        """Call ``callback`` once ``after_s`` has passed. Returns what :meth:`remove` takes."""
+        tick = int((self._loop.time() + after_s) / TICK_S) + 1
+        self._count += 1
+        waiting = self._ticks.get(tick)
+        if waiting is None:
+            waiting = self._ticks[tick] = {}
+            self._timers[tick] = self._loop.call_at(tick * TICK_S, self._pass, tick)
+        waiting[self._count] = callback
+        return tick, self._count
+
+    def remove(self, token: Token) -> None:
+        """Forget a limit. Does nothing if it has passed."""
+        waiting = self._ticks.get(token[0])
+        if waiting is not None:
+            waiting.pop(token[1], None)
+
+    def _pass(self, tick: int) -> None:
+        del self._timers[tick]
+        for callback in self._ticks.pop(tick).values():
+            callback()
+
+    async def bound(self, work: Awaitable[T], limit_s: float) -> T:
+        """Return what ``work`` returns, or cancel it and raise TimeoutError once ``limit_s`` has passed."""
+        task = asyncio.current_task()
+        passed = False
+
+        def expire() -> None:
+            nonlocal passed
+            passed = True
+            if task is not None:
+                task.cancel()
+
+        token = self.add(limit_s, expire)
+        try:
+            reply = await work
+        except asyncio.CancelledError:
+            if passed and task is not None and task.uncancel() == 0:
+                passed = False
+                raise TimeoutError(f"no reply within {limit_s:g} s") from None
+            passed = False
+            raise
+        finally:
+            self.remove(token)
+            if passed and task is not None:
+                task.uncancel()  # the work took the cancellation for its own and went on to an end
+        return reply
+
+    def close(self) -> None:
+        """Drop every limit."""
+        for timer in self._timers.values():
+            timer.cancel()
+        self._timers.clear()
+        self._ticks.clear()

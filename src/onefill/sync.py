@@ -1,0 +1,109 @@
+"""The gateway for plain code: the same methods, without ``await``.
+
+    with onefill.sync.open("orders.db", venues={"sim": venue}) as gateway:
+        order = gateway.submit(intent, key="rebalance-2026-11-21-BTC")
+
+An event loop runs on a thread of its own; any thread may call.
+"""
+
+import asyncio
+import os
+import threading
+from collections.abc import Coroutine, Mapping
+from contextlib import AbstractAsyncContextManager
+from types import TracebackType
+from typing import Any, TypeVar
+
+from onefill.core.errors import RouteClosed
+from onefill.core.intent import Intent
+from onefill.core.order import Answer, CancelAnswer, Order
+from onefill.core.position import Position
+from onefill.engine.gateway import Gateway
+from onefill.engine.settings import GatewaySettings
+from onefill.ports.venue import Venue
+from onefill.service.wiring import open_gateway
+
+T = TypeVar("T")
+
+
+class SyncGateway:
+    """A :class:`~onefill.engine.gateway.Gateway` behind plain calls. Use it as a context manager."""
+
+    def __init__(self, opening: AbstractAsyncContextManager[Gateway]) -> None:
+        self._opening = opening
+        self._loop = asyncio.new_event_loop()
+        self._thread: threading.Thread | None = None
+        self._gateway: Gateway | None = None
+
+    def __enter__(self) -> "SyncGateway":
+        """Open ledger and venues; raises as :func:`onefill.open` does."""
+        self._thread = threading.Thread(target=self._loop.run_forever, name="onefill-gateway", daemon=True)
+        self._thread.start()
+        try:
+            self._gateway = self._run(self._opening.__aenter__())
+        except BaseException:
+            self._end()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close everything."""
+        try:
+            self._run(self._opening.__aexit__(kind, error, trace))
+        finally:
+            self._gateway = None
+            self._end()
+
+    def _end(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        if self._thread is not None:
+            self._thread.join()
+        self._loop.close()
+
+    def _run(self, work: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    @property
+    def _open(self) -> Gateway:
+        if self._gateway is None:
+            raise RouteClosed("the gateway is not open: use it inside `with onefill.sync.open(...)`")
+        return self._gateway
+
+    def submit(
+        self, intent: Intent, *, key: str, time_to_live_s: float | None = None, wait_s: float | None = None
+    ) -> Answer:
+        """See :meth:`onefill.engine.gateway.Gateway.submit`."""
+        return self._run(self._open.submit(intent, key=key, time_to_live_s=time_to_live_s, wait_s=wait_s))
+
+    def cancel(
+        self, key: str, *, account: str, strategy: str, operation_key: str | None = None, wait_s: float | None = None
+    ) -> CancelAnswer:
+        """See :meth:`onefill.engine.gateway.Gateway.cancel`."""
+        return self._run(
+            self._open.cancel(key, account=account, strategy=strategy, operation_key=operation_key, wait_s=wait_s)
+        )
+
+    def order(self, key: str, *, account: str, strategy: str) -> Order:
+        """See :meth:`onefill.engine.gateway.Gateway.order`."""
+        return self._run(self._open.order(key, account=account, strategy=strategy))
+
+    def positions(self) -> list[Position]:
+        """See :meth:`onefill.engine.gateway.Gateway.positions`."""
+
+        async def read() -> list[Position]:
+            return self._open.positions()
+
+        return self._run(read())
+
+    def catch_up(self) -> None:
+        """See :meth:`onefill.engine.gateway.Gateway.catch_up`."""
+        self._run(self._open.catch_up())
+
+
+def open(  # noqa: A001 - reads as onefill.sync.open(...)
+    ledger: str | os.PathLike[str], *, venues: Mapping[str, Venue], settings: GatewaySettings | None = None
+) -> SyncGateway:
+    """Return a gateway for plain code; enter it with ``with``. Arguments as for :func:`onefill.open`."""
+    return SyncGateway(open_gateway(ledger, venues=venues, settings=settings))
