@@ -69,7 +69,8 @@ def _groups() -> str:
         "Ended without ever having been sent": NEVER_SENT,
     }
     return "\n".join(
-        f"- {name}: {', '.join(f'`{status}`' for status in Status if status in group)}" for name, group in groups.items()
+        f"- {name}: {', '.join(f'`{status}`' for status in Status if status in group)}"
+        for name, group in groups.items()
     )
 
 
@@ -80,5 +81,7 @@ def page() -> str:
 
 if __name__ == "__main__":
     if "--check" in sys.argv:
-        sys.exit(0 if PAGE.read_text("utf-8") == page() else "docs/lifecycle.md is not what the table says: run `make docs`")
+        sys.exit(
+            0 if PAGE.read_text("utf-8") == page() else "docs/lifecycle.md is not what the table says: run `make docs`"
+        )
     PAGE.write_text(page(), "utf-8")

@@ -7,9 +7,10 @@ An event loop runs on a thread of its own; any thread may call.
 """
 
 import asyncio
+import concurrent.futures
 import os
 import threading
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Any, TypeVar
@@ -24,23 +25,26 @@ from onefill.ports.venue import Venue
 from onefill.service.wiring import open_gateway
 
 T = TypeVar("T")
+_NOT_OPEN = "the gateway is not open: use it inside `with onefill.sync.open(...)`"
 
 
 class SyncGateway:
-    """A :class:`~onefill.engine.gateway.Gateway` behind plain calls. Use it as a context manager."""
+    """A :class:`~onefill.engine.gateway.Gateway` behind plain calls. Use it as a context manager, once."""
 
     def __init__(self, opening: AbstractAsyncContextManager[Gateway]) -> None:
         self._opening = opening
-        self._loop = asyncio.new_event_loop()
+        self._lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._gateway: Gateway | None = None
 
     def __enter__(self) -> "SyncGateway":
         """Open ledger and venues; raises as :func:`onefill.open` does."""
+        self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="onefill-gateway", daemon=True)
         self._thread.start()
         try:
-            self._gateway = self._run(self._opening.__aenter__())
+            self._gateway = self._run(self._opening.__aenter__)
         except BaseException:
             self._end()
             raise
@@ -49,57 +53,84 @@ class SyncGateway:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close everything."""
+        """Close everything. Calls of other threads that still wait for an answer end with RouteClosed."""
         try:
-            self._run(self._opening.__aexit__(kind, error, trace))
+            self._run(lambda: self._opening.__aexit__(kind, error, trace))
         finally:
             self._gateway = None
             self._end()
 
     def _end(self) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        if self._thread is not None:
-            self._thread.join()
-        self._loop.close()
+        with self._lock:
+            loop, self._loop = self._loop, None  # no call begins after this
+        if loop is None or self._thread is None:
+            return
+        asyncio.run_coroutine_threadsafe(_end_tasks(), loop).result()
+        loop.call_soon_threadsafe(loop.stop)
+        self._thread.join()
+        loop.close()
 
-    def _run(self, work: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+    def _run(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        with self._lock:
+            if self._loop is None:
+                raise RouteClosed(_NOT_OPEN)
+            future = asyncio.run_coroutine_threadsafe(work(), self._loop)
+        try:
+            return future.result()
+        except concurrent.futures.CancelledError:
+            raise RouteClosed(_NOT_OPEN) from None
 
     @property
     def _open(self) -> Gateway:
         if self._gateway is None:
-            raise RouteClosed("the gateway is not open: use it inside `with onefill.sync.open(...)`")
+            raise RouteClosed(_NOT_OPEN)
         return self._gateway
 
     def submit(
         self, intent: Intent, *, key: str, time_to_live_s: float | None = None, wait_s: float | None = None
     ) -> Answer:
         """See :meth:`onefill.engine.gateway.Gateway.submit`."""
-        return self._run(self._open.submit(intent, key=key, time_to_live_s=time_to_live_s, wait_s=wait_s))
+        gateway = self._open
+        return self._run(lambda: gateway.submit(intent, key=key, time_to_live_s=time_to_live_s, wait_s=wait_s))
 
     def cancel(
         self, key: str, *, account: str, strategy: str, operation_key: str | None = None, wait_s: float | None = None
     ) -> CancelAnswer:
         """See :meth:`onefill.engine.gateway.Gateway.cancel`."""
+        gateway = self._open
         return self._run(
-            self._open.cancel(key, account=account, strategy=strategy, operation_key=operation_key, wait_s=wait_s)
+            lambda: gateway.cancel(key, account=account, strategy=strategy, operation_key=operation_key, wait_s=wait_s)
         )
 
     def order(self, key: str, *, account: str, strategy: str) -> Order:
         """See :meth:`onefill.engine.gateway.Gateway.order`."""
-        return self._run(self._open.order(key, account=account, strategy=strategy))
+        gateway = self._open
+        return self._run(lambda: gateway.order(key, account=account, strategy=strategy))
 
     def positions(self) -> list[Position]:
         """See :meth:`onefill.engine.gateway.Gateway.positions`."""
+        gateway = self._open
 
         async def read() -> list[Position]:
-            return self._open.positions()
+            return gateway.positions()
 
-        return self._run(read())
+        return self._run(read)
 
     def catch_up(self) -> None:
         """See :meth:`onefill.engine.gateway.Gateway.catch_up`."""
-        self._run(self._open.catch_up())
+        gateway = self._open
+        self._run(gateway.catch_up)
+
+
+async def _end_tasks() -> None:
+    """Cancel what still runs on this loop, and see it end."""
+    others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
+    loop = asyncio.get_running_loop()
+    await loop.shutdown_asyncgens()
+    await loop.shutdown_default_executor()
 
 
 def open(  # noqa: A001 - reads as onefill.sync.open(...)

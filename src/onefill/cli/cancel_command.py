@@ -7,8 +7,9 @@ import typer
 
 from onefill.cli import options
 from onefill.cli.loop import run_loop
-from onefill.cli.output import ExitCode, console, print_json, told
+from onefill.cli.output import ExitCode, print_json, say, told
 from onefill.cli.read_commands import find_key
+from onefill.core.errors import CallerError
 from onefill.core.order import CancelAnswer, CancelResult
 from onefill.service import settings as settings_file
 from onefill.service.wiring import open_for_reading
@@ -20,7 +21,7 @@ def cancel(
     venue: options.VenueOption,
     account: options.Account = None,
     strategy: options.Strategy = None,
-    wait_s: Annotated[float | None, typer.Option(help="How long to wait for the answer.", min=0.001)] = None,
+    wait_s: Annotated[float | None, typer.Option(help="Seconds to wait for the answer.", min=0.001)] = None,
     timeout_s: options.TimeoutS = None,
     settings: options.SettingsFile = None,
     as_json: options.Json = False,
@@ -33,6 +34,12 @@ def cancel(
         async def work() -> CancelAnswer:
             async with open_for_reading(ledger) as store:
                 intent = (await find_key(store, key, account, strategy)).order.intent
+            route = options.route_name(name, intent.account)
+            if intent.venue != route:
+                raise CallerError(
+                    f"--venue: order {key!r} was sent by route {intent.venue!r}, this would be {route!r}. Nothing was "
+                    "changed; name the venue as it was named then (what stands before the account)"
+                )
             async with options.opened(ledger, name, venue_settings, {intent.account}, configured) as gateway:
                 return await gateway.cancel(key, account=intent.account, strategy=intent.strategy, wait_s=wait_s)
 
@@ -41,8 +48,7 @@ def cancel(
             print_json(msgspec.to_builtins(answer))
         else:
             done = "" if answer.changed else "nothing changed: "
-            console.print(f"{done}{key} is {answer.status}, {answer.cum_quantity} filled", markup=False)
-            if answer.reason:
-                console.print(f"  {answer.reason}", markup=False)
+            why = f" ({answer.reason})" if answer.reason else ""
+            say(f"{done}{key} is {answer.status}, {answer.cum_quantity} filled{why}")
         if answer.result is CancelResult.REFUSED:
             raise typer.Exit(ExitCode.SOME_REFUSED)

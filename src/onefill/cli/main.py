@@ -1,17 +1,56 @@
 """The command ``onefill``."""
 
-from typing import Annotated
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from onefill import __version__
 from onefill.cli import read_commands, serve_commands
 from onefill.cli.bench_command import bench
 from onefill.cli.cancel_command import cancel
 from onefill.cli.demo_command import demo
+from onefill.cli.output import ExitCode, print_json
 from onefill.cli.run_command import run
 
+_UsageError = typer.BadParameter.__mro__[1]
+"""What typer raises for arguments it cannot use; the class has moved between its versions."""
+
+
+class _Group(TyperGroup):
+    """The root command: with ``--json``, wrong arguments too are told as one JSON document on standard output."""
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        windows_expand_args: bool = True,
+        **extra: Any,
+    ) -> Any:
+        """Run the command that ``args`` name and end the process."""
+        given = sys.argv[1:] if args is None else list(args)
+        told_as_json = standalone_mode and "--json" in given
+        if not told_as_json:
+            return super().main(given, prog_name, complete_var, standalone_mode, windows_expand_args, **extra)
+        try:
+            code = super().main(
+                given, prog_name, complete_var, standalone_mode=False, windows_expand_args=windows_expand_args, **extra
+            )
+        except Exception as error:
+            if not isinstance(error, _UsageError):
+                raise
+            problem = getattr(error, "format_message", error.__str__)()
+            print_json({"error": problem, "kind": "UsageError", "exit_code": int(ExitCode.BAD_INPUT)})
+            code = ExitCode.BAD_INPUT
+        sys.exit(code if isinstance(code, int) else 0)
+
+
 app = typer.Typer(
+    cls=_Group,
     help="An order-execution gateway in which retries are safe: send it eleven times; it trades once.",
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,  # locals may hold what must not be shown

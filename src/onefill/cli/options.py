@@ -3,27 +3,31 @@
 import contextlib
 from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import msgspec
 import typer
 
+from onefill.core import values
+from onefill.core.errors import InvalidField
 from onefill.core.identity import IdScheme
 from onefill.engine.gateway import Gateway
 from onefill.service import settings as settings_file
 from onefill.service.settings import Settings, VenueSettings
 from onefill.service.wiring import open_gateway
-from onefill.venues.exchange_client import ExchangeVenue
+
+if TYPE_CHECKING:
+    from onefill.venues.exchange_client import ExchangeVenue
 
 T = TypeVar("T")
-Ledger = Annotated[Path, typer.Option("--ledger", help="The ledger file.", dir_okay=False)]
+Ledger = Annotated[Path, typer.Option("--ledger", help="The ledger file.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 VenueOption = Annotated[
     str, typer.Option("--venue", help="A venue of the settings file, or the URL of a simulated exchange.")
 ]
-SettingsFile = Annotated[Path | None, typer.Option("--settings", help="A TOML settings file.", dir_okay=False)]
+SettingsFile = Annotated[Path | None, typer.Option("--settings", help="A TOML settings file.")]
 TimeoutS = Annotated[
-    float | None, typer.Option("--timeout-s", help="How long one call to the venue may take.", min=0.01)
+    float | None, typer.Option("--timeout-s", help="Seconds that one call to the venue may take.", min=0.01)
 ]
 Account = Annotated[str | None, typer.Option("--account", help="The order's account, if the key alone is not enough.")]
 Strategy = Annotated[str | None, typer.Option("--strategy", help="The order's strategy, likewise.")]
@@ -41,8 +45,23 @@ def with_gateway_settings(settings: Settings, **changes: Any) -> Settings:
 
 
 def route_name(venue: str, account: str) -> str:
-    """Return the route of an account at a venue. One connection, one stream, one lease for each."""
-    return f"{venue}:{account}"
+    """Return the route of an account at a venue. One connection, one stream, one lease for each.
+
+    Raises :class:`~onefill.core.errors.InvalidField` where the two together are too long.
+    """
+    route = f"{venue}:{account}"
+    if len(route) > values.MAX_NAME:
+        raise InvalidField(
+            "account", f"{account!r} is too long: with the venue, {route!r} has over {values.MAX_NAME} letters"
+        )
+    return route
+
+
+def connection(venue: VenueSettings, account: str) -> "ExchangeVenue":
+    """Return the adapter for one account at a venue, not yet started."""
+    from onefill.venues.exchange_client import ExchangeVenue  # noqa: PLC0415 - its HTTP library takes its time to load
+
+    return ExchangeVenue(venue.url, account, venue.timeout_s)
 
 
 @contextlib.asynccontextmanager
@@ -50,9 +69,7 @@ async def opened(
     ledger: Path, name: str, venue: VenueSettings, accounts: Iterable[str], settings: Settings
 ) -> AsyncIterator[Gateway]:
     """Open a gateway with one route for each account at a venue."""
-    venues = {
-        route_name(name, account): ExchangeVenue(venue.url, account, venue.timeout_s) for account in sorted(accounts)
-    }
+    venues = {route_name(name, account): connection(venue, account) for account in sorted(accounts)}
     async with open_gateway(ledger, venues=venues, settings=settings.gateway) as gateway:
         yield gateway
 

@@ -100,12 +100,12 @@ def told(*, as_json: bool) -> Iterator[None]:
         except (typer.Exit, typer.Abort, BrokenPipeError):
             raise
         except KeyboardInterrupt:
-            stopped = OnefillError("interrupted. What was acknowledged is kept; running the same command again finishes")
+            stopped = OnefillError("interrupted. What was acknowledged is kept; the same command again finishes")
             _tell(stopped, ExitCode.INTERRUPTED, as_json=as_json, kind="Interrupted")
         except Exception as error:  # noqa: BLE001 - the last one to hear of it
             errors.print(traceback.format_exc(), markup=False, soft_wrap=True)
-            text = f"defect in Onefill ({type(error).__name__}: {error}). What was acknowledged is kept in the ledger and "
-            text += "nothing is ever sent twice: run the same command again, and please report this"
+            text = f"defect in Onefill ({type(error).__name__}: {error}). What was acknowledged is kept: run the same "
+            text += "command again, nothing is sent twice; and please report this"
             _tell(OnefillError(text), ExitCode.BROKEN, as_json=as_json, kind=type(error).__name__)
     except BrokenPipeError:
         _pour_away()
@@ -181,7 +181,7 @@ def print_table(
 
     On a terminal too narrow for it, the columns named in ``spare`` are left out, the first one first.
     """
-    shown = [[printable(cell) for cell in row] for row in rows]
+    title, shown = printable(title), [[printable(cell) for cell in row] for row in rows]
     if not console.is_terminal:
         _plain_table(title, columns, shown)
         return

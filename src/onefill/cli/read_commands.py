@@ -1,6 +1,7 @@
 """Commands that read a ledger, also while a gateway writes it: orders, show, positions, audit verify."""
 
 import datetime as dt
+from collections.abc import Iterator
 from typing import Annotated
 
 import msgspec
@@ -8,9 +9,9 @@ import typer
 
 from onefill.cli import options
 from onefill.cli.loop import run_loop
-from onefill.cli.output import ExitCode, console, errors, print_json, print_table, progress, told
+from onefill.cli.output import ExitCode, print_json, print_table, progress, remark, say, told
 from onefill.core.audit import JournalEntry
-from onefill.core.errors import CallerError, UnknownKey
+from onefill.core.errors import CallerError
 from onefill.core.intent import as_plain
 from onefill.core.order import Order
 from onefill.core.position import Position
@@ -23,6 +24,10 @@ from onefill.service.wiring import open_for_reading
 
 _PAGE = 1000
 audit_app = typer.Typer(help="The hash-chained record.", no_args_is_help=True)
+
+
+class NoSuchOrder(CallerError):
+    """The ledger has no order with this key."""
 
 
 def moment(at_us: int) -> str:
@@ -65,37 +70,47 @@ def orders(
         found = run_loop(read())
         if as_json:
             print_json([order_json(order) for order in found])
-            return
-        columns = [
-            ("key", "left"),
-            ("instrument", "left"),
-            ("side", "left"),
-            ("quantity", "right"),
-            ("price", "right"),
-            ("status", "left"),
-            ("filled", "right"),
-            ("client order id", "left"),
-        ]
-        rows = [
-            (
-                o.key,
-                o.intent.instrument,
-                str(o.intent.side),
-                plain(o.intent.quantity),
-                "market" if o.intent.price is None else plain(o.intent.price),
-                str(o.status),
-                plain(o.cum_quantity),
-                o.client_order_id,
-            )
-            for o in found
-        ]
-        print_table("", columns, rows)
+        elif found:
+            _print_orders(found)
+        else:
+            remark("no open orders" if open_only else "no orders")
+
+
+def _print_orders(found: list[Order]) -> None:
+    columns = [
+        ("key", "left"),
+        ("account", "left"),
+        ("strategy", "left"),
+        ("instrument", "left"),
+        ("side", "left"),
+        ("quantity", "right"),
+        ("price", "right"),
+        ("status", "left"),
+        ("filled", "right"),
+        ("client order id", "left"),
+    ]
+    rows = [
+        (
+            o.key,
+            o.intent.account,
+            o.intent.strategy,
+            o.intent.instrument,
+            str(o.intent.side),
+            plain(o.intent.quantity),
+            "market" if o.intent.price is None else plain(o.intent.price),
+            str(o.status),
+            plain(o.cum_quantity),
+            o.client_order_id,
+        )
+        for o in found
+    ]
+    print_table("", columns, rows, spare=("client order id", "strategy", "account", "instrument"))
 
 
 async def _last_orders(store: SqliteLedger, limit: int, *, open_only: bool) -> list[Order]:
     if open_only:
         loaded = [one for route in await store.routes() for one in await store.open_orders(route.name)]
-        return [one.order for one in loaded][-limit:]
+        return sorted((one.order for one in loaded), key=lambda o: (o.recorded_at_us, o.intent_id))[-limit:]
     return await store.last_orders(limit)
 
 
@@ -132,43 +147,75 @@ def show(
                 {**order_json(order), "attempts": order.copies, "cancel_attempts": order.cancels, "history": happened}
             )
             return
-        for name, value in order_json(order).items():
-            if value is not None and name not in {"answer"}:
-                console.print(f"{name.replace('_', ' '):>18}  {value}", markup=False)
-        rows = [
-            (str(entry.sequence), moment(entry.at_us), entry.kind, _told_events(entry.payload)) for entry in history
-        ]
-        print_table("history", [("entry", "right"), ("when (UTC)", "left"), ("kind", "left"), ("what", "left")], rows)
+        _print_order(order)
+        say("\nhistory (UTC)")
+        for entry in history:
+            happened_at = f"{entry.sequence:>7}  {moment(entry.at_us)}  "
+            for said in _told_events(entry.payload):
+                say(happened_at + said)
+                happened_at = " " * len(happened_at)
 
 
-def _told_events(payload: str) -> str:
+def _print_order(order: Order) -> None:
+    at = "at the market" if order.intent.price is None else f"at {plain(order.intent.price)}"
+    shown = {
+        "key": order.key,
+        "wanted": f"{order.intent.side} {plain(order.intent.quantity)} {order.intent.instrument} {at}, "
+        f"{order.intent.time_in_force}",
+        "status": f"{order.status}, {plain(order.cum_quantity)} filled, {plain(order.leaves_quantity)} open",
+        "reason": order.reason,
+        "anomaly": order.anomaly,
+        "account": order.intent.account,
+        "strategy": order.intent.strategy,
+        "venue": order.intent.venue,
+        "client order id": order.client_order_id,
+        "venue order id": order.venue_order_id,
+        "cancel": "wanted" if order.cancel_wanted else None,
+        "recorded": moment(order.recorded_at_us),
+        "may be sent until": moment(order.valid_until_us),
+    }
+    for name, value in shown.items():
+        if value:
+            say(f"{name:>17}  {value}")
+
+
+def _told_events(payload: str) -> Iterator[str]:
+    """Tell a journal entry's events, one line each."""
     hidden = {"type", "intent", "key", "client_order_id", "venue_cum_quantity"}
-    lines = []
     for event in msgspec.json.decode(payload):
         said = ", ".join(
-            f"{name} {value}" for name, value in event.items() if name not in hidden and value not in (None, "")
+            f"{name.removesuffix('_us').replace('_', ' ')} {moment(value) if name.endswith('_us') else value}"
+            for name, value in event.items()
+            if name not in hidden and value not in (None, "")
         )
-        lines.append(f"{event['type']}: {said}" if said else event["type"])
-    return "\n".join(lines)
+        name = event["type"].replace("_", " ")
+        yield f"{name}: {said}" if said else name
 
 
 async def find_key(store: SqliteLedger, key: str, account: str | None, strategy: str | None) -> Loaded:
-    """Return the one order with this key; people seldom know account and strategy. Raises UnknownKey or CallerError."""
+    """Return the one order with this key; people seldom know account and strategy. Raises NoSuchOrder or CallerError."""
     if account is not None and strategy is not None:
         exact = await store.by_key(account, strategy, key)
-        if exact is None:
-            raise UnknownKey(key, account, strategy)
-        return exact
-    found = [
-        one
-        for one in await store.matching_keys(key)
-        if account in (None, one.order.intent.account) and strategy in (None, one.order.intent.strategy)
-    ]
+        found = [] if exact is None else [exact]
+    else:
+        found = [
+            one
+            for one in await store.matching_keys(key)
+            if account in (None, one.order.intent.account) and strategy in (None, one.order.intent.strategy)
+        ]
     if not found:
-        raise UnknownKey(key, account or "any", strategy or "any")
+        where = "".join(
+            f", {name} {value!r}" for name, value in (("account", account), ("strategy", strategy)) if value
+        )
+        raise NoSuchOrder(
+            f"key {key!r}{where}: this ledger has no such order; nothing was changed. See `onefill orders`"
+        )
     if len(found) > 1:
         scopes = ", ".join(f"{one.order.intent.account}/{one.order.intent.strategy}" for one in found)
-        raise CallerError(f"key {key!r} was used by several (account/strategy): {scopes}; say which")
+        raise CallerError(
+            f"key {key!r} was used by several (account/strategy): {scopes}. Nothing was changed; "
+            "say which with --account and --strategy"
+        )
     return found[0]
 
 
@@ -208,6 +255,9 @@ def positions(
                 ]
             )
             return
+        if not found:
+            remark("no positions: nothing was executed")
+            return
         columns = [
             ("account", "left"),
             ("strategy", "left"),
@@ -216,7 +266,7 @@ def positions(
             ("quantity", "right"),
             ("bought", "right"),
             ("sold", "right"),
-            ("executions", "right"),
+            ("fills", "right"),
         ]
         rows = [
             (
@@ -231,7 +281,7 @@ def positions(
             )
             for p in found
         ]
-        print_table("", columns, rows)
+        print_table("", columns, rows, spare=("venue", "sold", "bought", "fills"))
 
 
 @audit_app.command("verify")
@@ -242,18 +292,21 @@ def audit_verify(ledger: options.Ledger, as_json: options.Json = False) -> None:
         async def read() -> Audit:
             async with open_for_reading(ledger) as store:
                 total = sum(route.journal_entries for route in await store.routes())
-                with progress(shown=not as_json) as bar:
+                with progress(shown=True) as bar:
                     task = bar.add_task("verifying", total=total, note="")
                     return await verify(store, lambda count: bar.update(task, advance=count))
 
         audit = run_loop(read())
         if as_json:
-            print_json({"holds": audit.holds, "positions_agree": audit.positions_agree, "routes": audit.routes})
+            print_json({"holds": audit.holds, "positions_agree": not audit.positions, **msgspec.structs.asdict(audit)})
         else:
             for route in audit.routes:
                 fault = "holds" if route.fault is None else f"BROKEN at {route.fault}"
-                console.print(f"{route.route}: {route.entries:,} entries, chain {fault}", markup=False)
-            if not audit.positions_agree:
-                errors.print("the stored positions do not follow from the executions", markup=False)
+                say(f"{route.route}: {route.entries:,} entries, chain {fault}")
+            for fault in audit.positions:
+                say(f"positions: BROKEN: {fault}")
+            if not audit.routes:
+                say("no routes: nothing was ever run on this ledger")
         if not audit.holds:
+            remark("the record does not hold. Keep this file as it is, and compare it with a copy made earlier")
             raise typer.Exit(ExitCode.BROKEN)

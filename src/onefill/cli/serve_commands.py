@@ -2,11 +2,12 @@
 
 import asyncio
 import contextlib
+import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable
 from pathlib import Path
-from typing import Annotated, BinaryIO
+from typing import TYPE_CHECKING, Annotated, BinaryIO
 from urllib.parse import urlsplit
 
 import msgspec
@@ -14,15 +15,13 @@ import typer
 
 from onefill.cli import options
 from onefill.cli.loop import run_loop
-from onefill.cli.output import errors, print_json, told
+from onefill.cli.output import print_json_line, remark, say, told
 from onefill.core.capabilities import DuplicateReply, UniqueScope
 from onefill.core.errors import CallerError, InvalidField, SettingsError, VenueError
 from onefill.core.values import Instrument, positive_decimal
-from onefill.sim.dialect import Dialect
-from onefill.sim.exchange import Exchange
-from onefill.sim.exchange_server import ExchangeServer
-from onefill.sim.link import FaultyLink, trace_to
-from onefill.sim.link_plan import LinkSettings, preset, read_settings
+
+if TYPE_CHECKING:
+    from onefill.sim.link_plan import LinkSettings
 
 DEFAULT_INSTRUMENT = "BTC-USD:0.01:0.00000001"
 Host = Annotated[str, typer.Option(help="Address to listen on.")]
@@ -57,7 +56,15 @@ def exchange(
     ] = None,
     as_json: options.Json = False,
 ) -> None:
-    """Run a simulated exchange: HTTP for orders, WebSocket for execution reports with replay from a cursor."""
+    """Run a simulated exchange: HTTP for orders, WebSocket for execution reports with replay from a cursor.
+
+    It keeps its orders in memory: another start is another exchange, so begin with another ledger then. With --json the
+    first line of output is {"listening": URL}.
+    """
+    from onefill.sim.dialect import Dialect  # noqa: PLC0415 - other commands need no server
+    from onefill.sim.exchange import Exchange  # noqa: PLC0415
+    from onefill.sim.exchange_server import ExchangeServer  # noqa: PLC0415
+
     with told(as_json=as_json):
         dialect = Dialect(
             unique_scope=unique_scope,
@@ -93,7 +100,12 @@ def link(
     trace: Annotated[Path | None, typer.Option(help="Write each fault here, as JSON lines.", dir_okay=False)] = None,
     as_json: options.Json = False,
 ) -> None:
-    """Run a faulty link: a proxy that refuses, swallows, delays, cuts, doubles and reorders, by a seed."""
+    """Run a faulty link: a proxy that refuses, swallows, delays, cuts, doubles and reorders, by a seed.
+
+    With --json the first line of output is {"listening": URL}, the last one counts what it did.
+    """
+    from onefill.sim.link import FaultyLink, trace_to  # noqa: PLC0415 - other commands need no server
+
     with told(as_json=as_json):
         upstream_host, upstream_port = _address(upstream)
         settings = _link_settings(faults, seed)
@@ -115,9 +127,9 @@ def link(
                 finally:
                     await proxy.close()
                     if as_json:
-                        print_json(proxy.counts.as_dict())
+                        print_json_line(proxy.counts.as_dict())
                     else:
-                        errors.print(f"{proxy.counts.requests:,} requests passed", markup=False)
+                        remark(f"{proxy.counts.requests:,} requests passed")
 
         run_loop(_serve(serving(), host, "link", as_json=as_json))
 
@@ -139,9 +151,13 @@ def _address(text: str) -> tuple[str, int]:
     raise InvalidField("--upstream", f"{text!r} is not http://host:port or host:port")
 
 
-def _link_settings(faults: str, seed: int) -> LinkSettings:
+def _link_settings(faults: str, seed: int) -> "LinkSettings":
+    from onefill.sim.link_plan import PRESETS, preset, read_settings  # noqa: PLC0415
+
     path = Path(faults)
     if path.suffix != ".toml":
+        if faults not in PRESETS:
+            raise InvalidField("--faults", f"{faults!r} is none of: {', '.join(PRESETS)}, nor a file ending in .toml")
         return preset(faults, seed)
     try:
         data = msgspec.toml.decode(path.read_bytes())
@@ -149,14 +165,23 @@ def _link_settings(faults: str, seed: int) -> LinkSettings:
         raise SettingsError(f"--faults {path}: cannot be read: {error.strerror}") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"--faults {path}: is not TOML: {error}") from error
-    return read_settings({"seed": seed, **data} if isinstance(data, dict) else data)
+    try:
+        return read_settings({"seed": seed, **data} if isinstance(data, dict) else data)
+    except InvalidField as error:
+        raise SettingsError(f"--faults {path}: {error}") from None
 
 
 async def _listen(start: Awaitable[int], host: str, port: int) -> int:
     try:
         return await start
     except OSError as error:
-        raise VenueError(f"cannot listen on {host}:{port}: {error.strerror or error}; choose another --port") from error
+        raise VenueError(
+            f"cannot listen on {host}:{port}: {_reason(error)}. Choose another --host or --port"
+        ) from error
+
+
+def _reason(error: OSError) -> str:
+    return os.strerror(error.errno) if error.errno else str(error)
 
 
 async def _serve(serving: contextlib.AbstractAsyncContextManager[int], host: str, what: str, *, as_json: bool) -> None:
@@ -169,8 +194,8 @@ async def _serve(serving: contextlib.AbstractAsyncContextManager[int], host: str
     async with serving as port:
         url = f"http://{host}:{port}"
         if as_json:
-            sys.stdout.write(msgspec.json.encode({"listening": url}).decode() + "\n")
+            print_json_line({"listening": url})
         else:
-            sys.stdout.write(f"{what} listening on {url}\n")
-        sys.stdout.flush()
+            say(f"{what} listening on {url}; Ctrl-C ends it")
+            sys.stdout.flush()
         await ended.wait()

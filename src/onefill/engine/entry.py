@@ -24,12 +24,15 @@ class Entry:
         "order",
         "pending",
         "settled",
+        "stale_at_s",
         "wake",
     )
 
-    def __init__(self, digest: bytes, order: Order) -> None:
+    def __init__(self, digest: bytes, order: Order, stale_at_s: float) -> None:
         self.digest = digest
         self.order = order
+        self.stale_at_s = stale_at_s
+        """When its time to live ends by the loop's clock, which nobody can set back."""
         self.pending = 0
         """Changes handed to the ledger whose outcome has not come back."""
         self.doubtful = False

@@ -259,7 +259,7 @@ class Gateway:
             valid_until_us=now_us + int(live_s * 1_000_000),
         )
         claim = retry.send(order, route.capabilities, now_us)
-        entry = Entry(digest, order)
+        entry = Entry(digest, order, asyncio.get_running_loop().time() + live_s)
         route.add(entry)
         body = canonical(intent)
         events = (

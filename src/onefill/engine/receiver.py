@@ -74,14 +74,23 @@ class Receiver:
     async def catch_up(self) -> None:
         """Return once every report that the venue has by now is taken in, durably.
 
-        Raises whatever the venue raises when asked, TimeoutError if the stream stands still meanwhile, RouteClosed if the
-        route takes nothing in.
+        A question that fails is asked again, since the way there may be faulty, for as long as an answer is waited for
+        (``answer_wait_s``); then the venue's error is raised. Raises TimeoutError if the stream stands still meanwhile,
+        RouteClosed if the route takes nothing in.
         """
-        route = self._route
+        route, loop, failures = self._route, asyncio.get_running_loop(), 0
+        until = loop.time() + route.settings.answer_wait_s
         while True:
             route.admit()
             after = self._seen
-            page = await route.deadlines.bound(route.venue.executions(after), route.settings.reply_timeout_s)
+            try:
+                page = await route.deadlines.bound(route.venue.executions(after), route.settings.reply_timeout_s)
+            except (OnefillError, TimeoutError, OSError):
+                if loop.time() >= until:
+                    raise
+                failures += 1
+                await asyncio.sleep(delay_us(failures) / 1_000_000)
+                continue
             target = page[-1].position if page else 0
             if target <= after:
                 await self._drain()

@@ -132,7 +132,8 @@ class Route:
         known = self.entries.get(digest)
         if known is not None:
             return known
-        entry = Entry(digest, order)
+        live_s = max(order.valid_until_us - self.clock.now_us(), 0) / 1_000_000
+        entry = Entry(digest, order, asyncio.get_running_loop().time() + live_s)
         self._fill(entry, loaded)
         self.add(entry)
         self.release(entry)

@@ -31,6 +31,8 @@ from onefill.ports.ledger import Committed
 
 Reply = typing.TypeVar("Reply", SubmitReply, CancelReply, LookupReply)
 _SUBMIT_REPLIES, _CANCEL_REPLIES, _LOOKUP_REPLIES = map(typing.get_args, (SubmitReply, CancelReply, LookupReply))
+_BEFORE_SENDING = (retry.Send, retry.Ask, retry.WaitUntil)
+_STALE_PAUSE_US = 5_000_000
 _MOST_TRIES = 20
 """Times a reply is brought to the ledger while other news of the order comes in between. Never reached in practice."""
 
@@ -48,27 +50,12 @@ async def _drive(route: Route, entry: Entry, *, claimed: bool) -> None:
     try:
         if claimed:
             await _send(route, entry, entry.order.copies[-1].number)
-        lookup: LastLookup | None = None
-        while route.failure is None:
-            step = retry.next_step(entry.order, route.capabilities, lookup, route.clock.now_us())
-            if isinstance(step, retry.Rest):
-                break
-            if isinstance(step, retry.Ask):
-                lookup = await _ask(route, entry, lookup)
-            elif isinstance(step, retry.WaitUntil):
-                await _wait(route, entry, step.at_us)
-            elif isinstance(step, retry.Send):
-                lookup = None
-                await _claim_and_send(route, entry, step)
-            elif isinstance(step, retry.SendCancel):
-                await _cancel(route, entry, step.number)
-            else:
-                await _commit(route, entry, _decided(step))
+        await _step_on(route, entry)
     except asyncio.CancelledError:
         if not route.closing:
             route.fail(RouteClosed("a task of the gateway was cancelled from outside"))
         raise
-    except BaseException as error:  # noqa: BLE001 - a defect or a dead ledger: fail closed
+    except BaseException as error:  # a defect or a dead ledger: fail closed
         route.fail(error)
         if isinstance(error, KeyboardInterrupt | SystemExit):
             raise
@@ -76,6 +63,34 @@ async def _drive(route: Route, entry: Entry, *, claimed: bool) -> None:
         entry.driver = None
         if entry.order.closed:
             route.release(entry)
+
+
+async def _step_on(route: Route, entry: Entry) -> None:
+    """Take the order's steps, one after the other, until it rests."""
+    lookup: LastLookup | None = None
+    while route.failure is None:
+        now_us = route.clock.now_us()
+        step = retry.next_step(entry.order, route.capabilities, lookup, now_us)
+        # A clock that was set back must not make an old order look fresh.
+        stale = asyncio.get_running_loop().time() >= entry.stale_at_s
+        if stale and entry.order.status is Status.RECORDED and isinstance(step, _BEFORE_SENDING):
+            step = retry.ExpireUnsent("its time to live ran out before it could be sent")
+        if isinstance(step, retry.Rest):
+            return
+        if isinstance(step, retry.Ask):
+            lookup = await _ask(route, entry, lookup)
+        elif isinstance(step, retry.WaitUntil):
+            await _wait(route, entry, step.at_us)
+        elif isinstance(step, retry.Send):
+            lookup = None
+            if stale:
+                await _wait(route, entry, now_us + _STALE_PAUSE_US)
+            else:
+                await _claim_and_send(route, entry, step)
+        elif isinstance(step, retry.SendCancel):
+            await _cancel(route, entry, step.number)
+        else:
+            await _commit(route, entry, _decided(step))
 
 
 def _decided(
@@ -211,16 +226,17 @@ async def _cancel(route: Route, entry: Entry, number: int) -> None:
     )
     route.counts.cancels_sent += 1
     reply: CancelReply = await _call(route, _CANCEL_REPLIES, route.venue.cancel, request)
-    await _settle(
-        route, entry, number, lambda order: evidence.from_cancel_reply(order, number, reply), cancels=True
-    )
+    await _settle(route, entry, number, lambda order: evidence.from_cancel_reply(order, number, reply), cancels=True)
 
 
 async def _wait(route: Route, entry: Entry, until_us: int) -> None:
     """Wait until a moment, or until there is news of the order."""
     loop = asyncio.get_running_loop()
     entry.wake = loop.create_future()
-    timer = loop.call_later(max(until_us - route.clock.now_us(), 0) / 1_000_000, entry.rouse)
+    at_s = loop.time() + max(until_us - route.clock.now_us(), 0) / 1_000_000
+    if entry.order.status is Status.RECORDED:
+        at_s = min(at_s, max(entry.stale_at_s, loop.time()))
+    timer = loop.call_at(at_s, entry.rouse)
     try:
         await entry.wake
     finally:

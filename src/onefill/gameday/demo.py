@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -68,6 +68,7 @@ class Progress(msgspec.Struct, frozen=True):
     note: str = ""
 
 
+SomeSide = TypeVar("SomeSide", NaiveSide, OnefillSide)
 OnProgress = Callable[[Progress], None]
 
 
@@ -227,8 +228,12 @@ class OnefillRun:
 
 
 def _side(
-    kind: Any, venue: PracticeVenue, intents: Sequence[DemoIntent], intent_of: dict[str, str], **more: Any
-) -> Any:
+    kind: type[SomeSide],
+    venue: PracticeVenue,
+    intents: Sequence[DemoIntent],
+    intent_of: dict[str, str],
+    **more: Any,
+) -> SomeSide:
     """Return a side's figures: those at the venue, and ``more`` that only the side knows."""
     keys = [intent.key for intent in intents]
     there = count_orders(keys, intent_of, (order.client_order_id for order in venue.orders()))

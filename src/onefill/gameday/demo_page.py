@@ -125,7 +125,7 @@ def _figures(result: DemoResult) -> str:
     bars = both(bars_svg(result, layout) for layout in (WIDE, NARROW))
     return (
         f"<figure>{chart}<figcaption>Cumulative counts less the number of intents so far, intent by intent: zero means "
-        "exactly one each. Attempts are the naive client’s.</figcaption></figure>"
+        "exactly one each. Attempts are the naive client's.</figcaption></figure>"
         "<h2>Orders at the venue</h2>"
         f"<figure>{bars}<figcaption>From zero; the dotted mark is what was intended, the solid part beyond it nobody "
         "wanted.</figcaption></figure>"
@@ -197,7 +197,7 @@ def _method(result: DemoResult) -> str:
     return (
         "<p>Each client has an exchange and a link of its own with the same settings. The exchange frees a client order id "
         "once its order is filled, so a late or repeated request makes a second order. The k-th attempt at an order meets "
-        "the same fault on both sides; a new order is never doubled on the way. Onefill’s look-ups and its execution "
+        "the same fault on both sides; a new order is never doubled on the way. Onefill's look-ups and its execution "
         "stream go through its link too, and are hurt as well.</p>"
         f"<p>The naive client sends, waits one time-out, and sends again with a fresh client order id, {MAX_ATTEMPTS} times "
         f"at most, with back-off: {result.naive.unanswered:,} attempts had no answer, {result.naive.given_up:,} orders were "

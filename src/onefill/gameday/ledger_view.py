@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from onefill.core.errors import NotALedger
 from onefill.ledger.sqlite import SqliteLedger
 
 
@@ -21,9 +22,10 @@ async def copies(path: Path, account: str, strategy: str, keys: Sequence[str]) -
 
 async def under_way(path: Path) -> int:
     """Return how many requests (orders and cancels) are claimed and without an outcome: what a crash has left in doubt."""
-    if not path.exists():
-        return 0
-    store = await SqliteLedger.open_read_only(str(path))
+    try:
+        store = await SqliteLedger.open_read_only(str(path))
+    except NotALedger:
+        return 0  # the blow came before there was one
     try:
         open_orders = [one.order for route in await store.routes() for one in await store.open_orders(route.name)]
     finally:

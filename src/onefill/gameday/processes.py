@@ -58,7 +58,7 @@ class Command:
 
     def errors(self) -> str:
         """Return the end of what the command wrote to standard error."""
-        return self._err.read_text()[-_SHOWN:].strip()
+        return _end_of(self._err)
 
     def result(self) -> Any:
         """Return the JSON document that the command printed. Raises DrillFailed if there is none."""
@@ -67,6 +67,10 @@ class Command:
         except msgspec.DecodeError:
             shown = self.errors() or self.output()[-_SHOWN:]
             raise DrillFailed(f"{self.name}: ended with {self._process.returncode} and no result: {shown}") from None
+
+
+def _end_of(file: Path) -> str:
+    return file.read_text()[-_SHOWN:].strip()
 
 
 def _files(folder: Path, name: str) -> tuple[Path, Path]:
@@ -143,4 +147,4 @@ async def _listening(process: asyncio.subprocess.Process, name: str, err: Path) 
     try:
         return msgspec.json.decode(line, type=Listening).listening
     except msgspec.DecodeError:
-        raise DrillFailed(f"{name}: did not begin to listen: {err.read_text()[-_SHOWN:].strip() or line!r}") from None
+        raise DrillFailed(f"{name}: did not begin to listen: {_end_of(err) or line!r}") from None

@@ -5,7 +5,9 @@ Any other conflict (an execution seen before, a claim taken, an order that moved
 change by change, so that each gets its own outcome and none spoils another.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TypeVar
 
 import apsw
 import msgspec
@@ -31,6 +33,7 @@ from onefill.ports.ledger import (
     Stale,
 )
 
+T = TypeVar("T")
 Result = Outcome | LedgerError | InvariantBroken
 
 
@@ -126,7 +129,7 @@ class Writer:
         missing = statements.not_inserted(self._db, batch)
         if inserted + len(missing) != len(batch):
             raise _Conflict  # an intent that was handed in before, id and key alike
-        taken = self._reader.orders_by_digest([given[intent_id][1] for intent_id in missing])
+        taken = self._read(lambda: self._reader.orders_by_digest([given[intent_id][1] for intent_id in missing]))
         for intent_id in missing:
             index, digest, client_order_id = given[intent_id]
             order = taken.get(digest)
@@ -208,11 +211,22 @@ class Writer:
             )
         return sequences
 
+    def _read(self, work: Callable[[], T]) -> T:
+        try:
+            return work()
+        except apsw.Error:
+            raise
+        except Exception as error:  # a damaged row may break anything that reads it
+            raise LedgerFailed(
+                f"{self._path}: a row cannot be read ({type(error).__name__}: {error}); the file is damaged: keep it, and "
+                "restore a copy. Nothing of this group was acknowledged"
+            ) from error
+
     def _diagnose(self, change: Change, error: Exception) -> Result:
         if getattr(error, "extendedresult", 0) in _BROKEN_RULES:
             return InvariantBroken(f"the ledger refused a row that breaks its rules: {error}. Nothing was written")
         for operation in (*change.opened, *change.answered):
-            known = self._reader.operation(_digest(operation), operation.operation_key)
+            known = self._read(partial(self._reader.operation, _digest(operation), operation.operation_key))
             if known is not None and (known.answer is not None or operation in change.opened):
                 return OperationTaken(known)
         if change.execution is not None:

@@ -1,6 +1,7 @@
 """Results in the order of the file's lines, whatever order they come in, and written so that a file is whole or not there."""
 
 import asyncio
+import errno
 import os
 from collections import deque
 from collections.abc import Callable
@@ -56,8 +57,9 @@ class WholeFile:
 
     def open(self) -> None:
         """Begin. Raises OSError if the place cannot be written."""
-        if self._path.is_dir():
-            raise IsADirectoryError(0, "is a folder; name a file")
+        if self._path.exists() and not self._path.is_file():
+            # To take a device's or a pipe's name would remove it.
+            raise FileExistsError(errno.EEXIST, "is there already and is not a plain file; name another")
         self._file = self._part.open("wb")
 
     def write(self, data: bytes) -> None:

@@ -8,7 +8,7 @@ import lzma
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import BinaryIO, cast
 
 from onefill.core.errors import CallerError
 
@@ -62,7 +62,7 @@ class Lines:
             raise self.error("the packed file ends too soon; was it copied or downloaded whole?") from None
         except (lzma.LZMAError, zlib.error, gzip.BadGzipFile) as error:
             kind = self._path.suffix.removeprefix(".")
-            hint = f"is it a {kind} file?" if self.number == 0 else "its data is damaged; fetch it again"
+            hint = f"its name says {kind}" if self.number == 0 else "its data is damaged; fetch it again"
             raise self.error(f"cannot be unpacked ({error}); {hint}") from None
         except OSError as error:
             raise self.error(f"cannot be read: {error.strerror or error}") from error
@@ -76,14 +76,14 @@ class Lines:
         self._file.close()
 
 
-def _opened(path: Path) -> IO[bytes]:
+def _opened(path: Path) -> BinaryIO:
     try:
         if path.is_dir():
             raise FileError(f"{path}: is a folder; name a file of orders")
         if path.suffix == ".xz":
-            return lzma.open(path, "rb")
+            return cast("BinaryIO", lzma.open(path, "rb"))
         if path.suffix == ".gz":
-            return gzip.open(path, "rb")
+            return cast("BinaryIO", gzip.open(path, "rb"))
         return path.open("rb")
     except FileNotFoundError:
         raise FileError(f"{path}: there is no such file") from None

@@ -154,7 +154,9 @@ def _at_line(error: CallerError, line: int) -> CallerError:
     if isinstance(error, InvalidField):
         return error.at_line(line)
     if isinstance(error, KeyReused):
-        problem = f"{error.key!r} already belongs to an order whose {error.field} differs; that order stands and nothing "
+        problem = (
+            f"{error.key!r} already belongs to an order whose {error.field} differs; that order stands and nothing "
+        )
         problem += "was sent for this row. Use a new key for a new order, or repeat the first one unchanged"
         return InvalidField("key", problem, line=line)
     return CallerError(f"line {line}: {error}")
@@ -212,17 +214,19 @@ class Runner:
         Raises LedgerError or RouteClosed if the gateway cannot go on, FileError if the file cannot be read on; the rows
         under way are finished first.
         """
+        torn = None
         try:
             for row in rows:
                 if not await self._admit(row):
                     break
                 self._begin(row)
         except FileError as error:
-            self._failure = self._failure or error
+            torn = error
         if self._tasks:
             await asyncio.wait(self._tasks)
-        if self._failure is not None:
-            raise self._failure
+        failure = self._failure or torn
+        if failure is not None:
+            raise failure
         return self.summary
 
     async def _admit(self, row: Row) -> bool:

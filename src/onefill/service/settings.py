@@ -91,8 +91,7 @@ def _part(data: Any, kind: type[Part], place: str) -> Part:
         try:
             msgspec.convert(data[field.name], field.type)
         except msgspec.ValidationError as error:
-            hint = "; durations are numbers of seconds, such as 2.5" if field.name.endswith("_s") else ""
-            raise InvalidField(key, f"{data[field.name]!r}: {_lower(str(error))}{_choices(field.type)}{hint}") from None
+            raise InvalidField(key, f"{data[field.name]!r} {_wanted(field, str(error))}") from None
     try:
         return msgspec.convert(data, kind)
     except InvalidField as error:
@@ -112,14 +111,13 @@ def _known_keys(data: dict[str, Any], kind: type[msgspec.Struct], prefix: str) -
             raise InvalidField(f"{prefix}{name}", f"is not a setting; known here: {', '.join(known)}")
 
 
-def _choices(kind: Any) -> str:
-    allowed = getattr(kind, "__args__", None) or getattr(kind, "__members__", {}).values()
+def _wanted(field: msgspec.structs.FieldInfo, problem: str) -> str:
+    allowed = getattr(field.type, "__args__", None) or getattr(field.type, "__members__", {}).values()
     names = [str(getattr(one, "value", one)) for one in allowed]
-    return f"; one of: {', '.join(names)}" if names else ""
-
-
-def _lower(text: str) -> str:
-    return text[:1].lower() + text[1:]
+    if names:
+        return f"is none of: {', '.join(names)}"
+    hint = "; a duration is a number of seconds, such as 2.5" if field.name.endswith("_s") else ""
+    return f"is not what is wanted: {problem[:1].lower()}{problem[1:]}{hint}"
 
 
 def venue(settings: Settings, text: str, timeout_s: float | None) -> tuple[str, VenueSettings]:

@@ -529,6 +529,20 @@ class LedgerConformance:
         assert kinds_written == ["traded", "recorded", "note"]
 
     @_fact
+    async def test_of_two_changes_to_one_state_the_first_counts(self, bench: Bench) -> None:
+        """Two changes made from the same state of an order, or of a cursor, do not merge: the second is refused."""
+        owner = await bench.owner()
+        order = await owner.put(owner.record("k"))
+        first, second = owner.move(order, _accepted(), _ack()), owner.move(order, ev.Anomaly("odd"))
+        assert kinds(await owner.commit(first, second)) == [Committed, Stale]
+        assert (await bench.load("k")).order == first.order
+        moves = [owner.note(cursor=CursorMove(STREAM, 0, 5)), owner.note(cursor=CursorMove(STREAM, 0, 7))]
+        skipping = [owner.note(cursor=CursorMove(STREAM, 5, 6)), owner.note(cursor=CursorMove(STREAM, 7, 8))]
+        assert kinds(await owner.commit(*moves)) == [Committed, Stale]
+        assert kinds(await owner.commit(*skipping)) == [Committed, Stale]
+        assert await bench.ledger.cursor(ROUTE, STREAM) == 6
+
+    @_fact
     async def test_changes_to_one_order_are_pipelined(self, bench: Bench) -> None:
         """Changes to one order need not wait for each other: handed in together they are applied in turn."""
         owner = await bench.owner()

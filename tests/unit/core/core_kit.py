@@ -14,7 +14,7 @@ from onefill.core.values import OrderType, Side
 
 NOON_US = 1_750_000_000 * 1_000_000 // 86_400_000_000 * 86_400_000_000 + 43_200_000_000
 """Noon of some day in UTC, the moment zero of these tests."""
-SEEDED = settings(derandomize=True, deadline=None, max_examples=300)
+SEEDED = settings(derandomize=True, deadline=None, max_examples=200)
 """The same examples in every run."""
 OUTCOMES = {
     "?": CopyOutcome.UNKNOWN,

@@ -57,11 +57,11 @@ def test_ids_always_fit_the_venue(name: str, strategy: str, seed: bytes, epoch: 
 
 @every_format
 def test_200_000_ids_do_not_collide(name: str) -> None:
-    """Among 200,000 ids of each scheme and format none comes twice."""
+    """Among 200,000 ids of the shortest format (40,000 of each other one) none comes twice, in either scheme."""
     form, _ = FORMATS[name]
-    count = 200_000
+    count = 200_000 if form is TEXT_18 else 40_000
     assert len({sequence_id("momentum", DAY, SESSION, number, form) for number in range(1, count + 1)}) == count
-    assert len({derived_id("A", "momentum", f"k{number}", form) for number in range(count // 4)}) == count // 4
+    assert len({derived_id("A", "momentum", f"k{number}", form) for number in range(count)}) == count
 
 
 @every_format
@@ -135,6 +135,12 @@ def test_ledgers_epochs_days_and_numbers_are_kept_apart(name: str) -> None:
         for seed, epoch, day, number in itertools.product(seeds, epochs, days, (1, 2, 11, 111))
     ]
     assert len(set(ids)) == len(ids)
+
+
+@pytest.mark.parametrize("strategy", ["éclair", "\u0441trategy", "\uff21lpha", "²", "-._", ""])
+def test_a_strange_strategy_cannot_break_the_charset(strategy: str) -> None:
+    """Letters and digits outside ASCII never get into an id, whatever the strategy is called."""
+    assert re.fullmatch(FORMATS["text 36"][1], sequence_id(strategy, DAY, SESSION, 1, TEXT_36))
 
 
 def test_a_session_tag_tells_epoch_and_seed_apart() -> None:

@@ -266,7 +266,7 @@ class StubbornVenue(Machine):
 RUNS = settings(
     derandomize=True,
     deadline=None,
-    max_examples=400,
+    max_examples=250,
     stateful_step_count=40,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )

@@ -1,0 +1,89 @@
+"""The public interface as a user writes it: type-checked by mypy and run by the tests beside it.
+
+Every line that must not pass the type checker carries the error that it gives.
+"""
+
+from decimal import Decimal
+from pathlib import Path
+
+import onefill
+import onefill.sync
+
+
+def wanted(account: str, instrument: str = "BTC-USD", quantity: str = "0.5") -> onefill.Intent:
+    """Return an order as the README writes it."""
+    return onefill.Intent(
+        account=account,
+        strategy="rebalance",
+        instrument=instrument,
+        side=onefill.Side.BUY,
+        quantity=Decimal(quantity),
+        price=Decimal("236.47"),
+    )
+
+
+async def asynchronous(ledger: Path, url: str, account: str) -> tuple[onefill.Answer, onefill.CancelAnswer]:
+    """Submit twice, look, cancel twice."""
+    venue = onefill.ExchangeVenue(url, account=account)
+    key = onefill.derived_key("rebalance", "drift", 1_700_000_000_000_000, "BTC-USD")
+    async with onefill.open(ledger, venues={"sim": venue}) as gateway:
+        order: onefill.Answer = await gateway.submit(wanted(account), key=key)
+        again = await gateway.submit(wanted(account), key=key)
+        assert again == order
+        now: onefill.Order = await gateway.order(key, account=account, strategy="rebalance")
+        assert now.status is onefill.Status.NEW
+        first: onefill.CancelAnswer = await gateway.cancel(key, account=account, strategy="rebalance")
+        second = await gateway.cancel(key, account=account, strategy="rebalance")
+        assert (first.changed, second.changed) == (True, False)
+        await gateway.catch_up()
+        positions: list[onefill.Position] = gateway.positions()
+        assert positions == []
+        return order, first
+
+
+def synchronous(ledger: Path, url: str, account: str) -> tuple[onefill.Answer, onefill.CancelAnswer]:
+    """The same without ``await``."""
+    venue: onefill.Venue = onefill.ExchangeVenue(url, account, 0.5)
+    settings = onefill.GatewaySettings(client_order_ids=onefill.IdScheme.DERIVED, answer_wait_s=10.0)
+    with onefill.sync.open(str(ledger), venues={"sim": venue}, settings=settings) as gateway:
+        order: onefill.Answer = gateway.submit(wanted(account), key="k", time_to_live_s=60.0, wait_s=5.0)
+        assert gateway.submit(wanted(account), key="k") == order
+        assert order.accepted
+        now: onefill.Order = gateway.order("k", account=account, strategy="rebalance")
+        assert now.leaves_quantity == Decimal("0.5")
+        first: onefill.CancelAnswer = gateway.cancel("k", account=account, strategy="rebalance", operation_key="c")
+        assert first.result is onefill.CancelResult.CANCELED
+        gateway.catch_up()
+        assert gateway.positions() == []
+        return order, first
+
+
+def refused(ledger: Path, url: str, account: str) -> list[onefill.OnefillError]:
+    """Return the errors of three mistakes, each caught by its own public type."""
+    caught: list[onefill.OnefillError] = []
+    with onefill.sync.open(ledger, venues={"sim": onefill.ExchangeVenue(url, account)}) as gateway:
+        gateway.submit(wanted(account), key="k")
+        try:
+            gateway.submit(wanted(account, quantity="7"), key="k")
+        except onefill.KeyReused as error:
+            caught.append(error)
+        try:
+            gateway.cancel("nobody", account=account, strategy="rebalance")
+        except onefill.UnknownKey as error:
+            caught.append(error)
+        try:
+            gateway.submit(wanted(account, "ETH-USD"), key="e")
+        except onefill.InvalidField as error:
+            caught.append(error)
+    return caught
+
+
+async def mistakes(gateway: onefill.Gateway, intent: onefill.Intent) -> None:
+    """Never run: what the type checker must refuse."""
+    await gateway.submit(intent)  # type: ignore[call-arg] # no key
+    await gateway.submit("buy 1 BTC", key="k")  # type: ignore[arg-type]
+    await gateway.cancel("k")  # type: ignore[call-arg] # whose?
+    onefill.ExchangeVenue("http://127.0.0.1:8700")  # type: ignore[call-arg] # which account?
+    onefill.open("orders.db", venues=["sim"])  # type: ignore[arg-type]
+    onefill.Intent(account="a", strategy="s", instrument="i", side=onefill.Side.BUY, quantity=0.1)  # type: ignore[arg-type]
+    onefill.sync.open("orders.db", venues={}).submit(intent)  # type: ignore[call-arg] # no key
