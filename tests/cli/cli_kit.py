@@ -18,6 +18,8 @@ from onefill.cli.main import app
 from onefill.sim.order_book import ExchangeOrder
 
 HEADER = "key,instrument,side,quantity,type,price,time in force\n"
+QUICK = ("--request-expiry-s", "1", "--conclusive-after-s", "1.5")
+"""Options of an exchange after whose silence it is soon known what became of an order."""
 PATIENCE_S = 60
 """How long any process may take before the test fails."""
 
@@ -140,7 +142,7 @@ class StuckRun(msgspec.Struct, frozen=True):
 @contextlib.contextmanager
 def stuck_run(file: Path, ledger: Path, account: str) -> Iterator[StuckRun]:
     """Run a file until some orders are at an exchange of its own, then stop that exchange with SIGSTOP."""
-    with started("exchange", "--no-matching", "--port", "0", "--json") as server:
+    with started("exchange", "--no-matching", *QUICK, "--port", "0", "--json") as server:
         venue = Venue(address(server.stdout))
         run = ("run", file, "--ledger", ledger, "--venue", venue.url, "--account", account, "--timeout-s", PATIENCE_S)
         with started(*run) as child:

@@ -4,13 +4,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cli_kit import Venue, account_of, serve
+from cli_kit import QUICK, Venue, account_of, serve
 
 
 @pytest.fixture(scope="session")
 def exchange() -> Iterator[Venue]:
     """Run ``onefill exchange``, whose orders all rest: tests share it, and must not trade with each other."""
-    with serve("exchange", "--instrument", "BTC-USD:0.01:0.00000001", "--no-matching") as url:
+    with serve("exchange", "--instrument", "BTC-USD:0.01:0.00000001", "--no-matching", *QUICK) as url:
         yield Venue(url)
 
 

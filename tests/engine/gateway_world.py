@@ -49,12 +49,14 @@ class LoopClock:
 class WatchedLedger:
     """A ledger that counts every call, can die with its process at any of them, and lets commits be held back or spoilt."""
 
-    def __init__(self, ledger: SqliteLedger) -> None:
+    def __init__(self, ledger: SqliteLedger, crashed: asyncio.Event, point: Callable[[str], str | None]) -> None:
         self.ledger = ledger
-        self.calls: list[str] = []
-        self.crash: tuple[int, str] | None = None
-        """(which call, ``before`` or ``after`` it has its effect) ends the process."""
-        self.crashed: asyncio.Event = asyncio.Event()
+        self.crashed = crashed
+        """The process is dead: nothing has any effect any more, and nothing returns."""
+        self.point = point
+        """Called at each call with its name; says whether the process dies ``before`` or ``after`` the effect, or not."""
+        self.buried = False
+        """The dead process is being cleared away: what it still calls ends."""
         self.changes: list[Any] = []
         self.spoil: Callable[[Any], Any] = lambda _: None
         """Maps a change to the outcome that is made up for it, or ``None`` to commit it."""
@@ -65,8 +67,12 @@ class WatchedLedger:
 
     def commit(self, change: Any) -> "asyncio.Future[Any]":
         never: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        when = self._point("commit")
-        if when == "before" or (self.crashed.is_set() and when is None):
+        when = None if self.crashed.is_set() else self.point("commit")
+        if when == "before":
+            self.crashed.set()
+        if self.crashed.is_set():
+            if self.buried:
+                never.cancel()
             return never
         self.changes.append(change)
         made_up = self.spoil(change)
@@ -79,24 +85,21 @@ class WatchedLedger:
             return never
         return real
 
-    def _point(self, name: str) -> str | None:
-        self.calls.append(name)
-        if self.crash is None or len(self.calls) != self.crash[0] or self.crashed.is_set():
-            return None
-        if self.crash[1] == "before" or name != "commit":
-            self.crashed.set()
-        return self.crash[1]
-
     def __getattr__(self, name: str) -> Any:
         real = getattr(self.ledger, name)
 
         async def call(*arguments: Any) -> Any:
-            when = self._point(name)
-            if when == "after":
-                await real(*arguments)
+            when = None if self.crashed.is_set() else self.point(name)
+            result = None
+            if when != "before" and not self.crashed.is_set():
+                result = await real(*arguments)
+            if when is not None:
+                self.crashed.set()
+            if self.buried:
+                raise asyncio.CancelledError
             if self.crashed.is_set():
                 await asyncio.get_running_loop().create_future()
-            return await real(*arguments)
+            return result
 
         return call
 
@@ -123,6 +126,8 @@ class World:
         self.settings = settings or GatewaySettings()
         self.venue = self.connection()
         self.now_s = 0.0
+        self.crashed = asyncio.Event()
+        self.point: Callable[[str], str | None] = lambda _: None
         self.ledger: WatchedLedger
         self._eyes: apsw.Connection | None = None
         self._numbers = itertools.count()
@@ -139,7 +144,7 @@ class World:
             self.path, seed=bytes(16), holder="test", at_us=self.clock.now_us(), inline=True
         )
         ledger._file.connection.execute("PRAGMA synchronous = OFF")
-        return WatchedLedger(ledger)
+        return WatchedLedger(ledger, self.crashed, self.point)
 
     async def start(self, venue: Any = None, ledger: WatchedLedger | None = None, **settings: Any) -> Gateway:
         """Start a gateway. ``settings`` replaces single settings."""
@@ -160,7 +165,8 @@ class World:
 
     async def kill(self, gateway: Gateway) -> None:
         """End a gateway as kill -9 does: nothing it still does has any effect."""
-        self.ledger.crashed.set()
+        self.crashed.set()
+        self.crashed = asyncio.Event()
         for route in gateway._routes.values():
             route.closing = True
             tasks = [*route.tasks, *(entry.driver for entry in route.entries.values() if entry.driver)]
@@ -269,27 +275,24 @@ async def given_up(work: Awaitable[Any], after_turns: int) -> None:
     await asyncio.gather(task, return_exceptions=True)
 
 
-def life(world: World, work: Callable[[], Coroutine[Any, Any, Any]]) -> tuple[bool, Any]:
-    """Run a process until it is done or its ledger says that it crashed. Returns (crashed, result)."""
+def life(world: World, work: Callable[[], Coroutine[Any, Any, Any]]) -> bool:
+    """Run a process until its work is done or it dies, and tell whether it died. Time goes on from the life before."""
     loop = VirtualLoop(world.now_s)
+    world.crashed = asyncio.Event()
 
-    async def main() -> tuple[bool, Any]:
-        task = asyncio.ensure_future(work())
-        while not task.done():
-            crash = asyncio.ensure_future(world.ledger.crashed.wait()) if hasattr(world, "ledger") else None
-            if crash is None:
-                await asyncio.sleep(0)
-                continue
-            await asyncio.wait({task, crash}, return_when=asyncio.FIRST_COMPLETED)
-            if crash.done():
-                return True, None
-            crash.cancel()
-        return False, task.result()
+    async def main() -> bool:
+        working, dying = asyncio.ensure_future(work()), asyncio.ensure_future(world.crashed.wait())
+        await asyncio.wait({working, dying}, return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            dying.cancel()
+            working.result()
+        world.ledger.buried = True
+        return not working.done()
 
     try:
         with asyncio.Runner(loop_factory=lambda: loop) as runner:
             return runner.run(main())
     finally:
         world.now_s = loop.now_s
-        world.ledger.crashed.set()
+        world.crashed.set()
         world.ledger.ledger._file.close()

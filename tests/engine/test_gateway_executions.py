@@ -15,7 +15,6 @@ from onefill.core.capabilities import ExecutionIdScope
 from onefill.core.errors import OnefillError, RouteClosed, VenueError
 from onefill.core.lifecycle import Status
 from onefill.core.messages import ExecutionKind, ExecutionReport
-from onefill.engine.gateway import Gateway
 from onefill.ports.ledger import ExecutionKnown, Stale
 
 Make = Callable[..., World]
@@ -49,9 +48,9 @@ def test_a_stream_that_repeats_itself_moves_nothing(make_world: Make, scope: Exe
                         world.offer(size, 100)
                 await gateway.catch_up()
                 assert quantity(gateway) == 20
-                assert {order.status for order in (await gateway.order("k", **WHO), await gateway.order("l", **WHO))} == {
-                    Status.FILLED
-                }
+                assert {
+                    order.status for order in (await gateway.order("k", **WHO), await gateway.order("l", **WHO))
+                } == {Status.FILLED}
         assert len(executions(world)) == 4
 
     run(main)
@@ -209,7 +208,9 @@ def test_the_position_is_what_the_venue_says_it_is(world: World) -> None:
                     side = chance.choice(["buy", "sell"])
                     price = chance.randint(98, 102)
                     world.venue.submits = [chance.choice([lose_reply, held(_set(), lose_reply)])]
-                    await gateway.submit(intent(side=side, price=price, quantity=chance.randint(1, 9)), key=f"{day}-{n}")
+                    await gateway.submit(
+                        intent(side=side, price=price, quantity=chance.randint(1, 9)), key=f"{day}-{n}"
+                    )
                     world.offer(chance.randint(1, 9), chance.randint(98, 102))
                     world.offer(chance.randint(1, 9), chance.randint(98, 102), side="buy")
                     if chance.random() < 0.3:
@@ -408,23 +409,22 @@ def test_the_projection_is_stored_now_and_then_and_is_right(world: World) -> Non
 
     async def main() -> None:
         saves = []
-        gateway: Gateway
-        async with world.gateway() as gateway:
-            real = world.ledger.ledger.save_positions
+        gateway = await world.start()
+        real = world.ledger.ledger.save_positions
 
-            async def save(positions: Any, through: int) -> None:
-                saves.append(through)
-                await real(positions, through)
+        async def save(positions: Any, through: int) -> None:
+            saves.append(through)
+            await real(positions, through)
 
-            world.ledger.ledger.save_positions = save  # type: ignore[method-assign]
-            await gateway.submit(intent(quantity=5000), key="k")
-            for _ in range(4500):
-                world.offer(1, 100)
-            await gateway.catch_up()
-            await turns()
-            assert quantity(gateway) == 4500
-            assert 1 <= len(saves) <= 3
-            await world.kill(gateway)
+        world.ledger.ledger.save_positions = save  # type: ignore[method-assign]
+        await gateway.submit(intent(quantity=5000), key="k")
+        for _ in range(4500):
+            world.offer(1, 100)
+        await gateway.catch_up()
+        await turns()
+        assert quantity(gateway) == 4500
+        assert len(saves) == 2
+        await world.kill(gateway)
         async with world.gateway() as gateway:
             assert quantity(gateway) == 4500
 

@@ -127,6 +127,8 @@ class SqliteLedger:
             values = ", ".join(f"value ->> {n}" for n in range(9))
             text = rows.json_text([rows.position_row(position) for position in positions])
             with transaction(db):
+                if one(db, "SELECT folded_through FROM ledger")[0] > through:
+                    return  # a later owner has stored more: rows of two ages would be folded on twice
                 db.execute(
                     f"INSERT OR REPLACE INTO position ({rows.POSITION_COLUMNS}) SELECT {values} FROM json_each(?)",
                     (text,),

@@ -39,7 +39,11 @@ async def open_gateway(
         raise LedgerError(f"{path}: only a file name can be a ledger in this version")
     clock = SystemClock()
     store = await SqliteLedger.open(path, seed=os.urandom(16), holder=holder(), at_us=clock.now_us())
-    gateway = Gateway(store, venues, clock=clock, holder=holder(), settings=settings)
+    try:
+        gateway = Gateway(store, venues, clock=clock, holder=holder(), settings=settings)
+    except BaseException:
+        await store.close()
+        raise
     async with gateway:
         yield gateway
 
