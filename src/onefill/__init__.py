@@ -6,6 +6,8 @@
 Send it eleven times; it trades once. :mod:`onefill.sync` gives the same to plain code.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from onefill.core import errors
 from onefill.core.capabilities import Capabilities, DuplicateReply, ExecutionIdScope, UniqueScope
 from onefill.core.errors import (
@@ -30,7 +32,9 @@ from onefill.engine.gateway import Gateway
 from onefill.engine.settings import GatewaySettings
 from onefill.ports.venue import Venue
 from onefill.service.wiring import open_gateway as open  # noqa: A004 - reads as onefill.open(...)
-from onefill.venues.exchange_client import ExchangeVenue
+
+if TYPE_CHECKING:
+    from onefill.venues.exchange_client import ExchangeVenue
 
 __version__ = "0.1.0"
 __all__ = [
@@ -69,3 +73,12 @@ __all__ = [
     "errors",
     "open",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the HTTP client only for those who use it: it takes as long as all the rest."""
+    if name == "ExchangeVenue":
+        from onefill.venues.exchange_client import ExchangeVenue  # noqa: PLC0415 - see above
+
+        return ExchangeVenue
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

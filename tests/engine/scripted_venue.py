@@ -42,6 +42,7 @@ class ScriptedVenue:
         self.exchange = exchange
         self.now_us = now_us
         self.account = account
+        self.identity = ""
         self.capabilities = capabilities or exchange.capabilities
         self.instruments_listed = dict(exchange.instruments)
         self.look = look

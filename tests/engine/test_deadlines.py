@@ -121,7 +121,7 @@ def test_the_virtual_loop_takes_no_time_and_notices_a_hang() -> None:
         run(hang)
 
     async def leave() -> None:
-        asyncio.get_running_loop().call_soon(lambda: [].pop())
+        asyncio.get_running_loop().call_soon([].pop)
 
     with pytest.raises(AssertionError):
         run(leave)

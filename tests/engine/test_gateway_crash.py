@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from gateway_world import WHO, World, intent, life, quantity, until
 from scripted_venue import ScriptedVenue, hang, land, lose_reply, take_cancel
-
 from virtual_loop import run
 
 from onefill.core.capabilities import DuplicateReply, ExecutionIdScope, UniqueScope

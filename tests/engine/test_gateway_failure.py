@@ -12,6 +12,7 @@ from virtual_loop import run
 from onefill.core.errors import Fenced, LedgerFailed, OnefillError, OrderUncertain, RouteClosed
 from onefill.core.lifecycle import Status
 from onefill.core.messages import NotSent
+from onefill.engine.gateway import Gateway
 
 Make = Callable[..., World]
 
@@ -236,8 +237,6 @@ def test_a_venue_that_cannot_start_leaves_nothing_open(make_world: Make) -> None
     world = make_world()
 
     async def main() -> None:
-        from onefill.engine.gateway import Gateway
-
         broken = world.connection()
 
         async def start() -> None:

@@ -12,6 +12,7 @@ from onefill.core.errors import InvalidField, KeyReused, OrderUncertain, Unknown
 from onefill.core.identity import IdScheme
 from onefill.core.lifecycle import Status
 from onefill.core.messages import NotSent, Rejected, Throttled, TooLate
+from onefill.engine.gateway import Gateway
 from onefill.engine.settings import GatewaySettings
 
 
@@ -361,8 +362,6 @@ def test_orders_over_two_routes_keep_to_their_own(make_world) -> None:
     other.venue.now_us = world.clock.now_us
 
     async def main() -> None:
-        from onefill.engine.gateway import Gateway
-
         store = await world.store()
         venues = {"X": world.venue, "Y": other.venue}
         gateway = Gateway(store, venues, clock=world.clock, holder="test", settings=GatewaySettings(recent_orders=0))

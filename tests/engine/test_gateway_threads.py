@@ -133,8 +133,11 @@ def test_an_opening_that_fails_leaves_nothing(venue: ScriptedVenue, path: str) -
     venue.start = honest  # type: ignore[method-assign]
     with pytest.raises(onefill.InvalidField), onefill.sync.open(path, venues={"no name!": venue}):
         pass
-    with onefill.sync.open(path, venues={"X": venue}):
-        with pytest.raises(LedgerInUse), onefill.sync.open(path, venues={"X": venue}):
-            pass
+    with (
+        onefill.sync.open(path, venues={"X": venue}),
+        pytest.raises(LedgerInUse),
+        onefill.sync.open(path, venues={"X": venue}),
+    ):
+        pass
     assert threading.active_count() == before
     onefill.sync.open(path, venues={"X": venue})  # never entered: nothing to close

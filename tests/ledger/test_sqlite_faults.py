@@ -26,7 +26,8 @@ from onefill.core.order import Order, cancel_answer
 from onefill.core.position import Position
 from onefill.ledger.sqlite import SqliteLedger
 from onefill.ports.ledger import Change, Committed, CursorMove, Ledger
-from onefill.testing.ledger import ACCOUNT, ALL, AT_US, ROUTE, STRATEGY, STREAM, LedgerConformance, Owner, verify_chains
+from onefill.testing.ledger import LedgerConformance, Owner, verify_chains
+from onefill.testing.ledger_kit import ACCOUNT, ALL, AT_US, ROUTE, STRATEGY, STREAM
 
 SEED = bytes(range(16))
 HOURS = 3
@@ -436,7 +437,7 @@ COMMITTING = """
 import asyncio, sys
 from onefill.ledger.sqlite import SqliteLedger
 from onefill.ports.ledger import Committed
-from onefill.testing.ledger import AT_US, ROUTE, Owner
+from onefill.testing.ledger_kit import AT_US, ROUTE, Owner
 
 async def main(path, life):
     ledger = await SqliteLedger.open(path, seed=bytes(16), holder="child", at_us=1)
@@ -458,7 +459,7 @@ asyncio.run(main(*sys.argv[1:]))
 HOLDING = """
 import asyncio, sys
 from onefill.ledger.sqlite import SqliteLedger
-from onefill.testing.ledger import AT_US, ROUTE, Owner
+from onefill.testing.ledger_kit import AT_US, ROUTE, Owner
 
 async def main(path):
     ledger = await SqliteLedger.open(path, seed=bytes(16), holder="desk 7, process 4711", at_us=1)

@@ -115,6 +115,18 @@ class RouteClosed(OnefillError):
     """The route takes no new exposure now (promise FAIL-CLOSED). The text says why and what reopens it."""
 
 
+class OtherVenue(RouteClosed):
+    """The route's venue is not the one that this ledger has traded with: its orders and executions are not there."""
+
+    def __init__(self, route: str) -> None:
+        self.route = route
+        super().__init__(
+            f"route {route!r}: the venue is not the one this ledger has traded with (another address, or an exchange that "
+            "was started anew and has forgotten everything). Nothing was sent, since every open order would look absent "
+            "there. Use the venue of this ledger, or a new ledger"
+        )
+
+
 class OrderUncertain(OnefillError):
     """The order may or may not be at the venue; asking goes on in the background.
 

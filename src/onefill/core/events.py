@@ -8,7 +8,7 @@ from enum import StrEnum
 
 import msgspec
 
-from onefill.core.messages import VenueStatus
+from onefill.core.messages import VenueStatus, legible
 
 
 class Source(StrEnum):
@@ -220,3 +220,13 @@ class CancelAnswered(msgspec.Struct, frozen=True, gc=False, tag="cancel_answered
 
 
 RouteEvent = RouteAcquired | Quarantined | CancelOfUnknownKey | CancelAnswered
+
+
+def legible_event(event: Event) -> Event:
+    """Return an event whose texts can be written, whatever a venue put into them."""
+    texts = {
+        name: legible(value)
+        for name in event.__struct_fields__
+        if isinstance(value := getattr(event, name), str) and type(value) is str
+    }
+    return msgspec.structs.replace(event, **texts)

@@ -3,8 +3,9 @@
 Two schemes:
 
 * **sequence**: ``<strategy>-<yyyymmdd>-<session>-<sequence>-<checksum>``. The sequence is durable and never reused. The
-  session is the ledger's own tag, drawn when the ledger was made, and the route's epoch: a new ledger beside an old one,
-  or two owners of one route, cannot make the same id.
+  session is a tag of ledger and route, from a seed drawn when the ledger was made, and the route's epoch: so that a new
+  ledger beside an old one, two routes, or two owners of one route do not make the same id (two tags agree once in a
+  million).
 * **derived**: a hash of the key and its scope. Two hosts with no common ledger make the same id for the same decision.
 
 A venue's charset and length decide the spelling (:class:`IdFormat`). Where the readable form does not fit, the id is a
@@ -73,10 +74,10 @@ def sequence_id(strategy: str, day: str, session: str, sequence: int, form: IdFo
     return _hashed(f"{strategy}\n{body}", form)
 
 
-def session_tag(seed: bytes, epoch: int) -> str:
-    """Return the session part of an id: four characters from the ledger's random ``seed``, then the epoch."""
+def session_tag(seed: bytes, route: str, epoch: int) -> str:
+    """Return the session part of an id: four characters from the ledger's random ``seed`` and the route, then the epoch."""
     require(epoch > 0, "client order id: epochs start at 1")
-    return f"{_base32(int.from_bytes(hashlib.sha256(seed).digest(), 'big'), 4)}{epoch}"
+    return f"{_base32(int.from_bytes(hashlib.sha256(seed + route.encode()).digest(), 'big'), 4)}{epoch}"
 
 
 def derived_id(account: str, strategy: str, key: str, form: IdFormat) -> str:
@@ -108,8 +109,8 @@ def derived_key(strategy: str, signal: str, decided_at_us: int, instrument: str)
 
     A primary and a standby that reach the same decision make the same key, and so at most one order.
     """
-    text = "\n".join((strategy, signal, str(decided_at_us), instrument))
-    return "decision-" + hashlib.sha256(text.encode()).hexdigest()[:32]
+    text = msgspec.json.encode((strategy, signal, decided_at_us, instrument))
+    return "decision-" + hashlib.sha256(text).hexdigest()[:32]
 
 
 def _hashed(text: str, form: IdFormat) -> str:

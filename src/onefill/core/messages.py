@@ -156,6 +156,13 @@ class ExecutionKind(StrEnum):
     EXPIRED = "expired"
 
 
+def legible(text: str | None) -> str | None:
+    """Return a venue's text as something that can be written: halves of surrogate pairs become question marks."""
+    if text is None or text.isascii():
+        return text
+    return text.encode("utf-8", "replace").decode()
+
+
 class ExecutionReport(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """One message of a venue's execution stream (FIX ExecutionReport).
 
@@ -178,3 +185,16 @@ class ExecutionReport(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     status: VenueStatus
     transacted_at_us: int
     text: str | None = None
+
+    def legible(self) -> "ExecutionReport":
+        """Return the report with every text writable; itself, as nearly always, if all of it is."""
+        texts = (self.execution_id, self.client_order_id, self.venue_order_id, self.text or "")
+        if all(map(str.isascii, texts)):
+            return self
+        return msgspec.structs.replace(
+            self,
+            execution_id=legible(self.execution_id),
+            client_order_id=legible(self.client_order_id),
+            venue_order_id=legible(self.venue_order_id),
+            text=legible(self.text),
+        )

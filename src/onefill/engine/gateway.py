@@ -89,7 +89,7 @@ class Gateway:
             await self._book.load(self._ledger)
             for name, venue in self._venues.items():
                 await venue.start()
-                lease = await self._ledger.acquire(name, self._holder, self._clock.now_us())
+                lease = await self._ledger.acquire(name, self._holder, self._clock.now_us(), venue=venue.identity)
                 route = Route(name, self._ledger, venue, self._clock, self._settings, lease, self._fold)
                 route.taken = functools.partial(self._taken, route)
                 self._routes[name] = route

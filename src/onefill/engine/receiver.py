@@ -173,7 +173,7 @@ class Receiver:
 
     async def receive(self, report: ExecutionReport) -> None:
         """Take in one report. Reports at or before the place reached are repeats and are dropped."""
-        route = self._route
+        route, report = self._route, report.legible()
         if report.position <= self._seen:
             route.counts.replayed_reports += 1
             return

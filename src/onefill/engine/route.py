@@ -179,6 +179,11 @@ class Route:
         Effects that follow from the new state happen when that future is done; callers who act on it await it first.
         """
         now_us = self.clock.now_us()
+        try:
+            payload = _encode(events)
+        except UnicodeEncodeError:  # a venue's text can hold what no file can
+            events = tuple(map(ev.legible_event, events))
+            payload = _encode(events)
         before, order = entry.order, advance(entry.order, events, now_us)
         if entry.digest not in self.entries:
             self.add(entry)  # let go of while somebody still held it
@@ -196,7 +201,7 @@ class Route:
             epoch=self.lease.epoch,
             at_us=now_us,
             kind=KINDS[type(events[0])],
-            payload=_encode(events).decode(),
+            payload=payload.decode(),
             order=order,
             new=new,
             claims=claims,

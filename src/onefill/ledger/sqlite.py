@@ -7,7 +7,7 @@ from typing import TypeVar
 import apsw
 
 from onefill.core.audit import GENESIS, JournalEntry, entry_hash
-from onefill.core.errors import Fenced, LedgerError, LedgerFailed
+from onefill.core.errors import Fenced, LedgerError, LedgerFailed, OtherVenue
 from onefill.core.events import RouteAcquired
 from onefill.core.identity import key_digest, session_tag
 from onefill.core.order import Order
@@ -62,30 +62,32 @@ class SqliteLedger:
         """Changes that wait for the commit under way."""
         return self._commits.depth
 
-    async def acquire(self, route: str, holder: str, at_us: int) -> Lease:
+    async def acquire(self, route: str, holder: str, at_us: int, *, venue: str = "") -> Lease:
         """See :meth:`onefill.ports.ledger.Ledger.acquire`."""
-        return await self._commits.call(lambda: self._acquire(route, holder, at_us))
+        return await self._commits.call(lambda: self._acquire(route, holder, at_us, venue))
 
-    def _acquire(self, route: str, holder: str, at_us: int) -> Lease:
+    def _acquire(self, route: str, holder: str, at_us: int, venue: str) -> Lease:
         try:
             with transaction(self._file.connection):
-                return self._take(route, holder, at_us)
+                return self._take(route, holder, at_us, venue)
         except apsw.Error as error:
             raise failed(self._file.path, error) from error
 
-    def _take(self, route: str, holder: str, at_us: int) -> Lease:
+    def _take(self, route: str, holder: str, at_us: int, venue: str) -> Lease:
         db = self._file.connection
         found = db.execute(
-            "SELECT id, epoch, last_number, last_sequence, head FROM route WHERE name = ?", (route,)
+            "SELECT id, epoch, last_number, last_sequence, head, venue FROM route WHERE name = ?", (route,)
         ).fetchone()
         if found is None:
             next_id = one(db, "SELECT coalesce(max(id), 0) + 1 FROM route")[0]
-            found = (next_id, 0, 0, 0, GENESIS)
+            found = (next_id, 0, 0, 0, GENESIS, "")
             db.execute(
                 "INSERT INTO route (id, name, epoch, holder, acquired_at_us, head) VALUES (?, ?, 1, ?, ?, ?)",
                 (next_id, route, holder, at_us, GENESIS),
             )
-        route_id, epoch, last_number, sequence, head = found
+        route_id, epoch, last_number, sequence, head, known_venue = found
+        if venue and known_venue and venue != known_venue:
+            raise OtherVenue(route)
         epoch, sequence = epoch + 1, sequence + 1
         payload = rows.json_text([RouteAcquired(holder)])
         made = entry_hash(head, route, sequence, None, "route_acquired", payload, at_us, epoch)
@@ -94,12 +96,16 @@ class SqliteLedger:
             ((route_id << INTENT_NUMBER_BITS) | sequence, "route_acquired", payload, at_us, epoch, head, made),
         )
         db.execute(
-            "UPDATE route SET epoch = ?, holder = ?, acquired_at_us = ?, last_sequence = ?, head = ? WHERE id = ?",
-            (epoch, holder, at_us, sequence, made, route_id),
+            "UPDATE route SET epoch = ?, holder = ?, acquired_at_us = ?, last_sequence = ?, head = ?, venue = ? WHERE id = ?",
+            (epoch, holder, at_us, sequence, made, venue or known_venue, route_id),
         )
         seed = one(db, "SELECT seed FROM ledger")[0]
         return Lease(
-            route=route, route_id=route_id, epoch=epoch, session=session_tag(seed, epoch), last_number=last_number
+            route=route,
+            route_id=route_id,
+            epoch=epoch,
+            session=session_tag(seed, route, epoch),
+            last_number=last_number,
         )
 
     def commit(self, change: Change) -> "asyncio.Future[Outcome]":

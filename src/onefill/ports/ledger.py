@@ -164,13 +164,17 @@ class RouteInfo(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 class Ledger(Protocol):
     """What every ledger does. :mod:`onefill.testing.ledger` is the suite that each implementation must pass."""
 
-    async def acquire(self, route: str, holder: str, at_us: int) -> Lease:
-        """Become the route's owner under a new epoch, durably; every earlier owner is fenced."""
+    async def acquire(self, route: str, holder: str, at_us: int, *, venue: str = "") -> Lease:
+        """Become the route's owner under a new epoch, durably; every earlier owner is fenced.
+
+        ``venue`` is what the venue calls itself, if it does. Raises :class:`~onefill.core.errors.OtherVenue`, and changes
+        nothing, if the ledger remembers another one for the route.
+        """
         ...
 
     def commit(self, change: Change) -> Future[Outcome]:
         """Commit one change durably, after every change handed in before. The future's exception may be Fenced or
-        LedgerFailed; after LedgerFailed nothing more is taken.
+        LedgerFailed; after LedgerFailed nothing more is taken. Reads may overtake a commit that was not awaited.
         """
         ...
 

@@ -28,6 +28,11 @@ class Venue(Protocol):
         """What this venue promises about repeats. Known after :meth:`start`."""
         ...
 
+    @property
+    def identity(self) -> str:
+        """What the venue calls itself, if it does, otherwise empty: a ledger refuses a route whose venue became another."""
+        ...
+
     async def start(self) -> None:
         """Connect and learn what is needed. Raises :class:`~onefill.core.errors.VenueError` if the venue cannot be used."""
         ...

@@ -6,6 +6,7 @@ Submit and cancel are both POST, because HTTP clients silently resend GET, PUT a
 import asyncio
 import contextlib
 import math
+import uuid
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -62,6 +63,7 @@ class ExchangeServer:
         ping_s: float = 20.0,
     ) -> None:
         self.exchange = exchange
+        self.instance = uuid.uuid4().hex
         self._clock_us = clock_us
         self._heartbeat_s = heartbeat_s
         self._ping_s = ping_s
@@ -160,7 +162,7 @@ class ExchangeServer:
 
     async def _dialect(self, _: web.Request) -> web.Response:
         exchange = self.exchange
-        return _ok(wire.DialectBody(exchange.capabilities, msgspec.Raw(_encode(exchange.dialect))))
+        return _ok(wire.DialectBody(exchange.capabilities, msgspec.Raw(_encode(exchange.dialect)), self.instance))
 
     async def _instruments(self, _: web.Request) -> web.Response:
         return _ok(list(self.exchange.instruments.values()))

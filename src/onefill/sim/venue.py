@@ -47,6 +47,11 @@ class SimulatedVenue:
         """What the exchange declares."""
         return self._exchange.capabilities
 
+    @property
+    def identity(self) -> str:
+        """Nothing: an exchange in process has no name."""
+        return ""
+
     async def start(self) -> None:
         """Take up what an earlier connection left pending."""
         self._closed = False

@@ -107,6 +107,7 @@ class ExchangeVenue:
         self._connections = connections
         self._session: aiohttp.ClientSession | None = None
         self._capabilities: Capabilities | None = None
+        self._identity = ""
         self._orders_url = self._base.with_path(wire.ORDERS)
         self._cancel_url = self._base.with_path(wire.CANCEL)
 
@@ -117,12 +118,18 @@ class ExchangeVenue:
             raise VenueError(f"{self._base}: capabilities are known after start(); call it first")
         return self._capabilities
 
+    @property
+    def identity(self) -> str:
+        """The exchange's own name for itself, drawn when it was started."""
+        return self._identity
+
     async def start(self) -> None:
         """Connect and learn the dialect. Raises :class:`~onefill.core.errors.VenueError` if that fails repeatedly."""
         if self._session is None or self._session.closed:
             self._session = _session(self._timeout, self._connections)
         try:
-            self._capabilities = (await self._read_patiently(wire.DIALECT, _dialect_body)).capabilities
+            told = await self._read_patiently(wire.DIALECT, _dialect_body)
+            self._capabilities, self._identity = told.capabilities, told.instance
         except BaseException:
             await self.close()
             raise

@@ -51,3 +51,5 @@ class DialectBody(msgspec.Struct, frozen=True):
 
     capabilities: Capabilities
     dialect: msgspec.Raw
+    instance: str = ""
+    """Tells this exchange from one that was started anew and remembers nothing."""

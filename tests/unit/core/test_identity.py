@@ -29,7 +29,7 @@ ALPHABETS = {
     Alphabet.ALPHANUMERIC: "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ",
     Alphabet.HEX: "0123456789abcdef",
 }
-DAY, SESSION = "20260314", session_tag(b"ledger", 1)
+DAY, SESSION = "20260314", session_tag(b"ledger", "venue", 1)
 every_format = pytest.mark.parametrize("name", FORMATS)
 strategies = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,63}", fullmatch=True)
 keys = st.text(st.characters(codec="utf-8", exclude_categories=["C", "Z"]), min_size=1, max_size=200)
@@ -48,7 +48,7 @@ def test_ids_always_fit_the_venue(name: str, strategy: str, seed: bytes, epoch: 
     """Ids of both schemes keep to charset and length, whatever the strategy, epoch, number or key, and know themselves."""
     form, pattern = FORMATS[name]
     for made in (
-        sequence_id(strategy, DAY, session_tag(seed, epoch), sequence, form),
+        sequence_id(strategy, DAY, session_tag(seed, "venue", epoch), sequence, form),
         derived_id("A", strategy, key, form),
     ):
         assert re.fullmatch(pattern, made), made
@@ -131,7 +131,7 @@ def test_ledgers_epochs_days_and_numbers_are_kept_apart(name: str) -> None:
     form, _ = FORMATS[name]
     seeds, epochs, days = (b"one", b"two", b""), (1, 2, 11, 111), ("20260314", "20260315")
     ids = [
-        sequence_id("s", day, session_tag(seed, epoch), number, form)
+        sequence_id("s", day, session_tag(seed, "venue", epoch), number, form)
         for seed, epoch, day, number in itertools.product(seeds, epochs, days, (1, 2, 11, 111))
     ]
     assert len(set(ids)) == len(ids)
@@ -145,16 +145,17 @@ def test_a_strange_strategy_cannot_break_the_charset(strategy: str) -> None:
 
 def test_a_session_tag_tells_epoch_and_seed_apart() -> None:
     """A tag is four characters of the seed and then the epoch, so that no two epochs of a ledger share one."""
-    tags = [session_tag(b"ledger", epoch) for epoch in range(1, 2000)]
+    tags = [session_tag(b"ledger", "venue", epoch) for epoch in range(1, 2000)]
     assert len(set(tags)) == len(tags)
     assert {tag[:4] for tag in tags} == {SESSION[:4]}
     assert all(tag[4:] == str(epoch) for epoch, tag in enumerate(tags, 1))
-    assert session_tag(b"other ledger", 1) != SESSION
+    assert session_tag(b"other ledger", "venue", 1) != SESSION
+    assert session_tag(b"ledger", "other venue", 1) != SESSION
 
 
 def test_1000_ledgers_seldom_share_a_tag() -> None:
     """Tags carry 20 bits of the seed: among 1,000 ledgers one pair in a million shares one, hardly any here."""
-    assert len({session_tag(str(number).encode(), 1) for number in range(1000)}) >= 998
+    assert len({session_tag(str(number).encode(), "venue", 1) for number in range(1000)}) >= 998
 
 
 @every_format
@@ -193,7 +194,7 @@ def test_digest_key_and_tag_are_pinned() -> None:
     assert key_digest("A", "momentum", "k").hex() == "fd74833cfc1809a8466335cf5206a7be"
     assert (
         identity.derived_key("momentum", "cross", 1_750_000_000_000_000, "ACME")
-        == "decision-2ef520248e41f50a1d8e47192a0f7960"
+        == "decision-4cc29258d5f705d99a60d52dd0ded74c"
     )
     assert session_tag(b"ledger", 3) == "zra03"
 
@@ -246,4 +247,4 @@ def test_a_broken_session_or_number_is_a_defect(session: str, sequence: int) -> 
     with pytest.raises(InvariantBroken):
         sequence_id("s", DAY, session, sequence, TEXT_36)
     with pytest.raises(InvariantBroken):
-        session_tag(b"ledger", 0)
+        session_tag(b"ledger", "venue", 0)

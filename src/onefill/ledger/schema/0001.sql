@@ -13,6 +13,7 @@ CREATE TABLE route (
     name TEXT NOT NULL UNIQUE,
     epoch INTEGER NOT NULL CHECK (epoch > 0),
     holder TEXT NOT NULL,
+    venue TEXT NOT NULL DEFAULT '',                         -- which venue it is, by the venue's own word
     acquired_at_us INTEGER NOT NULL,
     last_number INTEGER NOT NULL DEFAULT 0 CHECK (last_number >= 0),
     last_sequence INTEGER NOT NULL DEFAULT 0 CHECK (last_sequence >= 0),
