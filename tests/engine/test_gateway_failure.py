@@ -182,6 +182,28 @@ def test_a_claim_that_became_durable_as_the_route_closed_is_not_sent(world: Worl
     run(main)
 
 
+def test_a_cancel_that_was_claimed_as_the_route_closed_is_not_sent(world: World) -> None:
+    """A route that fails while a cancel is being claimed makes no further venue call; the next start sends the cancel."""
+
+    async def main() -> None:
+        async with world.gateway() as gateway:
+            await gateway.submit(intent(), key="k")
+
+            def spoil(change: Any) -> None:
+                if change.kind == "cancel_claimed":
+                    gateway._routes["X"].fail(RouteClosed("made up"))
+
+            world.ledger.spoil = spoil
+            with pytest.raises(RouteClosed):
+                await gateway.cancel("k", **WHO)
+            await turns()
+            assert not world.venue.count("cancel")
+        async with world.gateway() as gateway:
+            assert (await gateway.cancel("k", **WHO)).result == "canceled"
+
+    run(main)
+
+
 @pytest.mark.parametrize("what", ["driver", "receiver"])
 def test_a_task_that_somebody_cancels_closes_the_route(world: World, what: str) -> None:
     """A program that cancels every task it finds does not leave a gateway that only looks alive."""

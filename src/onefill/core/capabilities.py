@@ -4,7 +4,6 @@ from enum import StrEnum
 
 import msgspec
 
-from onefill.core.errors import InvalidField
 from onefill.core.identity import IdFormat
 
 
@@ -54,9 +53,3 @@ class Capabilities(msgspec.Struct, frozen=True, gc=False, kw_only=True, forbid_u
     acknowledges_asynchronously: bool = False
     execution_id_scope: ExecutionIdScope = ExecutionIdScope.ORDER
     id_format: IdFormat = IdFormat()
-
-    def __post_init__(self) -> None:
-        """Refuse what contradicts itself: it would be believed where it is dangerous."""
-        if (self.unique_scope is UniqueScope.NONE) is not (self.duplicate_reply is DuplicateReply.ACCEPTS):
-            told = f"{self.duplicate_reply} does not go with unique_scope {self.unique_scope}"
-            raise InvalidField("duplicate_reply", f"{told}: a repeat is accepted exactly where no id is unique")

@@ -5,7 +5,7 @@ Pure: order, capabilities, what the last look-up said, and now; out comes a step
 
 import msgspec
 
-from onefill.core.capabilities import Capabilities, UniqueScope
+from onefill.core.capabilities import Capabilities, DuplicateReply, UniqueScope
 from onefill.core.events import CopyOutcome
 from onefill.core.lifecycle import ENDED, Status
 from onefill.core.order import Copy, Order
@@ -232,6 +232,8 @@ def last_send_us(copy: Copy) -> int:
 
 def repeat_is_refused(order: Order, capabilities: Capabilities, now_us: int) -> bool:
     """Tell whether the venue refuses every copy but one, whatever became of the first (even filled or cancelled)."""
+    if capabilities.duplicate_reply is DuplicateReply.ACCEPTS:
+        return False  # whatever its scope is said to be: of two statements the careful one counts
     if capabilities.unique_scope is UniqueScope.EVER:
         return True
     if capabilities.unique_scope is UniqueScope.DAY:

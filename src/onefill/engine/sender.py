@@ -147,8 +147,6 @@ def _not_to_be_sent(route: Route, order: Order, copy: Copy) -> str | None:
         return "the route closed between claim and send"
     if order.status not in {Status.SENDING, Status.UNCERTAIN}:
         return f"the venue showed the order as {order.status} between claim and send"
-    if order.cancel_wanted:
-        return "a cancel came between claim and send"
     return retry.too_late_to_send(order, copy, route.clock.now_us())
 
 

@@ -7,7 +7,7 @@ from core_kit import order
 
 from onefill.core import events as ev
 from onefill.core import evidence, retry
-from onefill.core.capabilities import Capabilities, UniqueScope
+from onefill.core.capabilities import Capabilities, DuplicateReply, UniqueScope
 from onefill.core.events import CopyOutcome, Event
 from onefill.core.lifecycle import ENDED, NEVER_SENT, UNANSWERED, WORKING, Status
 from onefill.core.messages import CancelReply, ExecutionKind, ExecutionReport, LookupReply, SubmitReply
@@ -172,6 +172,8 @@ def dead_at_us(order: Order, capabilities: Capabilities) -> int | None:
 
 def refuses_repeats(order: Order, capabilities: Capabilities, now_us: int) -> bool:
     """Tell whether every copy, one sent now included, meets a venue that takes the id once."""
+    if capabilities.duplicate_reply is DuplicateReply.ACCEPTS:
+        return False
     if capabilities.unique_scope is UniqueScope.DAY:
         longest_s = max(capabilities.request_expiry_s or 0, capabilities.conclusive_after_s or 0)
         moments = [copy.claimed_at_us for copy in order.copies] + [now_us, now_us + round(longest_s * 1_000_000)]

@@ -196,7 +196,7 @@ def test_digest_key_and_tag_are_pinned() -> None:
         identity.derived_key("momentum", "cross", 1_750_000_000_000_000, "ACME")
         == "decision-4cc29258d5f705d99a60d52dd0ded74c"
     )
-    assert session_tag(b"ledger", 3) == "zra03"
+    assert session_tag(b"ledger", "venue", 3) == "1k153"
 
 
 def test_a_key_is_scoped_by_account_and_strategy() -> None:

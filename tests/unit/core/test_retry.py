@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from onefill.core import messages as msg
 from onefill.core import retry
-from onefill.core.capabilities import Capabilities, UniqueScope
+from onefill.core.capabilities import Capabilities, DuplicateReply, UniqueScope
 from onefill.core.events import CopyOutcome
 from onefill.core.lifecycle import ENDED, WORKING, Status
 from onefill.core.messages import VenueStatus
@@ -89,6 +89,7 @@ uncertain                | ?0 ?1          | ever lookup e2    | missed@1.1#1 | 1
 uncertain                | ?0             | ever              |              | 0.01   | wait 0.05
 uncertain                | ?0             | ever              |              | 0.05   | send 2
 uncertain                | ?0 r1          | ever              |              | 1.1    | send 3
+uncertain                | ?0             | ever accepts      |              | 0.05   | park
 uncertain                | ?0             | ever              |              | 30     | park
 uncertain                | ?0             | ever lookup       | missed@30#1  | 30.1   | ask
 uncertain                | ?0             | ever lookup       | missed@30#5  | 30.1   | park
@@ -210,6 +211,7 @@ def venue_of(text: str) -> Capabilities:
     seconds = {word[0]: float(word[1:]) for word in words if word[1:].isdigit()}
     return Capabilities(
         unique_scope=UniqueScope(words[0]),
+        duplicate_reply=DuplicateReply.ACCEPTS if {"none", "accepts"} & set(words) else DuplicateReply.ERROR,
         lookup_by_client_order_id="lookup" in words,
         request_expiry_s=seconds.get("e"),
         conclusive_after_s=seconds.get("T"),
