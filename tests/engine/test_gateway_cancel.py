@@ -23,6 +23,7 @@ from onefill.core.errors import OrderUncertain, UnknownKey
 from onefill.core.lifecycle import Status
 from onefill.core.messages import CancelRejected, NotSent, Throttled
 from onefill.core.order import CancelResult
+from onefill.engine.gateway import Gateway
 from onefill.ports.ledger import Stale
 
 Make = Callable[..., World]
@@ -295,27 +296,39 @@ def test_a_caller_who_gives_up_a_cancel_does_not_take_it_back(make_world: Make, 
     assert 2 < recorded < 12
 
 
-def test_nobody_is_told_an_end_that_the_ledger_has_refused(world: World) -> None:
+@pytest.mark.parametrize("operation_key", [None, "op"])
+def test_nobody_is_told_an_end_that_the_ledger_has_refused(world: World, operation_key: str | None) -> None:
     """A cancel that comes while a refused change is in memory reads the order again and tells what is recorded."""
+    told: list[Any] = []
+
+    async def ask(gateway: Gateway) -> None:
+        answer = await gateway.cancel("k", **WHO, operation_key=operation_key)
+        told.append((answer.result, world.rows("SELECT status FROM intent")))
 
     async def main() -> None:
         async with world.gateway() as gateway:
             await gateway.submit(intent(), key="k")
-            refused = []
+            asking: list[Any] = []
+            real = world.ledger.ledger.by_key
+
+            async def slowly(*arguments: Any) -> Any:
+                await turns()  # as from a thread: others run meanwhile
+                return await real(*arguments)
+
+            world.ledger.ledger.by_key = slowly  # type: ignore[method-assign]
 
             def spoil(change: Any) -> Any:
-                if change.execution is not None and not refused:
-                    refused.append(change)
+                if change.execution is not None and not asking:
+                    asking.append(asyncio.ensure_future(ask(gateway)))
                     return Stale("made up")
                 return None
 
             world.ledger.spoil = spoil
             world.venue.cancels = [held(asyncio.Event())]
             world.offer(10, 100)
-            await until(lambda: refused)
-            answer = await gateway.cancel("k", **WHO)
-            assert answer.result is CancelResult.FILLED
-            assert world.rows("SELECT status FROM intent") == [("filled",)]
+            await until(lambda: asking)
+            await asking[0]
+        assert told == [(CancelResult.FILLED, [("filled",)])]
 
     run(main)
 

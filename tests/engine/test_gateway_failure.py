@@ -137,7 +137,9 @@ def test_a_fenced_gateway_that_noticed_nothing_closes_cleanly(world: World) -> N
         first = await world.start(ledger=store)
         await first.submit(intent(), key="a")
         world.offer(3, 100)
+        await first.submit(intent(price=1), key="far")
         await first.catch_up()
+        assert first._receivers["X"]._seen > first._receivers["X"]._moved  # the cursor is to be kept at the close
         world.venue.muted = True
         other = await world.start(second, ledger=store)
         await other.submit(intent(strategy="t", price=101), key="b")
@@ -331,6 +333,31 @@ def test_close_at_any_moment_tells_all_who_wait_and_leaves_nothing(make_world: M
             await gateway.catch_up()
             assert quantity(gateway) == sum(order.cum_quantity for order in world.venue.orders())
         assert all(len(orders) == 1 for orders in world.truth().values())
+
+    run(main)
+
+
+def test_close_ends_a_wait_for_a_commit_that_will_not_be_heard_of(world: World) -> None:
+    """Whoever waits for an order's commits is told of the close, although the commit was abandoned with its driver."""
+
+    async def main() -> None:
+        gateway = await world.start()
+        real = world.ledger.ledger.commit
+
+        def silent(change: Any) -> Any:
+            if change.kind == "copy_settled":
+                return asyncio.get_running_loop().create_future()
+            return real(change)
+
+        world.ledger.ledger.commit = silent  # type: ignore[method-assign]
+        world.venue.muted = True
+        waiting = [asyncio.ensure_future(gateway.submit(intent(), key="k"))]
+        await until(lambda: world.venue.calls)
+        waiting += [asyncio.ensure_future(gateway.cancel("k", **WHO, operation_key=op)) for op in ("op", None)]
+        await turns()
+        await gateway.close()
+        results = await asyncio.gather(*waiting, return_exceptions=True)
+        assert all(isinstance(result, RouteClosed) for result in results), results
 
     run(main)
 

@@ -33,6 +33,8 @@ class GroupCommit:
         self._loop = asyncio.get_running_loop()
         self._waiting: _Group = []
         self._busy = False
+        self._lone = True
+        """The last group was a single change: so is the next, most likely, and there is nothing to wait for."""
         self._flush_due = False
         self._failure: OnefillError | None = None
         self._broken: OnefillError | None = None
@@ -60,7 +62,11 @@ class GroupCommit:
             future.set_exception(self._failure)
             return future
         self._waiting.append((change, future))
-        if not self._busy and not self._flush_due:
+        if self._busy or self._flush_due:
+            return future
+        if self._lone and self._thread is not None:
+            self._flush()
+        else:
             self._flush_due = True
             self._loop.call_soon(self._flush)  # at the end of this turn of the loop: its changes share a commit
         return future
@@ -98,7 +104,7 @@ class GroupCommit:
         if self._busy or not self._waiting:
             return
         group, self._waiting = self._waiting[:MAX_GROUP], self._waiting[MAX_GROUP:]
-        self._busy = True
+        self._busy, self._lone = True, len(group) == 1
         if self._thread is None:
             self._done(group, self._attempt(group))
         else:
