@@ -14,6 +14,7 @@ from onefill.core.order import Order
 from onefill.core.values import EXACT, plain
 
 _LONGEST_PAUSE_S = 86_400.0
+_KNOWN_THERE = frozenset({Status.NEW, Status.PARTIALLY_FILLED, Status.PENDING_CANCEL, Status.FILLED, Status.CANCELED})
 _NOT_THERE = NEVER_SENT | {Status.RECORDED, Status.REJECTED}
 
 
@@ -144,6 +145,18 @@ def _from_trade(order: Order, report: ExecutionReport) -> tuple[Event, ...]:
     if order.status is Status.REJECTED or _held_for_absent(order):
         return (traded, ev.Anomaly(f"an execution came for an order that was {order.status}"))
     return (traded, *_other_order(order, report.venue_order_id))
+
+
+def is_old_news(order: Order, report: ExecutionReport) -> bool:
+    """Tell at a glance whether a report only repeats that the order is new at the venue, as most reports do."""
+    return (
+        report.kind is ExecutionKind.NEW
+        and order.status in _KNOWN_THERE
+        and report.venue_order_id == order.venue_order_id
+        and report.cum_quantity <= order.venue_cum_quantity
+        and report.instrument == order.intent.instrument
+        and report.side is order.intent.side
+    )
 
 
 def say_nothing_new(order: Order, events: tuple[Event, ...]) -> bool:

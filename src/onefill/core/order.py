@@ -118,10 +118,8 @@ def _settle(
     copies: tuple[Copy, ...], number: int, outcome: CopyOutcome, reason: str, retry: int | None
 ) -> tuple[Copy, ...]:
     require(0 < number <= len(copies), f"copy {number} was never claimed")
-    return tuple(
-        _with(copy, outcome=outcome, reason=reason, retry_at_us=retry) if copy.number == number else copy
-        for copy in copies
-    )
+    settled = _with(copies[number - 1], outcome=outcome, reason=reason, retry_at_us=retry)
+    return (*copies[: number - 1], settled, *copies[number:])
 
 
 def _claimed(order: Order, event: ev.Claimed, at_us: int) -> Order:

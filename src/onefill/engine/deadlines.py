@@ -6,7 +6,9 @@ a tick instead, and all limits of one tick share a timer.
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Any, TypeVar
+
+from onefill.core.errors import InvariantBroken
 
 T = TypeVar("T")
 TICK_S = 0.05
@@ -22,11 +24,11 @@ class Deadlines:
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._ticks: dict[int, dict[int, Callable[[], None]]] = {}
+        self._ticks: dict[int, dict[int, Callable[[], object]]] = {}
         self._timers: dict[int, asyncio.TimerHandle] = {}
         self._count = 0
 
-    def add(self, after_s: float, callback: Callable[[], None]) -> Token:
+    def add(self, after_s: float, callback: Callable[[], object]) -> Token:
         """Call ``callback`` once ``after_s`` has passed. Returns what :meth:`remove` takes."""
         tick = int((self._loop.time() + after_s) / TICK_S) + 1
         self._count += 1
@@ -37,45 +39,44 @@ class Deadlines:
         waiting[self._count] = callback
         return tick, self._count
 
-    def remove(self, token: Token) -> None:
-        """Forget a limit. Does nothing if it has passed."""
+    def remove(self, token: Token) -> bool:
+        """Forget a limit. False if it has passed."""
         waiting = self._ticks.get(token[0])
-        if waiting is not None:
-            waiting.pop(token[1], None)
-            if not waiting and token[0] * TICK_S - self._loop.time() > _FAR_S:
-                del self._ticks[token[0]]
-                self._timers.pop(token[0]).cancel()
+        if waiting is None or waiting.pop(token[1], None) is None:
+            return False
+        if not waiting and token[0] * TICK_S - self._loop.time() > _FAR_S:
+            del self._ticks[token[0]]
+            self._timers.pop(token[0]).cancel()
+        return True
 
     def _pass(self, tick: int) -> None:
         del self._timers[tick]
-        for callback in self._ticks.pop(tick).values():
-            callback()
+        waiting = self._ticks[tick]
+        while waiting:
+            waiting.pop(next(iter(waiting)))()  # one by one: each may remove another
+        del self._ticks[tick]
 
     async def bound(self, work: Awaitable[T], limit_s: float) -> T:
         """Return what ``work`` returns, or cancel it and raise TimeoutError once ``limit_s`` has passed."""
-        task = asyncio.current_task()
-        passed = False
-
-        def expire() -> None:
-            nonlocal passed
-            passed = True
-            if task is not None:
-                task.cancel()
-
-        token = self.add(limit_s, expire)
+        task = asyncio.current_task(self._loop)
+        if task is None:
+            raise InvariantBroken("a limit bounds the work of a task")
+        token = self.add(limit_s, task.cancel)
         try:
             reply = await work
         except asyncio.CancelledError:
-            if passed and task is not None and task.uncancel() == 0:
-                passed = False
+            if not self.remove(token) and task.uncancel() == 0:
                 raise TimeoutError(f"no reply within {limit_s:g} s") from None
-            passed = False
             raise
-        finally:
-            self.remove(token)
-            if passed and task is not None:
-                task.uncancel()  # the work took the cancellation for its own and went on to an end
+        except BaseException:
+            self._end(token, task)
+            raise
+        self._end(token, task)
         return reply
+
+    def _end(self, token: Token, task: "asyncio.Task[Any]") -> None:
+        if not self.remove(token):
+            task.uncancel()  # the work took the cancellation for its own and went on to an end
 
     def close(self) -> None:
         """Drop every limit."""

@@ -166,7 +166,7 @@ class Gateway:
             _same_content(loaded.order, intent)
             return await self._join(route, route.adopt(loaded), intent, wait_s)
         entry, events, new = self._new_order(route, intent, key, digest, time_to_live_s)
-        waiter = _waiter(entry)
+        waiter = _waiter(route, entry)
         route.record(entry, events, new=new)  # sending begins when it is durable, whatever becomes of us
         return await wait_for_answer(waiter, entry, wait_s, route.deadlines)
 
@@ -204,7 +204,7 @@ class Gateway:
                 if not waiter.done():
                     waiter.set_result(outcome.order.answer)
             return
-        route.spawn(asyncio.get_running_loop().create_task(self._take_over(route, outcome.order, waiters)))
+        route.spawn(route.loop.create_task(self._take_over(route, outcome.order, waiters)))
 
     async def _take_over(self, route: Route, order: Order, waiters: list[Waiter]) -> None:
         try:
@@ -259,7 +259,7 @@ class Gateway:
             valid_until_us=now_us + int(live_s * 1_000_000),
         )
         claim = retry.send(order, route.capabilities, now_us)
-        entry = Entry(digest, order, asyncio.get_running_loop().time() + live_s)
+        entry = Entry(digest, order, route.loop.time() + live_s)
         route.add(entry)
         body = canonical(intent)
         events = (
@@ -285,7 +285,7 @@ class Gateway:
         if entry.order.answer is not None and not (entry.pending or entry.doubtful):
             return entry.order.answer
         route.admit()
-        return await wait_for_answer(_waiter(entry), entry, wait_s, route.deadlines)
+        return await wait_for_answer(_waiter(route, entry), entry, wait_s, route.deadlines)
 
     async def cancel(
         self, key: str, *, account: str, strategy: str, operation_key: str | None = None, wait_s: float | None = None
@@ -362,7 +362,7 @@ class Gateway:
         route.admit()
         if route.entries.get(entry.digest) is not entry:
             return None  # its key turned out to be another order's
-        waiter: Waiter = asyncio.get_running_loop().create_future()
+        waiter: Waiter = route.loop.create_future()
         operation_key = None if operation is None else operation.operation_key
         if operation_key is not None and operation_key in entry.operations:
             operation = None  # recorded already: wait with the first
@@ -432,11 +432,11 @@ class Gateway:
         self._book.add(execution, place)
         if self._book.save_due() and not self._routes[execution.venue].closing:
             route = self._routes[execution.venue]
-            route.spawn(asyncio.get_running_loop().create_task(self._book.save(self._ledger)))
+            route.spawn(route.loop.create_task(self._book.save(self._ledger)))
 
 
-def _waiter(entry: Entry) -> Waiter:
-    waiter: Waiter = asyncio.get_running_loop().create_future()
+def _waiter(route: Route, entry: Entry) -> Waiter:
+    waiter: Waiter = route.loop.create_future()
     entry.answer_waiters.append(waiter)
     return waiter
 

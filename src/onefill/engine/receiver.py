@@ -186,7 +186,7 @@ class Receiver:
             self._stranger(report)
         elif report.kind is ExecutionKind.TRADE:
             self._trade(entry, report)
-        else:
+        elif not evidence.is_old_news(entry.order, report):
             events = evidence.resurrected(entry.order, evidence.from_report(entry.order, report))
             if not evidence.say_nothing_new(entry.order, events):
                 self._take(entry, report, events, None)

@@ -97,6 +97,7 @@ class Route:
         self.closing = False
         """The gateway is being closed: nothing more is begun."""
         self.deadlines = Deadlines()
+        self.loop = asyncio.get_running_loop()
         self.tasks: set[asyncio.Task[None]] = set()
         self._recent: OrderedDict[bytes, None] = OrderedDict()
         self._number = lease.last_number
@@ -133,7 +134,7 @@ class Route:
         if known is not None:
             return known
         live_s = max(order.valid_until_us - self.clock.now_us(), 0) / 1_000_000
-        entry = Entry(digest, order, asyncio.get_running_loop().time() + live_s)
+        entry = Entry(digest, order, self.loop.time() + live_s)
         self._fill(entry, loaded)
         self.add(entry)
         self.release(entry)
@@ -188,7 +189,8 @@ class Route:
         if entry.digest not in self.entries:
             self.add(entry)  # let go of while somebody still held it
         claims, settled = _copies(before, order)
-        entry.operations.update((operation.operation_key, operation) for operation in opened)
+        if opened:
+            entry.operations.update((operation.operation_key, operation) for operation in opened)
         answered: tuple[Operation, ...] = ()
         refused = order.status not in ENDED and isinstance(events[-1], ev.CancelRefused)
         if entry.operations and (order.status in ENDED or refused):
@@ -306,7 +308,7 @@ class Route:
         """Wait until every change of an order that was handed to the ledger has its outcome."""
         while entry.pending:
             if entry.settled is None or entry.settled.done():
-                entry.settled = asyncio.get_running_loop().create_future()
+                entry.settled = self.loop.create_future()
             await asyncio.shield(entry.settled)  # several may wait; one giving up must not end it for all
 
     async def make_sure(self, entry: Entry) -> None:
@@ -371,8 +373,8 @@ def _differing(
     old: tuple[Copy, ...],
     new: tuple[Copy, ...],
 ) -> tuple[tuple[Claim, ...], tuple[Claim, ...]]:
-    claims = tuple(Claim(cancels, copy) for copy in new[len(old) :])
-    settled = tuple(Claim(cancels, now) for was, now in zip(old, new, strict=False) if was is not now)
+    claims = tuple([Claim(cancels, copy) for copy in new[len(old) :]])
+    settled = tuple([Claim(cancels, now) for was, now in zip(old, new, strict=False) if was is not now])
     return claims, settled
 
 

@@ -43,7 +43,7 @@ def start_driver(route: Route, entry: Entry, *, claimed: bool = False) -> None:
         entry.rouse()
         return
     if not route.closing:
-        entry.driver = asyncio.get_running_loop().create_task(_drive(route, entry, claimed=claimed))
+        entry.driver = route.loop.create_task(_drive(route, entry, claimed=claimed))
 
 
 async def _drive(route: Route, entry: Entry, *, claimed: bool) -> None:
@@ -72,7 +72,7 @@ async def _step_on(route: Route, entry: Entry) -> None:
         now_us = route.clock.now_us()
         step = retry.next_step(entry.order, route.capabilities, lookup, now_us)
         # A clock that was set back must not make an old order look fresh.
-        stale = asyncio.get_running_loop().time() >= entry.stale_at_s
+        stale = not isinstance(step, retry.Rest) and route.loop.time() >= entry.stale_at_s
         if stale and entry.order.status is Status.RECORDED and isinstance(step, _BEFORE_SENDING):
             step = retry.ExpireUnsent("its time to live ran out before it could be sent")
         if isinstance(step, retry.Rest):
@@ -229,7 +229,7 @@ async def _cancel(route: Route, entry: Entry, number: int) -> None:
 
 async def _wait(route: Route, entry: Entry, until_us: int) -> None:
     """Wait until a moment, or until there is news of the order."""
-    loop = asyncio.get_running_loop()
+    loop = route.loop
     entry.wake = loop.create_future()
     at_s = loop.time() + max(until_us - route.clock.now_us(), 0) / 1_000_000
     if entry.order.status is Status.RECORDED:

@@ -40,14 +40,19 @@ Progress = Callable[[str], None]
 
 
 class Scale(msgspec.Struct, frozen=True, kw_only=True):
-    """How much is measured. The defaults take about three minutes on two cores, most of it making a million old intents."""
+    """How much is measured. The defaults take about two minutes on two cores, most of it making a million old intents.
 
-    floor_commits: int = 2000
+    Throughput is the best of ``rounds_per_figure``: what else runs on a machine only ever slows it.
+    """
+
+    rounds: int = 5
+    commits: int = 500
+    """Bare commits, and as many idle submits, in each round: the two alternate, so that drift hits both."""
     floor_rows: int = 51_200
-    idle_submits: int = 2000
     sequential: int = 2000
     submits: int = 30_000
     lifecycles: int = 20_000
+    rounds_per_figure: int = 3
     old_intents: tuple[int, ...] = (1_000, 1_000_000)
 
 
@@ -88,14 +93,14 @@ def resident_mb() -> float:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
 
 
-def floors(folder: Path, scale: Scale) -> dict[str, float]:
-    """Write the rows of a submit with bare apsw: one commit each, then in groups."""
-    file = open_file(str(folder / "floor.db"), seed=bytes(16), holder="bench", at_us=0)
+def floor_commit(path: Path, count: int) -> list[float]:
+    """Return the µs that a bare loop takes to commit the rows of one submit, one commit each."""
+    file = open_file(str(path), seed=bytes(16), holder="bench", at_us=0)
     db = file.connection
     fill(db, ROUTE, 0)
     rows = submit_rows(0)
     took = []
-    for _ in range(scale.floor_commits):
+    for _ in range(count):
         one = next(rows)
         began = time.perf_counter_ns()
         db.execute("BEGIN IMMEDIATE")
@@ -103,13 +108,23 @@ def floors(folder: Path, scale: Scale) -> dict[str, float]:
             db.execute(statement, row)
         db.execute("COMMIT")
         took.append((time.perf_counter_ns() - began) / 1000)
-    groups = [[next(rows) for _ in range(GROUP)] for _ in range(scale.floor_rows // GROUP)]
+    file.close()
+    return took[len(took) // 10 :]
+
+
+def floor_group(path: Path, count: int) -> float:
+    """Return how many submits' rows a bare loop commits per second in groups of :data:`GROUP`."""
+    file = open_file(str(path), seed=bytes(16), holder="bench", at_us=0)
+    db = file.connection
+    fill(db, ROUTE, 0)
+    rows = submit_rows(0)
+    groups = [[next(rows) for _ in range(GROUP)] for _ in range(count // GROUP)]
     began = time.perf_counter_ns()
     for group in groups:
         _write_group(db, group)
     seconds = (time.perf_counter_ns() - began) / 1e9
     file.close()
-    return {"floor_commit_us_p50": percentile(took, 0.5), "floor_group_per_s": len(groups) * GROUP / seconds}
+    return len(groups) * GROUP / seconds
 
 
 def _write_group(db: apsw.Connection, group: list[tuple[tuple[object, ...], ...]]) -> None:
@@ -187,22 +202,26 @@ async def throughput(folder: Path, scale: Scale, tell: Progress) -> dict[str, fl
             tell("duplicates")
             figures["duplicates_of_open_per_s"] = count / await _at_once(gateway, count, in_flight)
         await gateway.close()
+    return figures | await _lifecycles(folder / "lifecycles.db", scale.lifecycles, tell)
+
+
+async def _lifecycles(path: Path, count: int, tell: Progress) -> dict[str, float]:
+    """Submit, acknowledgement, fill, position; then every key once more, when its order is closed and in the ledger only."""
     tell("life cycles")
-    path, count = folder / "lifecycles.db", scale.lifecycles
     gateway = await _open(path, SimulatedVenue(_exchange(), ACCOUNT))
     began = time.perf_counter()
     await _at_once(gateway, count, 1024, crossing=True)
     await gateway.catch_up()
-    figures["lifecycles_per_s"] = count / (time.perf_counter() - began)
+    lifecycles_s = time.perf_counter() - began
     traded = sum(position.executions for position in gateway.positions())
     await gateway.close()
     if traded != count:
         raise InvariantBroken(f"{count} orders that cross in pairs made {traded} executions")
     tell("duplicates of closed orders")
     gateway = await _open(path, SimulatedVenue(_exchange(), ACCOUNT))
-    figures["duplicates_per_s"] = count / await _at_once(gateway, count, 1024, crossing=True)
+    duplicates_s = await _at_once(gateway, count, 1024, crossing=True)
     await gateway.close()
-    return figures
+    return {"lifecycles_per_s": count / lifecycles_s, "duplicates_per_s": count / duplicates_s}
 
 
 async def probe(path: Path, count: int) -> dict[str, float]:

@@ -1,12 +1,15 @@
-"""Group commit: while one group is being made durable, the next one gathers. One thread owns the database connection.
+"""Group commit: while one group is being made durable, the next one gathers. One thread at a time has the database connection.
 
 A lone change goes out at once; under load the groups grow by themselves, so that the cost of a sync is shared by all who
-wait for it. No timer is involved.
+wait for it. No timer is involved. Groups are written by a thread of their own. A change that comes alone, after another that
+came alone, is written by the event loop's thread while commits are quick: then nobody else is kept waiting, and the order is
+at the wire a third of a commit earlier.
 """
 
 import asyncio
 import queue
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -17,6 +20,9 @@ from onefill.ports.ledger import Change, Outcome
 T = TypeVar("T")
 MAX_GROUP = 256
 """Changes in one transaction at most: bounds the wait of the first of them."""
+
+_QUICK_S = 0.001
+"""A commit that takes less may run on the event loop's own thread: waking another one costs as much as a third of it."""
 
 _Group = list[tuple[Change, "asyncio.Future[Outcome]"]]
 _Call = tuple[Callable[[], Any], "asyncio.Future[Any]"]
@@ -33,8 +39,11 @@ class GroupCommit:
         self._loop = asyncio.get_running_loop()
         self._waiting: _Group = []
         self._busy = False
-        self._lone = True
-        """The last group was a single change: so is the next, most likely, and there is nothing to wait for."""
+        self._calls = 0
+        self._lone = False
+        """The last group was a single change: nobody is in a hurry beside it."""
+        self._commit_s = _QUICK_S
+        """How long a commit takes lately, in seconds."""
         self._flush_due = False
         self._failure: OnefillError | None = None
         self._broken: OnefillError | None = None
@@ -62,13 +71,9 @@ class GroupCommit:
             future.set_exception(self._failure)
             return future
         self._waiting.append((change, future))
-        if self._busy or self._flush_due:
-            return future
-        if self._lone and self._thread is not None:
-            self._flush()
-        else:
+        if not self._busy and not self._flush_due:
             self._flush_due = True
-            self._loop.call_soon(self._flush)  # at the end of this turn of the loop: its changes share a commit
+            self._loop.call_soon(self._begin)  # at the end of this turn of the loop: its changes share a commit
         return future
 
     async def call(self, work: Callable[[], T]) -> T:
@@ -82,6 +87,7 @@ class GroupCommit:
                 if self._broken is not None:
                     self._fail(self._broken)
         future: asyncio.Future[T] = self._loop.create_future()
+        self._calls += 1
         self._jobs.put((work, future))
         return await future
 
@@ -99,6 +105,16 @@ class GroupCommit:
             await self._loop.run_in_executor(None, self._thread.join)
             self._thread = None
 
+    def _begin(self) -> None:
+        """Start a group although none is under way. A lone change, while commits are quick, needs no other thread."""
+        idle = self._thread is not None and not (self._busy or self._calls)
+        if idle and self._lone and len(self._waiting) == 1 and self._commit_s < _QUICK_S:
+            self._flush_due, self._busy = False, True
+            group, self._waiting = self._waiting, []
+            self._done(group, self._attempt(group))
+        else:
+            self._flush()
+
     def _flush(self) -> None:
         self._flush_due = False
         if self._busy or not self._waiting:
@@ -112,8 +128,11 @@ class GroupCommit:
 
     def _attempt(self, group: _Group) -> list[Result] | OnefillError:
         if self._broken is None:
+            began = time.perf_counter()
             try:
-                return self._apply([change for change, _ in group])
+                results = self._apply([change for change, _ in group])
+                self._commit_s += (time.perf_counter() - began - self._commit_s) / 8
+                return results
             except OnefillError as error:
                 self._broken = error
             except Exception as error:  # noqa: BLE001 - a defect must fail closed, never leave callers waiting
@@ -169,6 +188,7 @@ class GroupCommit:
             result, error = None, caught
 
         def tell() -> None:
+            self._calls -= 1
             if self._broken is not None:
                 self._fail(self._broken)
             if future.done():

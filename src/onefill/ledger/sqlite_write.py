@@ -15,6 +15,7 @@ import msgspec
 from onefill.core.audit import entry_hash
 from onefill.core.errors import Fenced, InvariantBroken, LedgerError, LedgerFailed, require
 from onefill.core.identity import key_digest
+from onefill.core.order import Order
 from onefill.ledger import sqlite_rows as rows
 from onefill.ledger import sqlite_statements as statements
 from onefill.ledger.sqlite_read import Reader
@@ -50,6 +51,57 @@ class _Route(msgspec.Struct):
     last_sequence: int
     head: bytes
     last_number: int = 0
+
+
+class _Batch:
+    """The rows of a group of changes, by table."""
+
+    __slots__ = ("answered", "claims", "cursors", "executions", "opened", "settled", "updates")
+
+    def __init__(self) -> None:
+        self.updates: dict[int, rows.Row] = {}
+        self.claims: list[rows.Row] = []
+        self.settled: list[rows.Row] = []
+        self.opened: list[rows.Row] = []
+        self.answered: list[rows.Row] = []
+        self.executions: list[rows.Row] = []
+        self.cursors: dict[tuple[int, str], CursorMove] = {}
+
+    def add(self, change: Change, route_id: int) -> None:
+        """Add a change's rows. Raises _Conflict if it does not follow from an earlier one of the group."""
+        order = change.order
+        if order is not None:
+            if change.new is None:
+                self._update(order)
+            for claim in change.claims:
+                self.claims.append(rows.claim_row(order.intent_id, change.epoch, claim))
+            for claim in change.settled:
+                self.settled.append(rows.claim_row(order.intent_id, change.epoch, claim))
+        for operation in change.opened:
+            self.opened.append(rows.operation_row(_digest(operation), operation))
+        for operation in change.answered:
+            self.answered.append(rows.operation_row(_digest(operation), operation))
+        if change.execution is not None:
+            self.executions.append(rows.execution_row(route_id, change, change.execution))
+        if change.cursor is not None:
+            self._move(route_id, change.cursor)
+
+    def _update(self, order: Order) -> None:
+        row = rows.update_row(order, order.version - 1)
+        earlier = self.updates.get(order.intent_id)
+        if earlier is not None:
+            if earlier[3] != row[1]:
+                raise _Conflict
+            row[1] = earlier[1]
+        self.updates[order.intent_id] = row
+
+    def _move(self, route_id: int, move: CursorMove) -> None:
+        earlier = self.cursors.get((route_id, move.stream))
+        if earlier is not None:
+            if earlier.position != move.previous:
+                raise _Conflict
+            move = CursorMove(move.stream, earlier.previous, move.position)
+        self.cursors[route_id, move.stream] = move
 
 
 class Writer:
@@ -136,43 +188,18 @@ class Writer:
             results[index] = ClientOrderIdTaken(client_order_id) if order is None else KeyTaken(order)
 
     def _write(self, changes: Sequence[Change], routes: dict[str, _Route]) -> None:
-        updates: dict[int, rows.Row] = {}
-        claims, settled, opened, answered, executions = [], [], [], [], []
-        cursors: dict[tuple[int, str], CursorMove] = {}
+        batch = _Batch()
         for change in changes:
-            route_id = routes[change.route].route_id
-            order = change.order
-            if order is not None:
-                if change.new is None:
-                    row = rows.update_row(order, order.version - 1)
-                    earlier = updates.get(order.intent_id)
-                    if earlier is not None:
-                        if earlier[3] != row[1]:
-                            raise _Conflict
-                        row[1] = earlier[1]
-                    updates[order.intent_id] = row
-                claims += [rows.claim_row(order.intent_id, change.epoch, claim) for claim in change.claims]
-                settled += [rows.claim_row(order.intent_id, change.epoch, claim) for claim in change.settled]
-            opened += [rows.operation_row(_digest(op), op) for op in change.opened]
-            answered += [rows.operation_row(_digest(op), op) for op in change.answered]
-            if change.execution is not None:
-                executions.append(rows.execution_row(route_id, change, change.execution))
-            if change.cursor is not None:
-                move, earlier_move = change.cursor, cursors.get((route_id, change.cursor.stream))
-                if earlier_move is not None:
-                    if earlier_move.position != move.previous:
-                        raise _Conflict
-                    move = CursorMove(move.stream, earlier_move.previous, move.position)
-                cursors[route_id, move.stream] = move
-        self._all(statements.INSERT_CLAIM, claims)
-        self._all(statements.SETTLE_CLAIM, settled)
-        self._all(statements.UPDATE_INTENT, list(updates.values()))
-        self._all(statements.INSERT_OPERATION, opened)
-        self._all(statements.ANSWER_OPERATION, answered)
-        for (route_id, _), move in cursors.items():
+            batch.add(change, routes[change.route].route_id)
+        self._all(statements.INSERT_CLAIM, batch.claims)
+        self._all(statements.SETTLE_CLAIM, batch.settled)
+        self._all(statements.UPDATE_INTENT, list(batch.updates.values()))
+        self._all(statements.INSERT_OPERATION, batch.opened)
+        self._all(statements.ANSWER_OPERATION, batch.answered)
+        for (route_id, _), move in batch.cursors.items():
             if not move_cursor(self._db, route_id, move):
                 raise _Conflict
-        self._all(statements.INSERT_EXECUTION, executions)  # last: the caller reads the rowids it was given
+        self._all(statements.INSERT_EXECUTION, batch.executions)  # last: the caller reads the rowids it was given
 
     def _all(self, statement: Statement, batch: list[rows.Row]) -> None:
         if statement.run(self._db, batch) != len(batch):
