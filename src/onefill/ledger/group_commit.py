@@ -18,7 +18,7 @@ from onefill.ledger.sqlite_write import Result
 from onefill.ports.ledger import Change, Outcome
 
 T = TypeVar("T")
-MAX_GROUP = 256
+MAX_GROUP = 384
 """Changes in one transaction at most: bounds the wait of the first of them."""
 
 _QUICK_S = 0.001

@@ -80,8 +80,8 @@ def _state(order: Order) -> Row:
     return [
         order.status,
         order.version,
-        format(order.cum_quantity, "f"),
-        format(order.venue_cum_quantity, "f"),
+        format(order.cum_quantity, "f") if order.cum_quantity else "0",
+        format(order.venue_cum_quantity, "f") if order.venue_cum_quantity else "0",
         order.venue_order_id,
         order.reason,
         order.anomaly,
