@@ -94,7 +94,8 @@ class Receiver:
             target = page[-1].position if page else 0
             if target <= after:
                 await self._drain()
-                if not self._rewind_due and route.failure is None:
+                rewound = self._rewind_due or self._seen < after  # something was refused since: it is read again
+                if not rewound and route.failure is None:
                     return
             self._progress.clear()
             route.admit()
