@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import random
 import shutil
 import signal
@@ -886,3 +887,16 @@ def test_the_log_tables_are_append_only(table: str, tmp_path: Path) -> None:
                 other.execute(statement)
             other.rollback()
         assert other.execute(f"SELECT * FROM {table}").fetchall() == rows
+
+
+def test_a_pipe_is_no_ledger(tmp_path: Path) -> None:
+    """What is neither file nor folder is refused by name, and nothing is made beside it."""
+    pipe = tmp_path / "orders.db"
+    os.mkfifo(pipe)
+
+    async def scenario() -> None:
+        with pytest.raises(NotALedger, match="is a device or a pipe"):
+            await SqliteLedger.open(str(pipe), seed=bytes(16), holder="suite", at_us=1)
+
+    asyncio.run(scenario())
+    assert list(tmp_path.iterdir()) == [pipe]

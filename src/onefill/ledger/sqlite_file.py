@@ -107,6 +107,8 @@ def _refuse_other_places(path: str) -> None:
     # them with any descriptor), and another program could then delete the log under a running writer.
     if os.path.isdir(path):
         raise NotALedger(f"{path}: is a folder, not a ledger; name a file")
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise NotALedger(f"{path}: is a device or a pipe, not a ledger; name a file")
     if not os.path.isdir(os.path.dirname(os.path.realpath(path))):
         raise LedgerError(f"{path}: its folder does not exist; make it first")
 
