@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.set-up
 .DEFAULT_GOAL := help
 
-.PHONY: help setup demo test check bench recorded-day docs lock wheel-check clean
+.PHONY: help setup demo test check bench recorded-day docs lock wheel-check explore mutants clean simulate
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -37,16 +37,27 @@ bench: setup ## Figures of this machine, beside the bare limit of the same run
 recorded-day: setup ## A recorded day through a faulty link, killed 20 times: make recorded-day FILE=orders.csv.xz
 	$(BIN)/python scripts/recorded_day.py $(FILE)
 
+SEEDS ?= 2000
+simulate: setup ## Simulated worlds, every promise judged over each: make simulate SEEDS=10000 ARGS="--only open-error"
+	$(BIN)/python -m onefill.sim.simulate --seeds $(SEEDS) $(ARGS)
+
 wheel-check: setup ## Build a wheel, install it into an empty environment, run the demo from there
 	sh scripts/wheel_check.sh
 
 docs: setup ## Renew the pages that are made from the code
 	$(BIN)/python scripts/lifecycle_doc.py
+	$(BIN)/python scripts/retry_contract_doc.py
 
 lock: ## Renew requirements.lock (names, versions, hashes)
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
 		--group dev pyproject.toml --output-file requirements.lock
+
+explore: setup ## Exhaustive search of small worlds over the real core, every combination of capabilities
+	$(BIN)/python scripts/explore.py $(EXPLORE)
+
+mutants: setup ## Every guard switched off in turn: simulation or search must notice
+	$(BIN)/python scripts/mutants.py $(MUTANTS)
 
 clean: ## Remove what was built
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -17,9 +17,25 @@ left out of the picture and shown as `·` in the table; an empty cell cannot hap
 """
 _FORKS = {
     To.BY_QUANTITY: (Status.NEW, Status.PARTIALLY_FILLED, Status.FILLED),
+    To.AS_IT_WAS: (
+        Status.PENDING_NEW,
+        Status.PENDING_REPLACE,
+        Status.NEW,
+        Status.PARTIALLY_FILLED,
+        Status.FILLED,
+    ),
     To.FILLED_OR_SAME: (Status.FILLED,),
     To.BY_COPIES: (Status.UNCERTAIN, Status.RECORDED),
     To.REFUSED_BY_COPIES: (Status.UNCERTAIN, Status.REJECTED),
+}
+
+_NAMES = {
+    To.SAME: "·",
+    To.BY_QUANTITY: "*quantity*",
+    To.AS_IT_WAS: "*as it was*",
+    To.FILLED_OR_SAME: "*filled?*",
+    To.BY_COPIES: "*copies*",
+    To.REFUSED_BY_COPIES: "*copies, rejected*",
 }
 
 
@@ -48,8 +64,7 @@ def _cell(target: Status | To | None) -> str:
         return ""
     if isinstance(target, Status):
         return f"`{target}`"
-    names = {To.SAME: "·", To.BY_QUANTITY: "*quantity*", To.FILLED_OR_SAME: "*filled?*"}
-    return names.get(target, "*copies*" if target is To.BY_COPIES else "*copies, rejected*")
+    return _NAMES[target]
 
 
 def _table() -> str:

@@ -9,11 +9,22 @@ Send it eleven times; it trades once. :mod:`onefill.sync` gives the same to plai
 from typing import TYPE_CHECKING, Any
 
 from onefill.core import errors
-from onefill.core.capabilities import Capabilities, DuplicateReply, ExecutionIdScope, UniqueScope
+from onefill.core.answers import Answer, CancelAnswer, CancelResult, ReplaceAnswer, ReplaceResult
+from onefill.core.capabilities import (
+    Capabilities,
+    DuplicateReply,
+    ExecutionIdScope,
+    Lookup,
+    ReplaceStyle,
+    UniqueScope,
+)
 from onefill.core.errors import (
     CallerError,
+    CannotReplace,
+    ContradictsEvidence,
     InvalidField,
     KeyReused,
+    LeaseHeld,
     LedgerError,
     OnefillError,
     OrderUncertain,
@@ -22,10 +33,11 @@ from onefill.core.errors import (
     UnknownVenue,
     VenueError,
 )
+from onefill.core.events import Verdict
 from onefill.core.identity import IdFormat, IdScheme, derived_key
 from onefill.core.intent import Intent
 from onefill.core.lifecycle import Status
-from onefill.core.order import Answer, CancelAnswer, CancelResult, Order
+from onefill.core.order import Order
 from onefill.core.position import Position
 from onefill.core.values import Instrument, OrderType, Side, TimeInForce
 from onefill.engine.gateway import Gateway
@@ -42,7 +54,9 @@ __all__ = [
     "CallerError",
     "CancelAnswer",
     "CancelResult",
+    "CannotReplace",
     "Capabilities",
+    "ContradictsEvidence",
     "DuplicateReply",
     "ExchangeVenue",
     "ExecutionIdScope",
@@ -54,12 +68,17 @@ __all__ = [
     "Intent",
     "InvalidField",
     "KeyReused",
+    "LeaseHeld",
     "LedgerError",
+    "Lookup",
     "OnefillError",
     "Order",
     "OrderType",
     "OrderUncertain",
     "Position",
+    "ReplaceAnswer",
+    "ReplaceResult",
+    "ReplaceStyle",
     "RouteClosed",
     "Side",
     "Status",
@@ -69,6 +88,7 @@ __all__ = [
     "UnknownVenue",
     "Venue",
     "VenueError",
+    "Verdict",
     "derived_key",
     "errors",
     "open",

@@ -12,12 +12,15 @@ import os
 import threading
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager
+from decimal import Decimal
 from types import TracebackType
 from typing import Any, TypeVar
 
+from onefill.core.answers import Answer, CancelAnswer, ReplaceAnswer
 from onefill.core.errors import RouteClosed
+from onefill.core.events import Verdict
 from onefill.core.intent import Intent
-from onefill.core.order import Answer, CancelAnswer, Order
+from onefill.core.order import Order
 from onefill.core.position import Position
 from onefill.engine.gateway import Gateway
 from onefill.engine.settings import GatewaySettings
@@ -100,6 +103,58 @@ class SyncGateway:
         gateway = self._open
         return self._run(
             lambda: gateway.cancel(key, account=account, strategy=strategy, operation_key=operation_key, wait_s=wait_s)
+        )
+
+    def replace(
+        self,
+        key: str,
+        *,
+        account: str,
+        strategy: str,
+        quantity: Decimal | int | str | None = None,
+        price: Decimal | int | str | None = None,
+        operation_key: str | None = None,
+        time_to_live_s: float | None = None,
+        wait_s: float | None = None,
+    ) -> ReplaceAnswer:
+        """See :meth:`onefill.engine.gateway.Gateway.replace`."""
+        gateway = self._open
+        return self._run(
+            lambda: gateway.replace(
+                key,
+                account=account,
+                strategy=strategy,
+                quantity=quantity,
+                price=price,
+                operation_key=operation_key,
+                time_to_live_s=time_to_live_s,
+                wait_s=wait_s,
+            )
+        )
+
+    def resolve(
+        self,
+        key: str,
+        *,
+        account: str,
+        strategy: str,
+        verdict: Verdict,
+        by: str,
+        reason: str,
+        venue_order_id: str | None = None,
+    ) -> Order:
+        """See :meth:`onefill.engine.gateway.Gateway.resolve`."""
+        gateway = self._open
+        return self._run(
+            lambda: gateway.resolve(
+                key,
+                account=account,
+                strategy=strategy,
+                verdict=verdict,
+                by=by,
+                reason=reason,
+                venue_order_id=venue_order_id,
+            )
         )
 
     def order(self, key: str, *, account: str, strategy: str) -> Order:

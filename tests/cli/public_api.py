@@ -58,6 +58,58 @@ def synchronous(ledger: Path, url: str, account: str) -> tuple[onefill.Answer, o
         return order, first
 
 
+async def replaced(ledger: Path, url: str, account: str) -> tuple[onefill.ReplaceAnswer, str]:
+    """Replace an order, then say of it what the evidence contradicts; return that evidence too."""
+    evidence = ""
+    async with onefill.open(ledger, venues={"sim": onefill.ExchangeVenue(url, account)}) as gateway:
+        await gateway.submit(wanted(account), key="k")
+        answer: onefill.ReplaceAnswer = await gateway.replace(
+            "k", account=account, strategy="rebalance", quantity="0.75", price=Decimal("236.5")
+        )
+        assert answer.result is onefill.ReplaceResult.REPLACED
+        try:
+            await gateway.resolve(
+                "k",
+                account=account,
+                strategy="rebalance",
+                verdict=onefill.Verdict.NOT_SENT,
+                by="Ada",
+                reason="not in the list",
+            )
+        except onefill.ContradictsEvidence as error:
+            evidence = error.evidence
+        return answer, evidence
+
+
+def replaced_plainly(ledger: Path, url: str, account: str) -> tuple[onefill.ReplaceAnswer, str]:
+    """The same without ``await``, and a replace that comes too late."""
+    evidence = ""
+    with onefill.sync.open(ledger, venues={"sim": onefill.ExchangeVenue(url, account)}) as gateway:
+        gateway.submit(wanted(account), key="k")
+        answer: onefill.ReplaceAnswer = gateway.replace(
+            "k", account=account, strategy="rebalance", quantity="0.75", operation_key="r", wait_s=5.0
+        )
+        try:
+            now: onefill.Order = gateway.resolve(
+                "k",
+                account=account,
+                strategy="rebalance",
+                verdict=onefill.Verdict.ADOPT,
+                by="Ada",
+                reason="seen",
+                venue_order_id="X1",
+            )
+            evidence = now.status
+        except onefill.ContradictsEvidence as error:
+            evidence = error.evidence
+        gateway.cancel("k", account=account, strategy="rebalance")
+        late: onefill.ReplaceAnswer = gateway.replace("k", account=account, strategy="rebalance", price=1)
+        assert late.result is onefill.ReplaceResult.ENDED
+        again = gateway.replace("k", account=account, strategy="rebalance", quantity="0.75", operation_key="r")
+        assert again == answer
+        return answer, evidence
+
+
 def refused(ledger: Path, url: str, account: str) -> list[onefill.OnefillError]:
     """Return the errors of three mistakes, each caught by its own public type."""
     caught: list[onefill.OnefillError] = []
@@ -83,7 +135,10 @@ async def mistakes(gateway: onefill.Gateway, intent: onefill.Intent) -> None:
     await gateway.submit(intent)  # type: ignore[call-arg] # no key
     await gateway.submit("buy 1 BTC", key="k")  # type: ignore[arg-type]
     await gateway.cancel("k")  # type: ignore[call-arg] # whose?
+    await gateway.replace("k", account="a", strategy="s", quantity=0.1)  # type: ignore[arg-type] # a float
+    await gateway.resolve("k", account="a", strategy="s", verdict="adopt", by="b", reason="r")  # type: ignore[arg-type]
     onefill.ExchangeVenue("http://127.0.0.1:8700")  # type: ignore[call-arg] # which account?
     onefill.open("orders.db", venues=["sim"])  # type: ignore[arg-type]
     onefill.Intent(account="a", strategy="s", instrument="i", side=onefill.Side.BUY, quantity=0.1)  # type: ignore[arg-type]
     onefill.sync.open("orders.db", venues={}).submit(intent)  # type: ignore[call-arg] # no key
+    onefill.sync.open("orders.db", venues={}).resolve("k", account="a", strategy="s")  # type: ignore[call-arg] # what?

@@ -3,6 +3,7 @@
 import asyncio
 import subprocess
 import sys
+from decimal import Decimal
 from pathlib import Path
 
 import public_api
@@ -33,6 +34,19 @@ def test_the_plain_gateway_does_the_same(ledger: Path, exchange: Venue, account:
     first = public_api.synchronous(ledger, exchange.url, account)
     assert [order.client_order_id for order in exchange.orders(account)] == [first[0].client_order_id]
     assert onefill("audit", "verify", "--ledger", ledger).code == 0
+
+
+def test_orders_are_replaced_from_code_and_what_contradicts_the_evidence_is_refused(
+    ledger: Path, exchange: Venue, account: str
+) -> None:
+    """With and without ``await``: the venue has the new terms, the answer is kept, and a person's word is checked."""
+    answer, evidence = asyncio.run(public_api.replaced(ledger, exchange.url, account))
+    assert (answer.quantity, answer.price) == ("0.75", "236.5")
+    assert evidence == "its fate is known: it is new"
+    (there,) = exchange.orders(account)
+    assert (there.quantity, there.price) == (Decimal("0.75"), Decimal("236.5"))
+    plain, plain_evidence = public_api.replaced_plainly(ledger.with_name("plain.db"), exchange.url, account + "p")
+    assert (plain.quantity, plain.price, plain_evidence) == ("0.75", "236.47", evidence)
 
 
 def test_mistakes_raise_public_errors_that_say_what_to_do(ledger: Path, exchange: Venue, account: str) -> None:

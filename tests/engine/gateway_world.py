@@ -12,6 +12,7 @@ import apsw
 from scripted_venue import ScriptedVenue
 from virtual_loop import VirtualLoop
 
+from onefill.core.capabilities import Lookup
 from onefill.core.errors import LedgerFailed
 from onefill.core.intent import Intent
 from onefill.core.messages import SubmitRequest
@@ -122,6 +123,8 @@ class World:
     def __init__(self, folder: Path, settings: GatewaySettings | None = None, **dialect: Any) -> None:
         self.path = str(folder / "orders.db")
         self.clock = LoopClock()
+        if isinstance(dialect.get("lookup"), bool):
+            dialect["lookup"] = Lookup.DIRECT if dialect["lookup"] else Lookup.NONE
         self.exchange = Exchange(Dialect(**dialect), [ACME])
         self.settings = settings or GatewaySettings()
         self.venue = self.connection()
@@ -187,8 +190,8 @@ class World:
         """Return what the file holds of an order: its status, and its copies and cancels with their outcomes."""
         found = self.rows(
             "SELECT status, cancel_wanted, (SELECT json_group_array(coalesce(outcome, 'claimed')) FROM (SELECT outcome FROM "
-            "attempt WHERE intent_id = intent.id AND cancels = 0 ORDER BY number)), (SELECT json_group_array(coalesce("
-            "outcome, 'claimed')) FROM (SELECT outcome FROM attempt WHERE intent_id = intent.id AND cancels = 1 "
+            "attempt WHERE intent_id = intent.id AND kind = 0 ORDER BY number)), (SELECT json_group_array(coalesce("
+            "outcome, 'claimed')) FROM (SELECT outcome FROM attempt WHERE intent_id = intent.id AND kind = 1 "
             "ORDER BY number)) FROM intent WHERE client_order_id = ?",
             client_order_id,
         )

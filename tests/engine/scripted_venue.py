@@ -1,7 +1,7 @@
 """A venue that does as it is told, call by call, over a simulated exchange, and remembers what it was asked and when.
 
-Each list (``submits``, ``cancels``, ``lookups``, ``streams``) holds what the next calls do; when it is empty, a call does
-what an honest venue does. A step is an async function of the venue and the request.
+Each list (``submits``, ``cancels``, ``replaces``, ``lookups``, ``scans``, ``streams``) holds what the next calls do; when it
+is empty, a call does what an honest venue does. A step is an async function of the venue and the request.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from onefill.core.capabilities import Capabilities
-from onefill.core.messages import CancelRequest, ExecutionReport, SubmitRequest
+from onefill.core.messages import CancelRequest, ExecutionReport, ReplaceRequest, SubmitRequest
 from onefill.core.values import Instrument
 from onefill.sim.exchange import Exchange
 
@@ -50,6 +50,8 @@ class ScriptedVenue:
         self.submits: list[Step] = []
         self.cancels: list[Step] = []
         self.lookups: list[Step] = []
+        self.replaces: list[Step] = []
+        self.scans: list[Step] = []
         self.streams: list[Callable[[ScriptedVenue, int], AsyncIterator[ExecutionReport]]] = []
         self.before_call: Callable[[], Awaitable[None]] | None = None
         """Awaited at the start of every call that reaches for the venue."""
@@ -77,6 +79,12 @@ class ScriptedVenue:
 
     async def lookup(self, client_order_id: str, account: str, instrument: str) -> Any:
         return await self._do("lookup", self.lookups, show, client_order_id, client_order_id)
+
+    async def replace(self, request: ReplaceRequest) -> Any:
+        return await self._do("replace", self.replaces, take_replace, request, request.orig_client_order_id)
+
+    async def scan(self, account: str, instrument: str, since_us: int) -> Any:
+        return await self._do("scan", self.scans, list_orders, (account, instrument, since_us), "")
 
     async def executions(self, after: int) -> list[ExecutionReport]:
         return self.exchange.executions(self.account, after)
@@ -189,6 +197,22 @@ async def lose_cancel_reply(venue: ScriptedVenue, request: CancelRequest) -> Any
     """The cancel arrives, the reply is lost."""
     venue.exchange.cancel(request, venue.now_us())
     raise TimeoutError("no reply")
+
+
+async def take_replace(venue: ScriptedVenue, request: ReplaceRequest) -> Any:
+    """The replace arrives, and so does its reply."""
+    return venue.exchange.replace(request, venue.now_us())
+
+
+async def lose_replace_reply(venue: ScriptedVenue, request: ReplaceRequest) -> Any:
+    """The replace arrives, the reply is lost."""
+    venue.exchange.replace(request, venue.now_us())
+    raise TimeoutError("no reply")
+
+
+async def list_orders(venue: ScriptedVenue, asked: tuple[str, str, int]) -> Any:
+    """Answer a scan truthfully."""
+    return venue.exchange.scan(*asked, venue.now_us())
 
 
 async def show(venue: ScriptedVenue, client_order_id: str) -> Any:

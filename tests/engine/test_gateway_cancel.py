@@ -18,11 +18,11 @@ from scripted_venue import (
 )
 from virtual_loop import run
 
+from onefill.core.answers import CancelResult
 from onefill.core.capabilities import UniqueScope
 from onefill.core.errors import OrderUncertain, UnknownKey
 from onefill.core.lifecycle import Status
 from onefill.core.messages import CancelRejected, NotSent, Throttled
-from onefill.core.order import CancelResult
 from onefill.engine.gateway import Gateway
 from onefill.ports.ledger import Stale
 

@@ -19,7 +19,10 @@ DIALECTS: dict[str, dict[str, Any]] = {
     "ever, no look-up": {"lookup": False},
     "day, the original is answered": {"unique_scope": UniqueScope.DAY, "duplicate_reply": DuplicateReply.ORIGINAL},
     "open": {"unique_scope": UniqueScope.OPEN},
-    "none": {"unique_scope": UniqueScope.NONE, "execution_id_scope": ExecutionIdScope.ORDER},
+    "open, executions numbered per order": {
+        "unique_scope": UniqueScope.OPEN,
+        "execution_id_scope": ExecutionIdScope.ORDER,
+    },
     "open, asynchronous": {
         "unique_scope": UniqueScope.OPEN,
         "acknowledges_asynchronously": True,

@@ -20,10 +20,11 @@ import pytest
 from faulty_vfs import Call, Disk, Fault, Kind, Plan, Unsynced
 
 from onefill.core import events as ev
+from onefill.core.answers import cancel_answer
 from onefill.core.errors import InvariantBroken, LedgerError, LedgerFailed, LedgerInUse, LedgerTooNew, NotALedger
 from onefill.core.events import CopyOutcome, Source
 from onefill.core.messages import VenueStatus
-from onefill.core.order import Order, cancel_answer
+from onefill.core.order import Order
 from onefill.core.position import Position
 from onefill.ledger.sqlite import SqliteLedger
 from onefill.ports.ledger import Change, Committed, CursorMove, Ledger
@@ -127,6 +128,12 @@ async def the_day(ledger: SqliteLedger, step: Callable[[], Awaitable[None]]) -> 
         cursor += 1 + len(rest)
         assert await ledger.move_cursor(ROUTE, owner.lease.epoch, CursorMove(STREAM, cursor, cursor + 5))
         cursor += 5
+        await step()
+        wanted = ev.ReplaceRecorded(1, f"{first}-r", Decimal(90), Decimal("2.5"), AT_US + 9, None)
+        await put(owner.move(orders[first], wanted, ev.ReplaceClaimed(1, None, AT_US + 5)))
+        shown = ev.Replaced(Source.REPLY, f"{first}-r", "V1b", Decimal(90), Decimal("2.5"), Decimal(1))
+        await put(owner.move(orders[first], ev.ReplaceSettled(1, CopyOutcome.ACCEPTED, "ok"), shown))
+        await ledger.renew(ROUTE, owner.lease.epoch, AT_US + hour, 0)
         await step()
         wish = owner.operation(orders[second], "op")
         await put(owner.move(orders[second], ev.CancelRecorded("op"), opened=(wish,)))
@@ -281,6 +288,7 @@ class Live:
                 ledger.move_cursor(ROUTE, 1, CursorMove(STREAM, 0, 1)),
                 ledger.save_positions([], 0),
                 ledger.acquire(ROUTE, "test", AT_US),
+                ledger.renew(ROUTE, 1, AT_US, 1),
             ]
             self.refused = await asyncio.gather(*tries, return_exceptions=True)
             self.retries = len(self.disk.calls) + len(self.disk.faults) - seen
@@ -294,7 +302,7 @@ class Live:
         assert str(self.path) in str(self.error)
         if self.acknowledged:
             assert isinstance(self.error, LedgerFailed)
-            assert [type(result) for result in self.refused] == [LedgerFailed] * 4
+            assert [type(result) for result in self.refused] == [LedgerFailed] * 5
         assert self.retries == 0
 
     async def recover(self, day: Day) -> None:
@@ -609,7 +617,10 @@ def test_readers_beside_a_writer(tmp_path: Path) -> None:
         await verify_chains(ledger)
         change = Change(route=ROUTE, epoch=route.epoch, at_us=AT_US, kind="note", payload="[]")
         results = await asyncio.gather(
-            ledger.commit(change), ledger.acquire(ROUTE, "thief", AT_US), return_exceptions=True
+            ledger.commit(change),
+            ledger.acquire(ROUTE, "thief", AT_US),
+            ledger.renew(ROUTE, route.epoch, AT_US, 1),
+            return_exceptions=True,
         )
         assert all(isinstance(result, LedgerError) for result in results)
         await ledger.close()
@@ -782,6 +793,7 @@ async def use_everything(path: Path) -> list[BaseException]:
         lambda: ledger.cursor(ROUTE, STREAM),
         lambda: ledger.matching_keys("k1"),
         lambda: ledger.history((1 << 40) + 1),
+        lambda: ledger.last_orders(ALL),
     ]
     raised: list[BaseException] = []
 
@@ -842,14 +854,14 @@ def test_the_schema_refuses_rows_that_break_the_rules(tmp_path: Path) -> None:
         ledger = await open_at(tmp_path / "l.db")
         owner = Owner(ledger, await ledger.acquire(ROUTE, "test", AT_US))
         order = await owner.put(owner.record("k"))
-        good = owner.move(order, ev.OutcomeUnknown(1, "timed out"), ev.Parked("nobody can tell"), ev.Claimed(2, None))
+        good = owner.move(order, ev.OutcomeUnknown(1, "timed out"), ev.Claimed(2, None), ev.Parked("nobody can tell"))
         assert good.order is not None
         change = msgspec.structs.replace
         claim = good.claims[0]
         wrong = [
             change(good, order=change(good.order, status="limbo")),
             change(good, order=change(good.order, status="filled")),  # ended, yet unanswered
-            change(good, order=change(good.order, status="recorded")),  # parked, yet not uncertain
+            change(good, order=change(good.order, status="sending")),  # parked, yet its reply is awaited
             change(good, claims=(change(claim, copy=change(claim.copy, number=0)),)),
             change(good, settled=(), claims=(change(claim, copy=change(claim.copy, outcome="maybe")),)),
             change(good, cursor=CursorMove(STREAM, 0, -1)),

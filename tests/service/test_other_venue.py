@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from onefill.core.answers import Answer
 from onefill.core.errors import OtherVenue
 from onefill.core.intent import Intent
-from onefill.core.order import Answer
 from onefill.core.values import Instrument, Side
 from onefill.service.wiring import open_gateway
 from onefill.sim.dialect import Dialect

@@ -15,12 +15,13 @@ from venue_kit import (
     connected,
     http,
     order,
+    replace,
     run,
     serving,
     shown,
 )
 
-from onefill.core.capabilities import DuplicateReply, UniqueScope
+from onefill.core.capabilities import DuplicateReply, Lookup, ReplaceStyle, UniqueScope
 from onefill.core.errors import InvalidField, VenueError
 from onefill.core.messages import (
     Accepted,
@@ -87,7 +88,9 @@ class TestAgainstTheRealServer:
             dialect: dict[str, Any] = {
                 "unique_scope": UniqueScope.OPEN,
                 "duplicate_reply": DuplicateReply.ORIGINAL,
-                "lookup": False,
+                "lookup": Lookup.SCAN,
+                "replace": ReplaceStyle.NEW_ID,
+                "cancel_by_client_order_id": False,
                 "conclusive_after_s": None,
             }
             async with serving(**dialect) as (_, url), connected(url) as venue:
@@ -135,10 +138,13 @@ STRANGE = {
     "200 with nothing": http(200, b""),
     "200 without an order": http(200, {}),
     "200 with a null order": http(200, {"order": None}),
+    "200 with a null list": http(200, {"orders": None}),
+    "200 with a list cut by a proxy": http(200, b'{"orders":[]'),
     "200 about another order": http(200, {"order": shown("other", VenueStatus.CANCELED)}),
     "204": http(204, b""),
     "redirect": http(307, b"", "Location: /v1/elsewhere", "Connection: close"),
     "400 with HTML": http(400, b"<html>Bad request</html>"),
+    "400 about something in between": http(400, b'{"code":"replace_rejected"}'),
     "400 without a code": http(400, {"reason": "no"}),
     "403": http(403, {"code": "forbidden", "reason": "no"}),
     "404 with HTML": http(404, b"<html>Not found</html>"),
@@ -155,7 +161,7 @@ STRANGE = {
 
 class TestMisbehaviour:
     @pytest.mark.parametrize("answer", STRANGE.values(), ids=STRANGE.keys())
-    @pytest.mark.parametrize("call", ["submit", "cancel", "lookup"])
+    @pytest.mark.parametrize("call", ["submit", "cancel", "replace", "lookup", "scan"])
     def test_whatever_is_no_proof_is_unknown_and_sent_once(self, call: str, answer: bytes | None) -> None:
         """Cut, garbled, foreign or failed answers prove nothing: the reply is Unknown, with a reason, after one request."""
 
@@ -166,6 +172,10 @@ class TestMisbehaviour:
                     reply = await venue.submit(order("x"))
                 elif call == "cancel":
                     reply = await venue.cancel(cancel("x"))
+                elif call == "replace":
+                    reply = await venue.replace(replace("x"))
+                elif call == "scan":
+                    reply = await venue.scan("A", "ACME", 0)
                 else:
                     reply = await venue.lookup("x", "A", "ACME")
                 assert isinstance(reply, Unknown), reply
@@ -181,6 +191,8 @@ class TestMisbehaviour:
             async with OddServer(DIALECT_ANSWER, HANG) as odd, connected(odd.url, timeout_s=0.2) as venue:
                 assert isinstance(await venue.submit(order("x")), Unknown)
                 assert isinstance(await venue.cancel(cancel("x")), Unknown)
+                assert isinstance(await venue.replace(replace("x")), Unknown)
+                assert isinstance(await venue.scan("A", "ACME", 0), Unknown)
 
         run(scenario)
 
@@ -190,12 +202,13 @@ class TestMisbehaviour:
         async def scenario() -> None:
             async with OddServer(KEPT_DIALECT_ANSWER, None, keep=True) as odd, connected(odd.url) as venue:
                 assert isinstance(await venue.lookup("x", "A", "ACME"), Unknown)
-                assert [line.split()[0] for line in odd.requests] == ["GET", "GET"]
+                assert isinstance(await venue.scan("A", "ACME", 0), Unknown)
+                assert [line.split()[0] for line in odd.requests] == ["GET", "GET", "GET"]
 
         run(scenario)
 
     def test_a_refused_connection_is_not_sent(self) -> None:
-        """Where nobody listens nothing can have left; a look-up, which has no such reply, is Unknown."""
+        """Where nobody listens nothing can have left; look-up and scan, which have no such reply, are Unknown."""
 
         async def scenario() -> None:
             async with OddServer(DIALECT_ANSWER) as odd:
@@ -203,7 +216,9 @@ class TestMisbehaviour:
                 await venue.start()
             assert isinstance(await venue.submit(order("x")), NotSent)
             assert isinstance(await venue.cancel(cancel("x")), NotSent)
+            assert isinstance(await venue.replace(replace("x")), NotSent)
             assert isinstance(await venue.lookup("x", "A", "ACME"), Unknown)
+            assert isinstance(await venue.scan("A", "ACME", 0), Unknown)
             await venue.close()
 
         run(scenario)
@@ -239,13 +254,16 @@ class TestMisbehaviour:
         """200 to a cancel is believed only if the order shown is cancelled, and a refusal only about the order asked for."""
 
         async def scenario() -> None:
+            close = "Connection: close"
             wrong = {"code": "cancel_rejected", "reason": "no", "order": shown("other")}
             async with (
-                OddServer(DIALECT_ANSWER, http(200, {"order": shown("x")}), http(400, wrong)) as odd,
+                OddServer(DIALECT_ANSWER, http(200, {"order": shown("x")}, close), http(400, wrong)) as odd,
                 connected(odd.url) as venue,
             ):
-                assert isinstance(await venue.cancel(cancel("x")), Unknown)
-                assert isinstance(await venue.cancel(cancel("x")), Unknown)
+                for at_fault in ("HTTP 200", "HTTP 400"):
+                    reply = await venue.cancel(cancel("x"))
+                    assert isinstance(reply, Unknown)
+                    assert at_fault in reply.reason
 
         run(scenario)
 

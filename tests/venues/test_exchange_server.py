@@ -7,9 +7,9 @@ from typing import Any
 import aiohttp
 import msgspec
 import pytest
-from venue_kit import NOON_US, cancel, order, serving
+from venue_kit import NOON_US, cancel, order, replace, serving
 
-from onefill.core.capabilities import UniqueScope
+from onefill.core.capabilities import Lookup, ReplaceStyle, UniqueScope
 from onefill.core.messages import VenueStatus
 from onefill.sim.dialect import Dialect
 from onefill.sim.exchange import Exchange
@@ -81,6 +81,40 @@ def test_a_refused_cancel_shows_the_order() -> None:
     with_server(scenario)
 
 
+def test_each_outcome_of_a_replace_has_its_status() -> None:
+    """200 replaced, 400 refused with the order or expired, 429 throttled; where there is no order none is shown."""
+
+    async def scenario(exchange: Exchange, session: aiohttp.ClientSession) -> None:
+        exchange.submit(order("x"), NOON_US)
+        status, body, _ = await posted(session, "/v1/orders/replace", replace("x", 2, "9.95", "y"))
+        assert (status, body["order"]["client_order_id"], body["order"]["price"]) == (200, "y", "9.95")
+        status, body, _ = await posted(session, "/v1/orders/replace", replace("x", 2, "9.95", "y"))
+        assert (status, body["code"], body["order"]["status"]) == (400, "replace_rejected", VenueStatus.REPLACED)
+        status, body, _ = await posted(session, "/v1/orders/replace", replace("q", 2, "9.95", "z"))
+        assert (status, body["code"], "order" in body) == (400, "replace_rejected", False)
+        late = replace("y", 3, 10, "z", expires_at_us=NOON_US - 1)
+        status, body, _ = await posted(session, "/v1/orders/replace", late)
+        assert (status, body["code"]) == (400, "request_expired")
+        status, body, retry_after = await posted(session, "/v1/orders/replace", replace("y", 3, 10, "z"))
+        assert (status, body["code"], retry_after) == (429, "throttled", "1")
+
+    with_server(scenario, replace=ReplaceStyle.NEW_ID, requests_per_s=1, burst=5)
+
+
+def test_orders_can_be_listed_since_a_moment() -> None:
+    """A scan answers with the open orders and those that ended or traded since, of one account and instrument."""
+
+    async def scenario(exchange: Exchange, session: aiohttp.ClientSession) -> None:
+        for name in ("x", "y"):
+            exchange.submit(order(name), NOON_US)
+        exchange.cancel(cancel("x"), NOON_US)
+        for since_us, names in ((NOON_US, ["x", "y"]), (NOON_US + 1, ["y"])):
+            status, body = await got(session, f"/v1/orders/scan?account=A&instrument=ACME&since_us={since_us}")
+            assert (status, [one["client_order_id"] for one in body["orders"]]) == (200, names)
+
+    with_server(scenario, lookup=Lookup.SCAN)
+
+
 GOOD = msgspec.to_builtins(order("x"))
 
 
@@ -102,7 +136,7 @@ GOOD = msgspec.to_builtins(order("x"))
         {key: value for key, value in GOOD.items() if key != "time_in_force"},
     ],
 )
-@pytest.mark.parametrize("path", ["/v1/orders", "/v1/orders/cancel"])
+@pytest.mark.parametrize("path", ["/v1/orders", "/v1/orders/cancel", "/v1/orders/replace"])
 def test_a_body_that_cannot_be_read_is_malformed(path: str, body: object) -> None:
     """What does not decode strictly is refused with the reason, and makes nothing."""
 
@@ -112,7 +146,7 @@ def test_a_body_that_cannot_be_read_is_malformed(path: str, body: object) -> Non
         assert (status, answer["code"]) == (400, "malformed")
         assert answer["reason"]
         counts = exchange.counts()
-        assert (counts.submits, counts.cancels) == (0, 0)
+        assert (counts.submits, counts.cancels, counts.replaces) == (0, 0, 0)
 
     with_server(scenario)
 
@@ -122,6 +156,9 @@ def test_a_body_that_cannot_be_read_is_malformed(path: str, body: object) -> Non
     [
         "/v1/orders?account=A",
         "/v1/orders?client_order_id=x",
+        "/v1/orders/scan?account=A",
+        "/v1/orders/scan?instrument=ACME",
+        "/v1/orders/scan?account=A&instrument=ACME&since_us=-1",
         "/v1/open-orders",
         "/v1/executions",
         "/v1/executions?account=A&after=-1",
@@ -182,8 +219,10 @@ def test_a_venue_without_lookup_says_so() -> None:
     async def scenario(_: Exchange, session: aiohttp.ClientSession) -> None:
         status, body = await got(session, "/v1/orders?account=A&client_order_id=x")
         assert (status, body["code"]) == (501, "not_supported")
+        status, body = await got(session, "/v1/orders/scan?account=A&instrument=ACME")
+        assert (status, body["code"]) == (501, "not_supported")
 
-    with_server(scenario, lookup=False)
+    with_server(scenario, lookup=Lookup.NONE)
 
 
 def test_an_idle_stream_gets_heartbeats() -> None:

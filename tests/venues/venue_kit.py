@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from onefill.core.capabilities import Capabilities
-from onefill.core.messages import CancelRequest, SubmitRequest, VenueOrder, VenueStatus
+from onefill.core.messages import CancelRequest, ReplaceRequest, SubmitRequest, VenueOrder, VenueStatus
 from onefill.core.values import Instrument, OrderType, Side, TimeInForce
 from onefill.sim.dialect import Dialect
 from onefill.sim.exchange import Exchange
@@ -50,19 +50,38 @@ def cancel(client_order_id: str, venue_order_id: str | None = None) -> CancelReq
     return CancelRequest(client_order_id=client_order_id, account="A", instrument="ACME", venue_order_id=venue_order_id)
 
 
-def shown(client_order_id: str, status: VenueStatus = VenueStatus.NEW) -> VenueOrder:
-    """Return an order as a venue might show it."""
-    return VenueOrder(
-        client_order_id=client_order_id,
-        venue_order_id="X1",
-        instrument="ACME",
-        side=Side.BUY,
-        quantity=Decimal(1),
-        order_type=OrderType.LIMIT,
-        price=Decimal(10),
-        status=status,
-        cum_quantity=Decimal(0),
+def replace(old: str, quantity: object = 2, price: object = 10, new: str | None = None, **other: Any) -> ReplaceRequest:
+    """Return a replace of the buy order ``old``, under the id ``new`` or its own, account ``A``, instrument ACME."""
+    fields: dict[str, Any] = {
+        "account": "A",
+        "instrument": "ACME",
+        "venue_order_id": None,
+        "side": Side.BUY,
+        "order_type": OrderType.LIMIT,
+        "time_in_force": TimeInForce.GTC,
+        "expires_at_us": None,
+    } | other
+    return ReplaceRequest(
+        client_order_id=new or old,
+        orig_client_order_id=old,
+        quantity=Decimal(str(quantity)),
+        price=Decimal(str(price)),
+        **fields,
     )
+
+
+def shown(client_order_id: str, status: VenueStatus = VenueStatus.NEW, **other: Any) -> VenueOrder:
+    """Return an order as a venue might show it."""
+    fields: dict[str, Any] = {
+        "venue_order_id": "X1",
+        "instrument": "ACME",
+        "side": Side.BUY,
+        "quantity": Decimal(1),
+        "order_type": OrderType.LIMIT,
+        "price": Decimal(10),
+        "cum_quantity": Decimal(0),
+    } | other
+    return VenueOrder(client_order_id=client_order_id, status=status, **fields)
 
 
 @contextlib.asynccontextmanager

@@ -9,8 +9,7 @@ from onefill.cli import options
 from onefill.cli.loop import run_loop
 from onefill.cli.output import ExitCode, print_json, say, told
 from onefill.cli.read_commands import find_key
-from onefill.core.errors import CallerError
-from onefill.core.order import CancelAnswer, CancelResult
+from onefill.core.answers import CancelAnswer, CancelResult
 from onefill.service import settings as settings_file
 from onefill.service.wiring import open_for_reading
 
@@ -34,13 +33,7 @@ def cancel(
         async def work() -> CancelAnswer:
             async with open_for_reading(ledger) as store:
                 intent = (await find_key(store, key, account, strategy)).order.intent
-            route = options.route_name(name, intent.account)
-            if intent.venue != route:
-                raise CallerError(
-                    f"--venue: order {key!r} was sent by route {intent.venue!r}, this would be {route!r}. Nothing was "
-                    "changed; name the venue as it was named then (what stands before the account)"
-                )
-            async with options.opened(ledger, name, venue_settings, {intent.account}, configured) as gateway:
+            async with options.opened_for(ledger, key, intent, name, venue_settings, configured) as gateway:
                 return await gateway.cancel(key, account=intent.account, strategy=intent.strategy, wait_s=wait_s)
 
         answer = run_loop(work())

@@ -13,7 +13,11 @@ from onefill.cli.bench_command import bench
 from onefill.cli.cancel_command import cancel
 from onefill.cli.demo_command import demo
 from onefill.cli.output import ExitCode, print_json
+from onefill.cli.replace_command import replace
+from onefill.cli.resolve_command import resolve
 from onefill.cli.run_command import run
+from onefill.cli.uncertain_command import uncertain
+from onefill.cli.venues_command import venues
 
 _UsageError = typer.BadParameter.__mro__[1]
 """What typer raises for arguments it cannot use; the class has moved between its versions."""
@@ -78,9 +82,13 @@ app.command()(run)
 app.command()(read_commands.orders)
 app.command()(read_commands.show)
 app.command()(cancel)
+app.command()(replace)
+app.command()(uncertain)
+app.command()(resolve)
 app.command()(read_commands.positions)
 app.command()(serve_commands.exchange)
 app.command()(serve_commands.link)
+app.command()(venues)
 app.command()(bench)
 app.add_typer(read_commands.audit_app, name="audit")
 

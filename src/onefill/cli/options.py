@@ -9,8 +9,9 @@ import msgspec
 import typer
 
 from onefill.core import values
-from onefill.core.errors import InvalidField
+from onefill.core.errors import CallerError, InvalidField
 from onefill.core.identity import IdScheme
+from onefill.core.intent import Intent
 from onefill.engine.gateway import Gateway
 from onefill.service import settings as settings_file
 from onefill.service.settings import Settings, VenueSettings
@@ -25,12 +26,16 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 VenueOption = Annotated[
     str, typer.Option("--venue", help="A venue of the settings file, or the URL of a simulated exchange.")
 ]
+AskedVenue = Annotated[
+    str | None, typer.Option("--venue", help="Ask this venue too: one of the settings file, or a URL.")
+]
 SettingsFile = Annotated[Path | None, typer.Option("--settings", help="A TOML settings file.")]
 TimeoutS = Annotated[
     float | None, typer.Option("--timeout-s", help="Seconds that one call to the venue may take.", min=0.01)
 ]
 Account = Annotated[str | None, typer.Option("--account", help="The order's account, if the key alone is not enough.")]
 Strategy = Annotated[str | None, typer.Option("--strategy", help="The order's strategy, likewise.")]
+WaitS = Annotated[float | None, typer.Option("--wait-s", help="Seconds to wait for the answer.", min=0.001)]
 
 
 def load_settings(path: Path | None) -> Settings:
@@ -61,7 +66,7 @@ def connection(venue: VenueSettings, account: str) -> "ExchangeVenue":
     """Return the adapter for one account at a venue, not yet started."""
     from onefill.venues.exchange_client import ExchangeVenue  # noqa: PLC0415 - its HTTP library takes its time to load
 
-    return ExchangeVenue(venue.url, account, venue.timeout_s)
+    return ExchangeVenue(venue.url, account, venue.timeout_s, overrides=venue.overrides())
 
 
 @contextlib.asynccontextmanager
@@ -71,6 +76,24 @@ async def opened(
     """Open a gateway with one route for each account at a venue."""
     venues = {route_name(name, account): connection(venue, account) for account in sorted(accounts)}
     async with open_gateway(ledger, venues=venues, settings=settings.gateway) as gateway:
+        yield gateway
+
+
+@contextlib.asynccontextmanager
+async def opened_for(
+    ledger: Path, key: str, intent: Intent, name: str, venue: VenueSettings, settings: Settings
+) -> AsyncIterator[Gateway]:
+    """Open a gateway with the one route that an order was sent by.
+
+    Raises :class:`~onefill.core.errors.CallerError` if the venue was not named as it was then.
+    """
+    route = route_name(name, intent.account)
+    if intent.venue != route:
+        raise CallerError(
+            f"--venue: order {key!r} was sent by route {intent.venue!r}, this would be {route!r}. Nothing was "
+            "changed; name the venue as it was named then (what stands before the account)"
+        )
+    async with opened(ledger, name, venue, {intent.account}, settings) as gateway:
         yield gateway
 
 

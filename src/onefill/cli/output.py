@@ -18,6 +18,7 @@ from rich.console import Console
 
 from onefill.core.errors import (
     CallerError,
+    ContradictsEvidence,
     InvariantBroken,
     LedgerAltered,
     LedgerError,
@@ -117,6 +118,8 @@ def _tell(error: OnefillError, code: ExitCode, *, as_json: bool, kind: str | Non
         document: dict[str, Any] = {"error": str(error), "kind": kind or type(error).__name__, "exit_code": int(code)}
         if isinstance(error, BadRows):
             document["problems"] = error.problems
+        if isinstance(error, ContradictsEvidence):
+            document["evidence"] = error.evidence
         print_json(document)
         sys.stdout.flush()
     elif errors.is_terminal:

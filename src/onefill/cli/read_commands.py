@@ -1,7 +1,9 @@
-"""Commands that read a ledger, also while a gateway writes it: orders, show, positions, audit verify."""
+"""Commands that read a ledger, also while a gateway writes it: orders, show, positions, audit log, audit verify."""
 
 import datetime as dt
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator
+from decimal import Decimal
 from typing import Annotated
 
 import msgspec
@@ -13,12 +15,12 @@ from onefill.cli.output import ExitCode, print_json, print_table, progress, rema
 from onefill.core.audit import JournalEntry
 from onefill.core.errors import CallerError
 from onefill.core.intent import as_plain
-from onefill.core.order import Order
+from onefill.core.order import Order, Replacement, Terms
 from onefill.core.position import Position
 from onefill.core.values import plain
 from onefill.engine.book import Book, rebuild
 from onefill.ledger.sqlite import SqliteLedger
-from onefill.ports.ledger import Loaded
+from onefill.ports.ledger import Loaded, RouteInfo
 from onefill.service.audit import Audit, verify
 from onefill.service.wiring import open_for_reading
 
@@ -47,11 +49,37 @@ def order_json(order: Order) -> dict[str, object]:
         "leaves_quantity": plain(order.leaves_quantity),
         "reason": order.reason,
         "anomaly": order.anomaly,
+        "parked": order.parked,
         "cancel_wanted": order.cancel_wanted,
+        "in_force": None if order.in_force is None else _terms_json(order.in_force),
+        "replacement": None if order.replacement is None else _terms_json(order.replacement),
         "recorded_at_us": order.recorded_at_us,
         "valid_until_us": order.valid_until_us,
         "answer": None if order.answer is None else msgspec.Raw(order.answer),
     }
+
+
+def _terms_json(terms: Terms | Replacement) -> dict[str, object]:
+    return {
+        "client_order_id": terms.client_order_id,
+        "quantity": plain(terms.quantity),
+        "price": None if terms.price is None else plain(terms.price),
+    }
+
+
+def history_json(history: Iterable[JournalEntry]) -> list[dict[str, object]]:
+    """Return journal entries as JSON values."""
+    return [
+        {
+            "sequence": entry.sequence,
+            "at_us": entry.at_us,
+            "epoch": entry.epoch,
+            "kind": entry.kind,
+            "events": msgspec.Raw(entry.payload.encode()),
+            "hash": entry.hash.hex(),
+        }
+        for entry in history
+    ]
 
 
 def orders(
@@ -96,8 +124,8 @@ def _print_orders(found: list[Order]) -> None:
             o.intent.strategy,
             o.intent.instrument,
             str(o.intent.side),
-            plain(o.intent.quantity),
-            "market" if o.intent.price is None else plain(o.intent.price),
+            plain(o.quantity),
+            "market" if o.price is None else plain(o.price),
             str(o.status),
             plain(o.cum_quantity),
             o.client_order_id,
@@ -132,37 +160,30 @@ def show(
         loaded, history = run_loop(read())
         order = loaded.order
         if as_json:
-            happened = [
-                {
-                    "sequence": entry.sequence,
-                    "at_us": entry.at_us,
-                    "epoch": entry.epoch,
-                    "kind": entry.kind,
-                    "events": msgspec.Raw(entry.payload.encode()),
-                    "hash": entry.hash.hex(),
-                }
-                for entry in history
-            ]
-            print_json(
-                {**order_json(order), "attempts": order.copies, "cancel_attempts": order.cancels, "history": happened}
-            )
+            attempts = {"attempts": order.copies, "cancel_attempts": order.cancels}
+            print_json({**order_json(order), **attempts, "history": history_json(history)})
             return
-        _print_order(order)
+        print_order(order)
         say("\nhistory (UTC)")
-        for entry in history:
-            happened_at = f"{entry.sequence:>7}  {moment(entry.at_us)}  "
-            for said in _told_events(entry.payload):
-                say(happened_at + said)
-                happened_at = " " * len(happened_at)
+        print_history(history)
 
 
-def _print_order(order: Order) -> None:
-    at = "at the market" if order.intent.price is None else f"at {plain(order.intent.price)}"
+def _at(price: Decimal | None) -> str:
+    return "at the market" if price is None else f"at {plain(price)}"
+
+
+def _of_terms(terms: Terms | Replacement) -> str:
+    return f"{plain(terms.quantity)} {_at(terms.price)}, as {terms.client_order_id}"
+
+
+def print_order(order: Order) -> None:
+    """Print what was wanted of an order and where it stands, one fact on each line."""
+    wanted, parked = order.intent, ", parked" if order.parked else ""
     shown = {
         "key": order.key,
-        "wanted": f"{order.intent.side} {plain(order.intent.quantity)} {order.intent.instrument} {at}, "
-        f"{order.intent.time_in_force}",
-        "status": f"{order.status}, {plain(order.cum_quantity)} filled, {plain(order.leaves_quantity)} open",
+        "wanted": f"{wanted.side} {plain(wanted.quantity)} {wanted.instrument} {_at(wanted.price)}, {wanted.time_in_force}",
+        "in force": None if order.in_force is None else _of_terms(order.in_force),
+        "status": f"{order.status}{parked}, {plain(order.cum_quantity)} filled, {plain(order.leaves_quantity)} open",
         "reason": order.reason,
         "anomaly": order.anomaly,
         "account": order.intent.account,
@@ -171,6 +192,7 @@ def _print_order(order: Order) -> None:
         "client order id": order.client_order_id,
         "venue order id": order.venue_order_id,
         "cancel": "wanted" if order.cancel_wanted else None,
+        "replace": None if order.replacement is None else f"wanted: {_of_terms(order.replacement)}",
         "recorded": moment(order.recorded_at_us),
         "may be sent until": moment(order.valid_until_us),
     }
@@ -179,17 +201,31 @@ def _print_order(order: Order) -> None:
             say(f"{name:>17}  {value}")
 
 
-def _told_events(payload: str) -> Iterator[str]:
+def print_history(history: Iterable[JournalEntry], *, indent: str = "") -> None:
+    """Print journal entries, each with its number and time, what happened in it on lines of their own."""
+    for entry in history:
+        happened_at = f"{indent}{entry.sequence:>7}  {moment(entry.at_us)}  "
+        for said in told_events(entry.payload):
+            say(happened_at + said)
+            happened_at = " " * len(happened_at)
+
+
+def told_events(payload: str) -> Iterator[str]:
     """Tell a journal entry's events, one line each."""
-    hidden = {"type", "intent", "key", "client_order_id", "venue_cum_quantity"}
+    hidden = {"type", "intent", "key", "venue_cum_quantity"}
     for event in msgspec.json.decode(payload):
         said = ", ".join(
             f"{name.removesuffix('_us').replace('_', ' ')} {moment(value) if name.endswith('_us') else value}"
             for name, value in event.items()
-            if name not in hidden and value not in (None, "")
+            if name not in hidden and value not in (None, "") and (name != "client_order_id" or _may_be_new(event))
         )
         name = event["type"].replace("_", " ")
         yield f"{name}: {said}" if said else name
+
+
+def _may_be_new(event: dict[str, object]) -> bool:
+    # Only a replace gives an order another id; elsewhere it is the one shown above.
+    return str(event["type"]).startswith("replace")
 
 
 async def find_key(store: SqliteLedger, key: str, account: str | None, strategy: str | None) -> Loaded:
@@ -282,6 +318,57 @@ def positions(
             for p in found
         ]
         print_table("", columns, rows, spare=("venue", "sold", "bought", "fills"))
+
+
+@audit_app.command("log")
+def audit_log(
+    ledger: options.Ledger,
+    kind: Annotated[
+        str | None, typer.Option(help="Only entries of this kind, such as resolved: what people decided.")
+    ] = None,
+    limit: Annotated[int, typer.Option(help="At most so many of each route, the last ones.", min=1)] = 50,
+    as_json: options.Json = False,
+) -> None:
+    """Show the journal of every route, the latest entry last: what was done and seen, and what people decided."""
+    with told(as_json=as_json):
+
+        async def read() -> list[tuple[JournalEntry, Order | None]]:
+            async with open_for_reading(ledger) as store:
+                found = [e for route in await store.routes() for e in await _last_entries(store, route, kind, limit)]
+                return [(entry, await _order_of(store, entry)) for entry in found]
+
+        found = run_loop(read())
+        if as_json:
+            print_json(
+                [
+                    {"route": entry.route, "key": None if order is None else order.key, **history_json([entry])[0]}
+                    for entry, order in found
+                ]
+            )
+            return
+        if not found:
+            remark("no entries" if kind is None else f"no entries of kind {kind!r}")
+        for entry, order in found:
+            say(f"{entry.route}{'' if order is None else f'  key {order.key}'}")
+            print_history([entry])
+
+
+async def _last_entries(store: SqliteLedger, route: RouteInfo, kind: str | None, limit: int) -> list[JournalEntry]:
+    if kind is None:
+        return await store.journal(route.name, max(route.journal_entries - limit, 0), limit)
+    found: deque[JournalEntry] = deque(maxlen=limit)
+    after = 0
+    while page := await store.journal(route.name, after, _PAGE):
+        found += [entry for entry in page if entry.kind == kind]
+        after = page[-1].sequence
+    return list(found)
+
+
+async def _order_of(store: SqliteLedger, entry: JournalEntry) -> Order | None:
+    if entry.intent_id is None:
+        return None
+    page = await store.orders(entry.intent_id - 1, 1)
+    return page[0] if page else None
 
 
 @audit_app.command("verify")

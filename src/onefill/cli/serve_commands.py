@@ -16,8 +16,9 @@ import typer
 from onefill.cli import options
 from onefill.cli.loop import run_loop
 from onefill.cli.output import print_json_line, remark, say, told
-from onefill.core.capabilities import DuplicateReply, UniqueScope
+from onefill.core.capabilities import DuplicateReply, Lookup, ReplaceStyle, UniqueScope
 from onefill.core.errors import CallerError, InvalidField, SettingsError, VenueError
+from onefill.core.messages import VenueStatus
 from onefill.core.values import Instrument, positive_decimal
 
 if TYPE_CHECKING:
@@ -46,7 +47,14 @@ def exchange(
         UniqueScope, typer.Option(help="Among what a client order id is unique.")
     ] = UniqueScope.EVER,
     duplicate_reply: Annotated[DuplicateReply, typer.Option(help="What a repeat gets.")] = DuplicateReply.ERROR,
-    lookup: Annotated[bool, typer.Option(help="Look-up by client order id.")] = True,
+    lookup: Annotated[Lookup, typer.Option(help="How an order is found by its client order id.")] = Lookup.DIRECT,
+    replace: Annotated[ReplaceStyle, typer.Option(help="What a replace does to the order's id.")] = ReplaceStyle.KEEP,
+    replaced_as_canceled: Annotated[
+        bool, typer.Option("--replaced-as-canceled", help="With new_id: a replaced order shows as canceled.")
+    ] = False,
+    cancel_by_number: Annotated[
+        bool, typer.Option("--cancel-by-number", help="A cancel must name the exchange's own order number.")
+    ] = False,
     request_expiry_s: Annotated[float, typer.Option(help="Request expiry to suggest; 0 honours none.", min=0)] = 2.0,
     conclusive_after_s: Annotated[float, typer.Option(help="When not-found is conclusive; 0: never.", min=0)] = 5.0,
     asynchronous: Annotated[bool, typer.Option("--asynchronous", help="Acknowledge first, decide later.")] = False,
@@ -70,6 +78,9 @@ def exchange(
             unique_scope=unique_scope,
             duplicate_reply=duplicate_reply,
             lookup=lookup,
+            replace=replace,
+            replaced_shows_as=VenueStatus.CANCELED if replaced_as_canceled else VenueStatus.REPLACED,
+            cancel_by_client_order_id=not cancel_by_number,
             request_expiry=request_expiry_s > 0,
             request_expiry_s=request_expiry_s or 2.0,
             conclusive_after_s=conclusive_after_s or None,

@@ -66,6 +66,23 @@ class UnknownVenue(CallerError):
         super().__init__(f"venue: {venue!r} is not configured; configured here: {', '.join(sorted(known)) or 'none'}")
 
 
+class CannotReplace(CallerError):
+    """The order cannot be given other quantity or price. Nothing was recorded or sent; the order goes on as it is."""
+
+    def __init__(self, key: str, problem: str) -> None:
+        self.key = key
+        super().__init__(f"order {key!r} cannot be replaced: {problem}. Nothing was changed")
+
+
+class ContradictsEvidence(CallerError):
+    """What a person says of an order cannot be true by the evidence there is. Nothing was changed."""
+
+    def __init__(self, key: str, evidence: str) -> None:
+        self.key = key
+        self.evidence = evidence
+        super().__init__(f"order {key!r} stays as it is: {evidence}")
+
+
 class SettingsError(CallerError):
     """A settings file cannot be used."""
 
@@ -100,6 +117,19 @@ class Fenced(LedgerError):
         super().__init__(
             f"route {route!r}: epoch {epoch} is over (now {current}); another owner took the route. "
             "Nothing was written; stop this process or open the ledger again"
+        )
+
+
+class LeaseHeld(LedgerError):
+    """Another process holds the route's lease. Nothing was changed."""
+
+    def __init__(self, route: str, holder: str, left_s: float) -> None:
+        self.route = route
+        self.holder = holder
+        self.left_s = left_s
+        super().__init__(
+            f"route {route!r} is lent to {holder} for another {left_s:.1f} s. Nothing was changed; it can be taken when that "
+            "lease ends without being renewed"
         )
 
 

@@ -17,6 +17,17 @@ class Source(StrEnum):
     REPLY = "reply"
     LOOKUP = "lookup"
     STREAM = "stream"
+    PERSON = "person"
+    """Nobody asked the venue, or it could not say: somebody with a name says so (see :class:`Resolved`)."""
+
+
+class Verdict(StrEnum):
+    """What a person says of an order whose fate no automatic step can find out."""
+
+    ADOPT = "adopt"
+    """It is the order that the venue knows under this number."""
+    NOT_SENT = "not_sent"
+    """Nothing of it is or can come to be at the venue."""
 
 
 class CopyOutcome(StrEnum):
@@ -43,10 +54,14 @@ class Recorded(msgspec.Struct, frozen=True, gc=False, tag="recorded"):
 
 
 class Claimed(msgspec.Struct, frozen=True, gc=False, tag="claimed"):
-    """This owner is about to send copy ``number`` of the order. From here on it counts as maybe sent."""
+    """This owner is about to send copy ``number`` of the order. From here on it counts as maybe sent.
+
+    ``leaves_by_us``: the last moment at which its bytes can leave here.
+    """
 
     number: int
     expires_at_us: int | None
+    leaves_by_us: int | None = None
 
 
 class CopySettled(msgspec.Struct, frozen=True, gc=False, tag="copy_settled"):
@@ -116,12 +131,82 @@ class CancelSettled(msgspec.Struct, frozen=True, gc=False, tag="cancel_settled")
     number: int
     outcome: CopyOutcome
     reason: str
+    retry_at_us: int | None = None
 
 
 class CancelRefused(msgspec.Struct, frozen=True, gc=False, tag="cancel_refused"):
     """The venue will not cancel and the order is still live: evidence, told to whoever asked."""
 
     reason: str
+
+
+class ReplaceRecorded(msgspec.Struct, frozen=True, gc=False, tag="replace_recorded"):
+    """Somebody wants the order to have this quantity and price. Remembered until the order's fate is known.
+
+    ``client_order_id``: under which the order will go on; the same where the venue keeps it (FIX ClOrdID, OrigClOrdID).
+    ``quantity`` is FIX OrderQty: what is already executed counts in it.
+    """
+
+    number: int
+    client_order_id: str
+    quantity: Decimal
+    price: Decimal | None
+    valid_until_us: int
+    operation_key: str | None
+
+
+class ReplaceClaimed(msgspec.Struct, frozen=True, gc=False, tag="replace_claimed"):
+    """Replace request ``number`` is about to be sent. From here on it counts as maybe sent."""
+
+    number: int
+    expires_at_us: int | None
+    leaves_by_us: int | None
+
+
+class ReplaceSettled(msgspec.Struct, frozen=True, gc=False, tag="replace_settled"):
+    """Replace request ``number`` had this outcome at the venue, or none that is known."""
+
+    number: int
+    outcome: CopyOutcome
+    reason: str
+    retry_at_us: int | None = None
+
+
+class Replaced(msgspec.Struct, frozen=True, gc=False, tag="replaced"):
+    """The venue shows the order with the wanted quantity and price."""
+
+    source: Source
+    client_order_id: str
+    venue_order_id: str
+    quantity: Decimal
+    price: Decimal | None
+    venue_cum_quantity: Decimal
+
+
+class ReplaceRefused(msgspec.Struct, frozen=True, gc=False, tag="replace_refused"):
+    """The order was not replaced and will not be: refused, come to nothing, or dropped before it was sent."""
+
+    reason: str
+
+
+class Superseded(msgspec.Struct, frozen=True, gc=False, tag="superseded"):
+    """The order is over under the id it had: cancelled, or replaced. Whether the one that was to replace it goes on is not
+    known yet.
+    """
+
+    source: Source
+    venue_order_id: str
+    venue_cum_quantity: Decimal
+    status: VenueStatus = VenueStatus.CANCELED
+
+
+class Resolved(msgspec.Struct, frozen=True, gc=False, tag="resolved"):
+    """A person decided what became of an order. ``by`` names them; the record is theirs."""
+
+    verdict: Verdict
+    by: str
+    reason: str
+    venue_order_id: str | None = None
 
 
 class Canceled(msgspec.Struct, frozen=True, gc=False, tag="canceled"):
@@ -179,6 +264,13 @@ Event = (
     | CancelClaimed
     | CancelSettled
     | CancelRefused
+    | ReplaceRecorded
+    | ReplaceClaimed
+    | ReplaceSettled
+    | Replaced
+    | ReplaceRefused
+    | Superseded
+    | Resolved
     | Canceled
     | Expired
     | ExpiredUnsent
@@ -219,7 +311,13 @@ class CancelAnswered(msgspec.Struct, frozen=True, gc=False, tag="cancel_answered
     operation_key: str
 
 
-RouteEvent = RouteAcquired | Quarantined | CancelOfUnknownKey | CancelAnswered
+class ReplaceAnswered(msgspec.Struct, frozen=True, gc=False, tag="replace_answered"):
+    """A replace that had nothing to change, or came too late: nothing changed, and the caller was told so."""
+
+    operation_key: str
+
+
+RouteEvent = RouteAcquired | Quarantined | CancelOfUnknownKey | CancelAnswered | ReplaceAnswered
 
 
 def legible_event(event: Event) -> Event:

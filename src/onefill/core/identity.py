@@ -85,6 +85,11 @@ def derived_id(account: str, strategy: str, key: str, form: IdFormat) -> str:
     return _hashed(f"{account}\n{strategy}\n{key}", form)
 
 
+def replacement_id(client_order_id: str, number: int, form: IdFormat) -> str:
+    """Return the id under which an order goes on after its ``number``-th replace: a hash, the same whoever makes it."""
+    return _hashed(f"{client_order_id}\nreplace {number}", form)
+
+
 def made_here(client_order_id: str, form: IdFormat) -> bool:
     """Tell whether the checksum holds, i.e. whether an id of this format can have been made by this code."""
     if not client_order_id.startswith(form.prefix):

@@ -119,11 +119,16 @@ def first_difference(recorded: Intent, repeated: Intent) -> str | None:
 
 def fit(intent: Intent, instrument: Instrument) -> None:
     """Raise :class:`InvalidField` unless quantity and price lie on the instrument's steps. Nothing is rounded."""
-    values.on_grid(intent.quantity, instrument.quantity_step, "quantity")
-    if intent.quantity < instrument.min_quantity:
+    fit_terms(intent.quantity, intent.price, instrument)
+
+
+def fit_terms(quantity: Decimal, price: Decimal | None, instrument: Instrument) -> None:
+    """Raise :class:`InvalidField` unless an order of these terms can be placed in the instrument."""
+    values.on_grid(quantity, instrument.quantity_step, "quantity")
+    if quantity < instrument.min_quantity:
         raise InvalidField(
             "quantity",
-            f"{plain(intent.quantity)} is below the smallest order of {instrument.symbol}, {plain(instrument.min_quantity)}",
+            f"{plain(quantity)} is below the smallest order of {instrument.symbol}, {plain(instrument.min_quantity)}",
         )
-    if intent.price is not None:
-        values.on_grid(intent.price, instrument.price_tick, "price")
+    if price is not None:
+        values.on_grid(price, instrument.price_tick, "price")

@@ -23,6 +23,7 @@ class Status(StrEnum):
     PENDING_NEW = "pending_new"
     NEW = "new"
     PARTIALLY_FILLED = "partially_filled"
+    PENDING_REPLACE = "pending_replace"
     PENDING_CANCEL = "pending_cancel"
     FILLED = "filled"
     CANCELED = "canceled"
@@ -34,9 +35,11 @@ class Status(StrEnum):
     """Cancelled here; never sent."""
 
 
-UNANSWERED = frozenset({Status.RECORDED, Status.SENDING, Status.UNCERTAIN, Status.PENDING_NEW})
-"""No answer can be given to the caller yet."""
-WORKING = frozenset({Status.PENDING_NEW, Status.NEW, Status.PARTIALLY_FILLED, Status.PENDING_CANCEL})
+UNANSWERED = frozenset({Status.RECORDED, Status.SENDING, Status.UNCERTAIN, Status.PENDING_NEW, Status.PENDING_CANCEL})
+"""No answer can be given to the caller yet. (An order that was accepted before it was to be cancelled has its answer.)"""
+WORKING = frozenset(
+    {Status.PENDING_NEW, Status.NEW, Status.PARTIALLY_FILLED, Status.PENDING_REPLACE, Status.PENDING_CANCEL}
+)
 """At the venue, and able to trade."""
 NEVER_SENT = frozenset({Status.EXPIRED_UNSENT, Status.CANCELED_UNSENT})
 ENDED = frozenset({Status.FILLED, Status.CANCELED, Status.REJECTED, Status.EXPIRED}) | NEVER_SENT
@@ -59,6 +62,10 @@ class Signal(StrEnum):
     """The venue shows the order itself as rejected."""
     CANCEL_CLAIM = "cancel_claim"
     CANCEL_REFUSE = "cancel_refuse"
+    REPLACE_CLAIM = "replace_claim"
+    REPLACE = "replace"
+    REPLACE_REFUSE = "replace_refuse"
+    """The order keeps its quantity and price."""
     CANCEL = "cancel"
     EXPIRE = "expire"
     TIME_OUT = "time_out"
@@ -70,19 +77,22 @@ class To(Enum):
 
     SAME = "same"
     BY_QUANTITY = "new, partially_filled or filled, by cumulative quantity"
-    FILLED_OR_SAME = "filled if nothing is left, else the same"
+    AS_IT_WAS = (
+        "pending_new if the venue never accepted it, pending_replace if a replace is open, else by cumulative quantity"
+    )
+    FILLED_OR_SAME = "filled if nothing is or can be left, else the same"
     BY_COPIES = "uncertain while another copy may be under way, else recorded"
     REFUSED_BY_COPIES = "uncertain while another copy may be under way, else rejected"
 
 
 _SAME, _S = To.SAME, Signal
 
-# What a venue can show of an order that we did not yet know to exist there.
+# What a venue can show of an order that we did not yet know to exist there. A rejected order is that of one copy.
 _EVIDENCE: dict[Signal, Status | To] = {
     _S.PENDING: Status.PENDING_NEW,
     _S.ACCEPT: To.BY_QUANTITY,
     _S.TRADE: To.BY_QUANTITY,
-    _S.REJECT: Status.REJECTED,
+    _S.REJECT: To.REFUSED_BY_COPIES,
     _S.CANCEL: Status.CANCELED,
     _S.EXPIRE: Status.EXPIRED,
 }
@@ -101,6 +111,8 @@ _OVER: dict[Signal, Status | To] = {
     _S.REJECT: _SAME,
     _S.CANCEL: _SAME,
     _S.CANCEL_REFUSE: _SAME,
+    _S.REPLACE: _SAME,
+    _S.REPLACE_REFUSE: _SAME,
     _S.EXPIRE: _SAME,
 }
 
@@ -108,6 +120,7 @@ TABLE: dict[Status, dict[Signal, Status | To]] = {
     Status.RECORDED: {
         **_EVIDENCE,  # a copy held for dead came through after all, or the stream was faster than the claim's commit
         _S.CLAIM: Status.SENDING,
+        _S.REPLACE_REFUSE: _SAME,
         _S.TIME_OUT: Status.EXPIRED_UNSENT,
         _S.WITHDRAW: Status.CANCELED_UNSENT,
     },
@@ -116,6 +129,7 @@ TABLE: dict[Status, dict[Signal, Status | To]] = {
         _S.SPENT: To.BY_COPIES,
         _S.REFUSE: To.REFUSED_BY_COPIES,
         _S.UNKNOWN: Status.UNCERTAIN,
+        _S.REPLACE_REFUSE: _SAME,
     },
     Status.UNCERTAIN: {
         **_EVIDENCE,
@@ -124,12 +138,16 @@ TABLE: dict[Status, dict[Signal, Status | To]] = {
         _S.REFUSE: To.REFUSED_BY_COPIES,
         _S.UNKNOWN: _SAME,
         _S.ABSENT: Status.RECORDED,
+        _S.REPLACE_REFUSE: _SAME,
+        _S.WITHDRAW: Status.CANCELED_UNSENT,  # by a person's word
     },
     Status.PENDING_NEW: {
         **_LATE_COPIES,
+        _S.REPLACE_REFUSE: _SAME,
+        _S.WITHDRAW: Status.CANCELED_UNSENT,  # by a person's word: the venue took it in and does not know it any more
         _S.ACCEPT: To.BY_QUANTITY,
         _S.TRADE: To.BY_QUANTITY,
-        _S.REJECT: Status.REJECTED,
+        _S.REJECT: To.REFUSED_BY_COPIES,
         _S.CANCEL_CLAIM: Status.PENDING_CANCEL,
         _S.CANCEL: Status.CANCELED,
         _S.EXPIRE: Status.EXPIRED,
@@ -137,9 +155,11 @@ TABLE: dict[Status, dict[Signal, Status | To]] = {
     Status.NEW: {
         **_LATE_COPIES,
         _S.TRADE: To.BY_QUANTITY,
-        _S.REJECT: Status.REJECTED,  # a venue may still reject what it acknowledged (FIX 4.4 matrix A.1.b)
+        _S.REJECT: To.REFUSED_BY_COPIES,  # a venue may still reject what it acknowledged (FIX 4.4 matrix A.1.b)
         _S.CANCEL_CLAIM: Status.PENDING_CANCEL,
         _S.CANCEL_REFUSE: _SAME,
+        _S.REPLACE_CLAIM: Status.PENDING_REPLACE,
+        _S.REPLACE_REFUSE: _SAME,
         _S.CANCEL: Status.CANCELED,
         _S.EXPIRE: Status.EXPIRED,
     },
@@ -149,15 +169,31 @@ TABLE: dict[Status, dict[Signal, Status | To]] = {
         _S.REJECT: _SAME,  # cannot be true of an order that traded; kept as an anomaly by the caller
         _S.CANCEL_CLAIM: Status.PENDING_CANCEL,
         _S.CANCEL_REFUSE: _SAME,
+        _S.REPLACE_CLAIM: Status.PENDING_REPLACE,
+        _S.REPLACE_REFUSE: _SAME,
+        _S.CANCEL: Status.CANCELED,
+        _S.EXPIRE: Status.EXPIRED,
+    },
+    Status.PENDING_REPLACE: {
+        **_LATE_COPIES,
+        _S.TRADE: To.FILLED_OR_SAME,  # PendingReplace outranks PartiallyFilled (FIX OrdStatus precedence)
+        _S.REJECT: To.REFUSED_BY_COPIES,
+        _S.CANCEL_CLAIM: Status.PENDING_CANCEL,
+        _S.CANCEL_REFUSE: _SAME,
+        _S.REPLACE_CLAIM: _SAME,
+        _S.REPLACE: To.BY_QUANTITY,
+        _S.REPLACE_REFUSE: To.BY_QUANTITY,
         _S.CANCEL: Status.CANCELED,
         _S.EXPIRE: Status.EXPIRED,
     },
     Status.PENDING_CANCEL: {
         **_LATE_COPIES,
+        _S.REPLACE: To.FILLED_OR_SAME,
+        _S.REPLACE_REFUSE: To.FILLED_OR_SAME,
         _S.TRADE: To.FILLED_OR_SAME,  # PendingCancel outranks PartiallyFilled (FIX OrdStatus precedence)
-        _S.REJECT: Status.REJECTED,
+        _S.REJECT: To.REFUSED_BY_COPIES,
         _S.CANCEL_CLAIM: _SAME,
-        _S.CANCEL_REFUSE: To.BY_QUANTITY,
+        _S.CANCEL_REFUSE: To.AS_IT_WAS,
         _S.CANCEL: Status.CANCELED,
         _S.EXPIRE: Status.EXPIRED,
     },

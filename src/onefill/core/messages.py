@@ -23,6 +23,8 @@ class VenueStatus(StrEnum):
     CANCELED = "canceled"
     REJECTED = "rejected"
     EXPIRED = "expired"
+    REPLACED = "replaced"
+    """Over: another order goes on in its place, under another client order id."""
 
 
 LIVE = frozenset({VenueStatus.PENDING_NEW, VenueStatus.NEW, VenueStatus.PARTIALLY_FILLED})
@@ -52,8 +54,28 @@ class CancelRequest(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     venue_order_id: str | None
 
 
+class ReplaceRequest(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """A replace (FIX OrderCancelReplaceRequest) of the live order ``orig_client_order_id`` by other quantity and price.
+
+    ``client_order_id`` is the same where the venue keeps it. ``quantity`` is FIX OrderQty: what is already executed counts
+    in it. The venue must refuse the request after ``expires_at_us``, and whenever the original is not live any more.
+    """
+
+    client_order_id: str
+    orig_client_order_id: str
+    account: str
+    instrument: str
+    venue_order_id: str | None
+    side: Side
+    quantity: Decimal
+    order_type: OrderType
+    price: Decimal | None
+    time_in_force: TimeInForce
+    expires_at_us: int | None
+
+
 class VenueOrder(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """An order as the venue shows it."""
+    """An order as the venue shows it. Executed quantity and quantity are those of the whole chain of replaces."""
 
     client_order_id: str
     venue_order_id: str
@@ -130,6 +152,22 @@ class CancelRejected(msgspec.Struct, frozen=True, gc=False, tag="cancel_rejected
 CancelReply = Canceled | CancelRejected | Throttled | NotSent | Unknown
 
 
+class Replaced(msgspec.Struct, frozen=True, gc=False, tag="replaced"):
+    """The order now has the wanted quantity and price; ``order`` shows it."""
+
+    order: VenueOrder
+
+
+class ReplaceRejected(msgspec.Struct, frozen=True, gc=False, tag="replace_rejected"):
+    """The venue did not replace: this copy has no effect. ``order`` shows what is true of the original, where it is told."""
+
+    reason: str
+    order: VenueOrder | None = None
+
+
+ReplaceReply = Replaced | ReplaceRejected | TooLate | Throttled | NotSent | Unknown
+
+
 class Found(msgspec.Struct, frozen=True, gc=False, tag="found"):
     """A status query found the order."""
 
@@ -145,12 +183,26 @@ class NotFound(msgspec.Struct, frozen=True, gc=False, tag="not_found"):
 LookupReply = Found | NotFound | Unknown
 
 
+class Listed(msgspec.Struct, frozen=True, gc=False, tag="listed"):
+    """What a scan saw: the account's orders that are open, or ended or traded since the moment asked for.
+
+    ``client_order_id`` of each is empty where the venue does not show one.
+    """
+
+    orders: tuple[VenueOrder, ...]
+
+
+ScanReply = Listed | Unknown
+
+
 class ExecutionKind(StrEnum):
     """ExecType (FIX tag 150)."""
 
     PENDING_NEW = "pending_new"
     NEW = "new"
     TRADE = "trade"
+    REPLACED = "replaced"
+    """The order has other quantity and price now, under ``client_order_id``."""
     CANCELED = "canceled"
     REJECTED = "rejected"
     EXPIRED = "expired"
@@ -167,7 +219,8 @@ class ExecutionReport(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """One message of a venue's execution stream (FIX ExecutionReport).
 
     ``position`` is the report's place in the stream, rising by one; a reader that has seen ``n`` resumes after ``n``.
-    ``last_quantity`` and ``last_price`` are set on trades only. ``transacted_at_us`` is the venue's time.
+    ``last_quantity`` and ``last_price`` are set on trades only, ``order_quantity`` and ``order_price`` (the order's, from
+    now on) and ``orig_client_order_id`` when it was replaced. ``transacted_at_us`` is the venue's time.
     """
 
     position: int
@@ -185,6 +238,9 @@ class ExecutionReport(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     status: VenueStatus
     transacted_at_us: int
     text: str | None = None
+    orig_client_order_id: str | None = None
+    order_quantity: Decimal | None = None
+    order_price: Decimal | None = None
 
     def legible(self) -> "ExecutionReport":
         """Return the report with every text writable; itself, as nearly always, if all of it is."""

@@ -33,7 +33,8 @@ def dedupe_scope(report: ExecutionReport, scope: ExecutionIdScope) -> str:
         return report.account
     if scope is ExecutionIdScope.INSTRUMENT:
         return f"{report.account}\n{report.instrument}"
-    return f"{report.account}\n{report.client_order_id}"
+    # Ids may come again where a venue lets them, so that two orders have one; the venue's number tells them apart.
+    return f"{report.account}\n{report.client_order_id}\n{report.venue_order_id}"
 
 
 class Position(msgspec.Struct, frozen=True, gc=False, kw_only=True):

@@ -16,6 +16,7 @@ class Entry:
     __slots__ = (
         "answer_waiters",
         "cancel_waiters",
+        "claimed_at_s",
         "digest",
         "doubtful",
         "driver",
@@ -23,6 +24,7 @@ class Entry:
         "operations",
         "order",
         "pending",
+        "replace_waiters",
         "settled",
         "stale_at_s",
         "wake",
@@ -33,6 +35,8 @@ class Entry:
         self.order = order
         self.stale_at_s = stale_at_s
         """When its time to live ends by the loop's clock, which nobody can set back."""
+        self.claimed_at_s: float | None = None
+        """When this process last claimed a copy of it or of its replace, by the loop's clock."""
         self.pending = 0
         """Changes handed to the ledger whose outcome has not come back."""
         self.doubtful = False
@@ -44,6 +48,8 @@ class Entry:
         """Operations that wait for their answer, by operation key."""
         self.answer_waiters: list[Waiter] = []
         self.cancel_waiters: list[tuple[str | None, Waiter]] = []
+        self.replace_waiters: list[tuple[int, str | None, Waiter]] = []
+        """With the number of the replace that each waits for."""
         self.driver: asyncio.Task[None] | None = None
         self.wake: asyncio.Future[None] | None = None
         """Set while the driver waits; ending it makes the driver look again."""
@@ -51,7 +57,8 @@ class Entry:
     @property
     def idle(self) -> bool:
         """Nobody works on the order or waits for it."""
-        return not (self.pending or self.doubtful or self.driver or self.answer_waiters or self.cancel_waiters)
+        waited_for = self.answer_waiters or self.cancel_waiters or self.replace_waiters
+        return not (self.pending or self.doubtful or self.driver or waited_for)
 
     @property
     def unrecorded(self) -> bool:
@@ -62,6 +69,7 @@ class Entry:
         """Forget somebody who waits no more."""
         self.answer_waiters = [other for other in self.answer_waiters if other is not waiter]
         self.cancel_waiters = [pair for pair in self.cancel_waiters if pair[1] is not waiter]
+        self.replace_waiters = [one for one in self.replace_waiters if one[2] is not waiter]
         if waiter.done() and not waiter.cancelled():
             waiter.exception()  # seen, and of no use to anybody
 

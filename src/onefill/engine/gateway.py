@@ -5,16 +5,17 @@ import contextlib
 import datetime as dt
 import functools
 from collections.abc import Mapping
+from decimal import Decimal
 from types import TracebackType
 
 import msgspec
 
+from onefill.core import claims, identity, retry, values
 from onefill.core import events as ev
-from onefill.core import identity, retry, values
+from onefill.core.answers import Answer, CancelAnswer, ReplaceAnswer
 from onefill.core.errors import (
     InvalidField,
     InvariantBroken,
-    KeyReused,
     LedgerError,
     OnefillError,
     RouteClosed,
@@ -22,25 +23,26 @@ from onefill.core.errors import (
     UnknownVenue,
     require,
 )
-from onefill.core.events import Event
+from onefill.core.events import Event, Verdict
 from onefill.core.identity import IdScheme
 from onefill.core.intent import FINGERPRINT_VERSION, Intent, at_venue, canonical, fingerprint, first_difference, fit
-from onefill.core.lifecycle import ENDED
-from onefill.core.order import Answer, CancelAnswer, Order, cancel_answer, unknown_key_answer
+from onefill.core.order import Order
 from onefill.core.position import Execution, Position
 from onefill.engine.book import Book
+from onefill.engine.desk import Desk, OrderName, Wish, Word, cancel, replace, resolve, same_content
 from onefill.engine.entry import Entry, Waiter, wait_for_answer
 from onefill.engine.receiver import Receiver
-from onefill.engine.recovery import take_up
+from onefill.engine.recovery import give_back, open_route, take_up
 from onefill.engine.route import Counts, Route, tell_answer
-from onefill.engine.sender import start_driver
+from onefill.engine.sender import leaves_by, start_driver
 from onefill.engine.settings import GatewaySettings
 from onefill.ports.clock import Clock
-from onefill.ports.ledger import Committed, KeyTaken, Ledger, NewIntent, Operation, Outcome
+from onefill.ports.ledger import KeyTaken, Ledger, NewIntent, Outcome
 from onefill.ports.venue import Venue
 
 _answer = msgspec.json.Decoder(Answer)
 _cancel_answer = msgspec.json.Decoder(CancelAnswer)
+_replace_answer = msgspec.json.Decoder(ReplaceAnswer)
 
 
 class Gateway:
@@ -67,6 +69,7 @@ class Gateway:
         self._routes: dict[str, Route] = {}
         self._receivers: dict[str, Receiver] = {}
         self._book = Book()
+        self._desk = Desk(ledger, self._routes, clock)
         self._day = (0, "")
         self._closing: asyncio.Task[None] | None = None
         self.recovered = 0
@@ -89,8 +92,9 @@ class Gateway:
             await self._book.load(self._ledger)
             for name, venue in self._venues.items():
                 await venue.start()
-                lease = await self._ledger.acquire(name, self._holder, self._clock.now_us(), venue=venue.identity)
-                route = Route(name, self._ledger, venue, self._clock, self._settings, lease, self._fold)
+                route = await open_route(
+                    name, self._ledger, venue, self._clock, self._settings, holder=self._holder, fold=self._fold
+                )
                 route.taken = functools.partial(self._taken, route)
                 self._routes[name] = route
                 self.recovered += await take_up(route)
@@ -115,6 +119,8 @@ class Gateway:
             route.closing = True
         async with contextlib.AsyncExitStack() as last_first:  # each step is taken whatever becomes of the others
             last_first.push_async_callback(self._ledger.close)
+            for route in self._routes.values():
+                last_first.push_async_callback(give_back, route)
             last_first.push_async_callback(self._save_positions)
             for venue in self._venues.values():
                 last_first.push_async_callback(venue.close)
@@ -163,7 +169,7 @@ class Gateway:
                 loaded = await self._ledger.by_key(intent.account, intent.strategy, key)
             if loaded is None:
                 raise
-            _same_content(loaded.order, intent)
+            same_content(loaded.order, intent)
             return await self._join(route, route.adopt(loaded), intent, wait_s)
         entry, events, new = self._new_order(route, intent, key, digest, time_to_live_s)
         waiter = _waiter(route, entry)
@@ -176,6 +182,12 @@ class Gateway:
         if not 0 <= wait_s < 1e9:
             raise InvalidField("wait_s", f"{wait_s} is not a duration from zero on, in seconds")
         return wait_s
+
+    def _live_s(self, time_to_live_s: float | None) -> float:
+        live_s = self._settings.time_to_live_s if time_to_live_s is None else time_to_live_s
+        if not 0 < live_s < 1e9:
+            raise InvalidField("time_to_live_s", f"{live_s} is not a duration above zero, in seconds")
+        return live_s
 
     def _check_new(self, route: Route, intent: Intent) -> None:
         """Raise unless the route takes this as a new order."""
@@ -192,7 +204,7 @@ class Gateway:
             if not isinstance(outcome, KeyTaken):
                 route.counts.id_collisions += 1
                 raise InvariantBroken(f"client order id {entry.order.client_order_id} is taken; nothing was sent")
-            _same_content(outcome.order, entry.order.intent)
+            same_content(outcome.order, entry.order.intent)
         except OnefillError as error:
             for waiter in waiters:
                 if not waiter.done():
@@ -247,9 +259,7 @@ class Gateway:
         else:
             day = self._day_of(now_us)
             client_order_id = identity.sequence_id(intent.strategy, day, route.lease.session, number, form)
-        live_s = self._settings.time_to_live_s if time_to_live_s is None else time_to_live_s
-        if not 0 < live_s < 1e9:
-            raise InvalidField("time_to_live_s", f"{live_s} is not a duration above zero, in seconds")
+        live_s = self._live_s(time_to_live_s)
         order = Order(
             intent_id=route.lease.intent_id(number),
             key=key,
@@ -264,7 +274,7 @@ class Gateway:
         body = canonical(intent)
         events = (
             ev.Recorded(key, client_order_id, msgspec.Raw(body), order.valid_until_us),
-            ev.Claimed(claim.number, claim.expires_at_us),
+            ev.Claimed(claim.number, claim.expires_at_us, leaves_by(route)),
         )
         new = NewIntent(
             key_digest=digest, fingerprint_version=FINGERPRINT_VERSION, fingerprint=fingerprint(body), body=body
@@ -272,7 +282,7 @@ class Gateway:
         return entry, events, new
 
     def _day_of(self, now_us: int) -> str:
-        number = now_us // retry.DAY_US
+        number = now_us // claims.DAY_US
         if self._day[0] != number:
             day = dt.datetime.fromtimestamp(now_us / 1_000_000, dt.UTC)
             self._day = (number, day.strftime("%Y%m%d"))
@@ -280,7 +290,7 @@ class Gateway:
 
     async def _join(self, route: Route, entry: Entry, intent: Intent, wait_s: float) -> bytes:
         """Give a repeat of a key the answer of the first, waiting for it if need be."""
-        _same_content(entry.order, intent)
+        same_content(entry.order, intent)
         route.counts.replayed_answers += 1
         if entry.order.answer is not None and not (entry.pending or entry.doubtful):
             return entry.order.answer
@@ -303,96 +313,80 @@ class Gateway:
         self, key: str, *, account: str, strategy: str, operation_key: str | None = None, wait_s: float | None = None
     ) -> bytes:
         """As :meth:`cancel`, returning the stored bytes of the answer."""
-        values.caller_key(key)
-        if operation_key is not None:
-            values.caller_key(operation_key, "operation_key")
-        wait_s = self._wait_s(wait_s)
-        while True:
-            if operation_key is not None:
-                known = await self._ledger.operation(account, strategy, key, operation_key)
-                if known is not None and known.answer is not None:
-                    return known.answer
-            found = await self._find(account, strategy, key)
-            operation = self._operation(found, account, strategy, key, operation_key)
-            if found is None:
-                if operation is None:
-                    raise UnknownKey(key, account, strategy)
-                answer = await self._answer_unknown(operation)
-            else:
-                answer = await self._cancel_order(*found, operation, wait_s)
-            if answer is not None:
-                return answer  # otherwise somebody else was first: look again
+        name = OrderName(account, strategy, values.caller_key(key))
+        return await cancel(self._desk, name, operation_key, self._wait_s(wait_s))
 
-    def _operation(
-        self, found: tuple[Route, Entry] | None, account: str, strategy: str, key: str, operation_key: str | None
-    ) -> Operation | None:
-        if operation_key is None:
-            return None
-        return Operation(
+    async def replace(
+        self,
+        key: str,
+        *,
+        account: str,
+        strategy: str,
+        quantity: Decimal | int | str | None = None,
+        price: Decimal | int | str | None = None,
+        operation_key: str | None = None,
+        time_to_live_s: float | None = None,
+        wait_s: float | None = None,
+    ) -> ReplaceAnswer:
+        """Give a live limit order other quantity or price (FIX OrderCancelReplaceRequest), once, however often called.
+
+        ``quantity`` (FIX OrderQty: what is executed counts in it) and ``price`` are what the order is to have; one that is
+        left out stays. While the order's own fate is unknown the replace waits; it is sent within ``time_to_live_s`` of its
+        recording or never. With an ``operation_key`` the answer is kept under it and given to every repeat. A replace with
+        other terms waits until the one before it is through.
+
+        Raises :class:`CannotReplace`, :class:`KeyReused` if the operation key belongs to another wish, and what
+        :meth:`cancel` raises.
+        """
+        raw = await self.replace_raw(
+            key,
             account=account,
             strategy=strategy,
-            key=key,
+            quantity=quantity,
+            price=price,
             operation_key=operation_key,
-            intent_id=None if found is None else found[1].order.intent_id,
-            requested_at_us=self._clock.now_us(),
+            time_to_live_s=time_to_live_s,
+            wait_s=wait_s,
         )
+        return _replace_answer.decode(raw)
 
-    async def _answer_unknown(self, operation: Operation) -> bytes | None:
-        answer = unknown_key_answer(operation.key, operation.requested_at_us)
-        event = ev.CancelOfUnknownKey(operation.key, operation.operation_key)
-        route = next(iter(self._routes.values()))
-        route.admit()
-        done = msgspec.structs.replace(operation, answer=answer)
-        outcome = await asyncio.shield(route.record_route_event(event, opened=(done,)))
-        return answer if isinstance(outcome, Committed) else None
+    async def replace_raw(
+        self,
+        key: str,
+        *,
+        account: str,
+        strategy: str,
+        quantity: Decimal | int | str | None = None,
+        price: Decimal | int | str | None = None,
+        operation_key: str | None = None,
+        time_to_live_s: float | None = None,
+        wait_s: float | None = None,
+    ) -> bytes:
+        """As :meth:`replace`, returning the stored bytes of the answer."""
+        name = OrderName(account, strategy, values.caller_key(key))
+        wish = Wish.checked(quantity, price, operation_key, self._live_s(time_to_live_s))
+        return await replace(self._desk, name, wish, self._wait_s(wait_s))
 
-    async def _cancel_order(
-        self, route: Route, entry: Entry, operation: Operation | None, wait_s: float
-    ) -> bytes | None:
-        await route.make_sure(entry)
-        order = entry.order
-        if order.status in ENDED:
-            answer = cancel_answer(order, self._clock.now_us(), changed=False)
-            if operation is None:
-                return answer
-            done = msgspec.structs.replace(operation, answer=answer)
-            event = ev.CancelAnswered(operation.operation_key)
-            outcome = await asyncio.shield(route.record_route_event(event, opened=(done,)))
-            return answer if isinstance(outcome, Committed) else None
-        route.admit()
-        if route.entries.get(entry.digest) is not entry:
-            return None  # its key turned out to be another order's
-        waiter: Waiter = route.loop.create_future()
-        operation_key = None if operation is None else operation.operation_key
-        if operation_key is not None and operation_key in entry.operations:
-            operation = None  # recorded already: wait with the first
-        entry.cancel_waiters.append((operation_key, waiter))
-        if operation is not None or not order.cancel_wanted:
-            opened = () if operation is None else (operation,)
-            try:
-                # Shielded: a caller who gives up must not keep the wish from being acted on.
-                outcome = await asyncio.shield(route.record(entry, (ev.CancelRecorded(operation_key),), opened=opened))
-            except BaseException:
-                entry.drop(waiter)
-                raise
-            if not isinstance(outcome, Committed):
-                entry.drop(waiter)
-                await route.make_sure(entry)
-                return None
-        return await wait_for_answer(waiter, entry, wait_s, route.deadlines)
+    async def resolve(
+        self,
+        key: str,
+        *,
+        account: str,
+        strategy: str,
+        verdict: Verdict,
+        by: str,
+        reason: str,
+        venue_order_id: str | None = None,
+    ) -> Order:
+        """Take a person's word for what became of an order, if nothing contradicts it, and return the order after it.
 
-    async def _find(self, account: str, strategy: str, key: str) -> tuple[Route, Entry] | None:
-        digest = identity.key_digest(account, strategy, key)
-        for route in self._routes.values():
-            if digest in route.entries:
-                return route, route.entries[digest]
-        loaded = await self._ledger.by_key(account, strategy, key)
-        if loaded is None:
-            return None
-        home = self._routes.get(loaded.order.intent.venue)
-        if home is None:
-            raise UnknownVenue(loaded.order.intent.venue, list(self._routes))
-        return home, home.adopt(loaded)
+        The venue is asked first. ``by`` and ``reason`` go into the audit log. ``venue_order_id``: the venue's number of the
+        order that is to be adopted. Raises :class:`UnknownKey`, :class:`ContradictsEvidence`, :class:`InvalidField`,
+        :class:`RouteClosed`.
+        """
+        name = OrderName(account, strategy, values.caller_key(key))
+        word = Word(verdict, by, reason, venue_order_id)
+        return await resolve(self._desk, name, word, lambda route: self._receivers[route.name].catch_up())
 
     async def order(self, key: str, *, account: str, strategy: str) -> Order:
         """Return an order as the ledger holds it now. Raises :class:`UnknownKey`."""
@@ -439,9 +433,3 @@ def _waiter(route: Route, entry: Entry) -> Waiter:
     waiter: Waiter = route.loop.create_future()
     entry.answer_waiters.append(waiter)
     return waiter
-
-
-def _same_content(order: Order, intent: Intent) -> None:
-    field = first_difference(order.intent, intent)
-    if field is not None:
-        raise KeyReused(order.key, field)

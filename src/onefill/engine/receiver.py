@@ -10,10 +10,10 @@ from collections.abc import AsyncIterator
 
 from onefill.core import events as ev
 from onefill.core import evidence
+from onefill.core.claims import delay_us
 from onefill.core.errors import OnefillError
 from onefill.core.messages import ExecutionKind, ExecutionReport
 from onefill.core.position import Execution, dedupe_scope
-from onefill.core.retry import delay_us
 from onefill.engine.entry import Entry
 from onefill.engine.route import Pending, Route
 from onefill.engine.sender import start_driver
@@ -34,7 +34,7 @@ class Receiver:
         self._moved = 0
         """The cursor has been handed to the ledger through here."""
         self._under_way: set[Pending] = set()
-        self._refused: set[Entry] = set()
+        self._refused: dict[Entry, None] = {}
         """Orders whose change the ledger refused: to be read again."""
         self._known: set[tuple[str, str]] = set()
         """Executions that the ledger had, under another order or none."""
@@ -206,7 +206,8 @@ class Receiver:
         execution = None
         if (scope, report.execution_id) in self._known:
             events = (ev.Anomaly(f"execution {report.execution_id} is already applied to another order"),)
-        if isinstance(events[0], ev.Traded):
+        traded = next((event for event in events if isinstance(event, ev.Traded)), None)
+        if traded is not None:
             execution = Execution(
                 intent_id=order.intent_id,
                 scope=scope,
@@ -216,8 +217,8 @@ class Receiver:
                 venue=route.name,
                 instrument=report.instrument,
                 side=report.side,
-                quantity=events[0].quantity,
-                price=events[0].price,
+                quantity=traded.quantity,
+                price=traded.price,
                 client_order_id=report.client_order_id,
                 venue_order_id=report.venue_order_id,
                 transacted_at_us=report.transacted_at_us,
@@ -232,7 +233,7 @@ class Receiver:
         self._moved = report.position
         pending = self._route.record(entry, events, execution=execution, cursor=move)
         self._watch(pending, entry, execution)
-        if entry.driver is not None or entry.order.cancel_wanted:
+        if entry.driver is not None or entry.order.cancel_wanted or entry.order.replacement is not None:
             start_driver(self._route, entry)
 
     def _stranger(self, report: ExecutionReport) -> None:
@@ -283,7 +284,7 @@ class Receiver:
             if isinstance(future.result(), Committed):
                 return
             if entry is not None:
-                self._refused.add(entry)
+                self._refused[entry] = None
             self._read_again()
             if isinstance(future.result(), ExecutionKnown) and execution is not None:
                 self._route.counts.replayed_reports += 1

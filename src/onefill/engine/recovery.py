@@ -1,11 +1,53 @@
 """Opening a route. Start-up and crash are one code path: whatever is open in the ledger is taken up where it stands."""
 
+import asyncio
+import contextlib
 import functools
+from collections.abc import Callable
 
 from onefill.core import evidence, retry
-from onefill.core.retry import Rest
+from onefill.core import lease as leases
+from onefill.core.errors import LedgerError
+from onefill.core.position import Execution
+from onefill.core.steps import Rest
 from onefill.engine.route import Route
 from onefill.engine.sender import start_driver
+from onefill.engine.settings import GatewaySettings
+from onefill.ports.clock import Clock
+from onefill.ports.ledger import Ledger
+from onefill.ports.venue import Venue
+
+
+async def open_route(
+    name: str,
+    ledger: Ledger,
+    venue: Venue,
+    clock: Clock,
+    settings: GatewaySettings,
+    *,
+    holder: str,
+    fold: Callable[[Execution, int | None], None],
+) -> Route:
+    """Become the owner of a route, and stay it: where it is lent for a time, the lease is renewed until the route stops.
+
+    Raises LeaseHeld while another holder's lease lasts, OtherVenue, or another LedgerError.
+    """
+    asked_at_s = asyncio.get_running_loop().time()  # from before the ledger was asked: never too long
+    lease_us = None if settings.lease_s is None else round(settings.lease_s * 1_000_000)
+    lease = await ledger.acquire(name, holder, clock.now_us(), venue=venue.identity, lease_us=lease_us)
+    route = Route(name, ledger, venue, clock, settings, lease, fold)
+    route.lease_until_s = leases.send_until_s(asked_at_s, settings.lease_s)
+    if settings.lease_s is not None:
+        route.spawn(route.loop.create_task(_keep_lease(route, asked_at_s, settings.lease_s)))
+    return route
+
+
+async def _keep_lease(route: Route, asked_at_s: float, lease_s: float) -> None:
+    while route.failure is None and not route.closing:
+        await asyncio.sleep(max(leases.renew_at_s(asked_at_s, lease_s) - route.loop.time(), 0))
+        asked_at_s = route.loop.time()
+        await route.ledger.renew(route.name, route.lease.epoch, route.clock.now_us(), round(lease_s * 1_000_000))
+        route.lease_until_s = leases.send_until_s(asked_at_s, lease_s)
 
 
 async def take_up(route: Route) -> int:
@@ -25,3 +67,10 @@ async def take_up(route: Route) -> int:
         if not isinstance(step, Rest):
             start_driver(route, entry)
     return len(entries)
+
+
+async def give_back(route: Route) -> None:
+    """End the lease on a route that is closed in order, so that the next owner need not wait for its end."""
+    if route.settings.lease_s is not None and route.failure is None:
+        with contextlib.suppress(LedgerError):  # then it ends by itself
+            await route.ledger.renew(route.name, route.lease.epoch, route.clock.now_us(), 0)

@@ -13,21 +13,24 @@ from collections.abc import Callable
 import msgspec
 
 from onefill.core import events as ev
+from onefill.core import lease as leases
+from onefill.core.answers import cancel_answer, replace_answer
+from onefill.core.apply import advance
 from onefill.core.capabilities import Capabilities
 from onefill.core.errors import InvariantBroken, OnefillError, RouteClosed
 from onefill.core.events import CopyOutcome, Event, RouteEvent
 from onefill.core.identity import key_digest
 from onefill.core.lifecycle import ENDED
-from onefill.core.order import Copy, Order, advance, cancel_answer
+from onefill.core.order import Order
 from onefill.core.position import Execution
 from onefill.core.values import Instrument
+from onefill.engine import changes
 from onefill.engine.deadlines import Deadlines
-from onefill.engine.entry import Entry
+from onefill.engine.entry import Entry, Waiter
 from onefill.engine.settings import GatewaySettings
 from onefill.ports.clock import Clock
 from onefill.ports.ledger import (
     Change,
-    Claim,
     Committed,
     CursorMove,
     Lease,
@@ -52,6 +55,7 @@ class Counts(msgspec.Struct):
     resends: int = 0
     lookups: int = 0
     cancels_sent: int = 0
+    replaces_sent: int = 0
     unknown_outcomes: int = 0
     duplicate_replies: int = 0
     adopted: int = 0
@@ -88,6 +92,8 @@ class Route:
         self.clock = clock
         self.settings = settings
         self.lease = lease
+        self.lease_until_s = float("inf")
+        """Until when this process may send, by the loop's clock."""
         self.capabilities: Capabilities = venue.capabilities
         self.instruments: dict[str, Instrument] = {}
         self.counts = Counts()
@@ -98,7 +104,8 @@ class Route:
         """The gateway is being closed: nothing more is begun."""
         self.deadlines = Deadlines()
         self.loop = asyncio.get_running_loop()
-        self.tasks: set[asyncio.Task[None]] = set()
+        self.tasks: dict[asyncio.Task[None], None] = {}
+        """In the order of their beginning: a run can be repeated exactly."""
         self._recent: OrderedDict[bytes, None] = OrderedDict()
         self._number = lease.last_number
         self._fold = fold
@@ -120,11 +127,17 @@ class Route:
             )
         if self.closing:
             raise self._closed()
+        if not self.may_send():
+            raise RouteClosed(
+                f"route {self.name!r}: its lease ran out before it could be renewed, so that another process may own it by "
+                "now. Nothing new is taken; what was recorded stands"
+            )
 
     def add(self, entry: Entry) -> None:
         """Keep an order in memory while something is expected of it."""
         self.entries[entry.digest] = entry
-        self.by_client_order_id[entry.order.client_order_id] = entry
+        for client_order_id in changes.ids(entry.order):
+            self.by_client_order_id[client_order_id] = entry
 
     def adopt(self, loaded: Loaded) -> Entry:
         """Return the entry of an order read from the ledger, keeping the one in memory if there is one."""
@@ -162,8 +175,13 @@ class Route:
         """Drop an order from memory. The ledger has it."""
         if self.entries.get(entry.digest) is entry:
             del self.entries[entry.digest]
-        if self.by_client_order_id.get(entry.order.client_order_id) is entry:
-            del self.by_client_order_id[entry.order.client_order_id]
+        for client_order_id in changes.ids(entry.order):
+            if self.by_client_order_id.get(client_order_id) is entry:
+                del self.by_client_order_id[client_order_id]
+
+    def may_send(self) -> bool:
+        """Tell whether the lease on the route still holds (promise ONE-WRITER)."""
+        return leases.may_send(self.loop.time(), self.lease_until_s)
 
     def record(
         self,
@@ -172,6 +190,7 @@ class Route:
         *,
         new: NewIntent | None = None,
         opened: tuple[Operation, ...] = (),
+        adopts: str | None = None,
         execution: Execution | None = None,
         cursor: CursorMove | None = None,
     ) -> Pending:
@@ -186,18 +205,20 @@ class Route:
             events = tuple(map(ev.legible_event, events))
             payload = _encode(events)
         before, order = entry.order, advance(entry.order, events, now_us)
-        if entry.digest not in self.entries:
-            self.add(entry)  # let go of while somebody still held it
-        claims, settled = _copies(before, order)
+        entry.order = order
+        if entry.digest not in self.entries or order.replacement is not before.replacement:
+            for client_order_id in changes.ids(before):
+                self.by_client_order_id.pop(client_order_id, None)
+            self.add(entry)  # let go of while somebody still held it, or it may have got another id
+        claims, settled = changes.copies(before, order, events)
+        if claims:
+            entry.claimed_at_s = self.loop.time()
         if opened:
             entry.operations.update((operation.operation_key, operation) for operation in opened)
-        answered: tuple[Operation, ...] = ()
         refused = order.status not in ENDED and isinstance(events[-1], ev.CancelRefused)
-        if entry.operations and (order.status in ENDED or refused):
-            answer = cancel_answer(order, now_us, changed=before.status not in ENDED)
-            with_answer = [msgspec.structs.replace(op, answer=answer) for op in entry.operations.values()]
-            answered = tuple(with_answer)
-            entry.operations = {}
+        answered = changes.answered(entry.operations, before, order, now_us, refused=refused)
+        for operation in answered:
+            del entry.operations[operation.operation_key]
         change = Change(
             route=self.name,
             epoch=self.lease.epoch,
@@ -210,10 +231,11 @@ class Route:
             settled=settled,
             opened=opened,
             answered=answered,
+            replacement=changes.replacement(before, order),
+            adopts=adopts,
             execution=execution,
             cursor=cursor,
         )
-        entry.order = order
         if order.anomaly is not before.anomaly:
             self.counts.anomalies += 1
         entry.pending += 1
@@ -275,10 +297,10 @@ class Route:
             if change.new is not None:
                 self.counts.intents += 1
                 self.drive(entry, claimed=True)
-            elif entry.order.cancel_wanted:
-                self.drive(entry)  # also where it waits: a cancel may change the next step
-            if order is not None and (entry.answer_waiters or entry.cancel_waiters):
-                _tell(entry, order, change, refused=refused, at_us=change.at_us)
+            elif entry.order.cancel_wanted or entry.order.replacement is not None:
+                self.drive(entry)  # also where it waits: a cancel or replace may change the next step
+            if order is not None and (entry.answer_waiters or entry.cancel_waiters or entry.replace_waiters):
+                _tell(entry, order, change, refused=refused)
         elif change.new is not None:
             self.forget(entry)
             self.taken(entry, outcome)
@@ -293,8 +315,9 @@ class Route:
 
     def _tell_all(self, error: OnefillError) -> None:
         for entry in self.entries.values():
-            waiters = [*entry.answer_waiters, *(waiter for _, waiter in entry.cancel_waiters)]
-            for waiter in waiters:
+            wanting = [waiter for _, waiter in entry.cancel_waiters]
+            wanting += [waiter for *_, waiter in entry.replace_waiters]
+            for waiter in (*entry.answer_waiters, *wanting):
                 if not waiter.done():
                     waiter.set_exception(error)
             entry.rouse()
@@ -333,7 +356,7 @@ class Route:
 
     def spawn(self, work: "asyncio.Task[None]") -> None:
         """Keep a background task alive until it ends; one that dies of an error closes the route."""
-        self.tasks.add(work)
+        self.tasks[work] = None
         work.add_done_callback(self._ended)
 
     async def stop(self) -> None:
@@ -348,7 +371,7 @@ class Route:
         self.deadlines.close()
 
     def _ended(self, task: "asyncio.Task[None]") -> None:
-        self.tasks.discard(task)
+        self.tasks.pop(task, None)
         if not task.cancelled():
             if task.exception() is not None:
                 self.fail(task.exception())
@@ -356,40 +379,29 @@ class Route:
             self.fail(RouteClosed("a task of the gateway was cancelled from outside"))
 
 
-def _copies(before: Order, after: Order) -> tuple[tuple[Claim, ...], tuple[Claim, ...]]:
-    """Return the claims and the settled copies by which two states of an order differ."""
-    claims: tuple[Claim, ...] = ()
-    settled: tuple[Claim, ...] = ()
-    if before.copies is not after.copies:
-        claims, settled = _differing(False, before.copies, after.copies)  # noqa: FBT003 - Claim.cancels
-    if before.cancels is not after.cancels:
-        more_claims, more_settled = _differing(True, before.cancels, after.cancels)  # noqa: FBT003
-        claims, settled = claims + more_claims, settled + more_settled
-    return claims, settled
-
-
-def _differing(
-    cancels: bool,
-    old: tuple[Copy, ...],
-    new: tuple[Copy, ...],
-) -> tuple[tuple[Claim, ...], tuple[Claim, ...]]:
-    claims = tuple([Claim(cancels, copy) for copy in new[len(old) :]])
-    settled = tuple([Claim(cancels, now) for was, now in zip(old, new, strict=False) if was is not now])
-    return claims, settled
-
-
-def _tell(entry: Entry, order: Order, change: Change, *, refused: bool, at_us: int) -> None:
+def _tell(entry: Entry, order: Order, change: Change, *, refused: bool) -> None:
     """Wake those whose answer has just become durable."""
+    at_us = change.at_us
     if order.answer is not None and entry.answer_waiters:
         tell_answer(entry, order.answer)
+    answers = {operation.operation_key: operation.answer for operation in change.answered}
     if entry.cancel_waiters and (order.status in ENDED or refused):
-        answers = {operation.operation_key: operation.answer for operation in change.answered}
-        plain_answer = cancel_answer(order, at_us, changed=True)
-        for operation_key, waiter in entry.cancel_waiters:
-            answer = plain_answer if operation_key is None else answers.get(operation_key)
-            if not waiter.done():
-                waiter.set_result(answer or plain_answer)
-        entry.cancel_waiters = []
+        waiters, entry.cancel_waiters = entry.cancel_waiters, []
+        _give(waiters, answers, cancel_answer(order, at_us, changed=True))
+    over = change.replacement
+    if entry.replace_waiters and (order.status in ENDED or (over is not None and over.outcome is not None)):
+        number = None if over is None else over.replacement.number
+        told = [one for one in entry.replace_waiters if order.status in ENDED or one[0] == number]
+        entry.replace_waiters = [one for one in entry.replace_waiters if one not in told]
+        done = over is not None and over.outcome == "replaced"
+        _give([one[1:] for one in told], answers, replace_answer(order, at_us, done=done, changed=True))
+
+
+def _give(waiters: list[tuple[str | None, Waiter]], answers: dict[str, bytes | None], plain_answer: bytes) -> None:
+    for operation_key, waiter in waiters:
+        answer = None if operation_key is None else answers.get(operation_key)
+        if not waiter.done():
+            waiter.set_result(answer or plain_answer)
 
 
 def tell_answer(entry: Entry, answer: bytes) -> None:

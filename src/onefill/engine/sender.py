@@ -8,8 +8,10 @@ import asyncio
 import typing
 from collections.abc import Awaitable, Callable
 
+import msgspec
+
+from onefill.core import claims, evidence, retry, steps
 from onefill.core import events as ev
-from onefill.core import evidence, retry
 from onefill.core.errors import InvariantBroken, RouteClosed
 from onefill.core.events import CopyOutcome, Event
 from onefill.core.lifecycle import Status
@@ -18,20 +20,36 @@ from onefill.core.messages import (
     CancelRequest,
     Found,
     LookupReply,
-    NotFound,
+    NotSent,
+    ReplaceReply,
+    ReplaceRequest,
+    ScanReply,
     SubmitReply,
     SubmitRequest,
     Unknown,
 )
 from onefill.core.order import Copy, Order
-from onefill.core.retry import LastLookup
+from onefill.core.query import looked_up, search
+from onefill.core.steps import LastLookup
 from onefill.engine.entry import Entry
 from onefill.engine.route import Route, count_outcome
 from onefill.ports.ledger import Committed
 
-Reply = typing.TypeVar("Reply", SubmitReply, CancelReply, LookupReply)
-_SUBMIT_REPLIES, _CANCEL_REPLIES, _LOOKUP_REPLIES = map(typing.get_args, (SubmitReply, CancelReply, LookupReply))
-_BEFORE_SENDING = (retry.Send, retry.Ask, retry.WaitUntil)
+Reply = typing.TypeVar("Reply", SubmitReply, CancelReply, ReplaceReply, LookupReply, ScanReply)
+_SUBMIT_REPLIES, _CANCEL_REPLIES, _REPLACE_REPLIES, _LOOKUP_REPLIES, _SCAN_REPLIES = map(
+    typing.get_args, (SubmitReply, CancelReply, ReplaceReply, LookupReply, ScanReply)
+)
+_BEFORE_SENDING = (steps.Send, steps.Ask, steps.Scan, steps.WaitUntil)
+_Decision = (
+    steps.ConcludeAbsent
+    | steps.ConcludeNotReplaced
+    | steps.ExpireUnsent
+    | steps.Withdraw
+    | steps.Park
+    | steps.TellRefused
+    | steps.DropReplace
+)
+_SETTLING = (ev.CopySettled, ev.OutcomeUnknown, ev.CancelSettled, ev.ReplaceSettled)
 _STALE_PAUSE_US = 5_000_000
 _MOST_TRIES = 20
 """Times a reply is brought to the ledger while other news of the order comes in between. Never reached in practice."""
@@ -72,37 +90,37 @@ async def _step_on(route: Route, entry: Entry) -> None:
         now_us = route.clock.now_us()
         step = retry.next_step(entry.order, route.capabilities, lookup, now_us)
         # A clock that was set back must not make an old order look fresh.
-        stale = not isinstance(step, retry.Rest) and route.loop.time() >= entry.stale_at_s
+        stale = not isinstance(step, steps.Rest) and route.loop.time() >= entry.stale_at_s
         if stale and entry.order.status is Status.RECORDED and isinstance(step, _BEFORE_SENDING):
-            step = retry.ExpireUnsent("its time to live ran out before it could be sent")
-        if isinstance(step, retry.Rest):
+            step = steps.ExpireUnsent("its time to live ran out before it could be sent")
+        if isinstance(step, steps.Rest):
             return
-        if isinstance(step, retry.Ask):
-            lookup = await _ask(route, entry, lookup)
-        elif isinstance(step, retry.WaitUntil):
+        if isinstance(step, steps.Ask | steps.Scan):
+            lookup = await _ask(route, entry, step, lookup)
+        elif isinstance(step, steps.Adopt):
+            lookup = await _adopt(route, entry, step, lookup)
+        elif isinstance(step, steps.WaitUntil):
             await _wait(route, entry, step.at_us)
-        elif isinstance(step, retry.Send):
+        elif isinstance(step, steps.Send | steps.SendCancel | steps.SendReplace):
             lookup = None
-            if stale:
+            if stale and isinstance(step, steps.Send):
                 await _wait(route, entry, now_us + _STALE_PAUSE_US)
             else:
-                await _claim_and_send(route, entry, step)
-        elif isinstance(step, retry.SendCancel):
-            await _cancel(route, entry, step.number)
+                await _send_next(route, entry, step)
         else:
-            await _commit(route, entry, _decided(step))
+            await _commit(route, entry, _decided(entry.order, step))
 
 
-def _decided(
-    step: retry.ConcludeAbsent | retry.ExpireUnsent | retry.Withdraw | retry.Park | retry.TellRefused,
-) -> tuple[Event, ...]:
-    if isinstance(step, retry.ConcludeAbsent):
+def _decided(order: Order, step: _Decision) -> tuple[Event, ...]:
+    if isinstance(step, steps.ConcludeAbsent):
         return (ev.ProvenAbsent(step.asked_at_us),)
+    if isinstance(step, steps.ConcludeNotReplaced | steps.DropReplace):
+        return evidence.not_replaced(order, step.reason)
     kinds: dict[type, type[ev.ExpiredUnsent | ev.Withdrawn | ev.Parked | ev.CancelRefused]] = {
-        retry.ExpireUnsent: ev.ExpiredUnsent,
-        retry.Withdraw: ev.Withdrawn,
-        retry.Park: ev.Parked,
-        retry.TellRefused: ev.CancelRefused,
+        steps.ExpireUnsent: ev.ExpiredUnsent,
+        steps.Withdraw: ev.Withdrawn,
+        steps.Park: ev.Parked,
+        steps.TellRefused: ev.CancelRefused,
     }
     return (kinds[type(step)](step.reason),)
 
@@ -118,11 +136,24 @@ async def _commit(route: Route, entry: Entry, events: tuple[Event, ...]) -> bool
     return False
 
 
-async def _claim_and_send(route: Route, entry: Entry, step: retry.Send) -> None:
-    if await _commit(route, entry, (ev.Claimed(step.number, step.expires_at_us),)):
+async def _send_next(route: Route, entry: Entry, step: steps.Send | steps.SendCancel | steps.SendReplace) -> None:
+    """Claim the next copy of a request, durably, and send it."""
+    leaves_by_us = leaves_by(route)
+    if isinstance(step, steps.SendCancel):
+        if await _commit(route, entry, (ev.CancelClaimed(step.number),)):
+            await _cancel(route, entry, step.number)
+    elif isinstance(step, steps.SendReplace):
+        if await _commit(route, entry, (ev.ReplaceClaimed(step.number, step.expires_at_us, leaves_by_us),)):
+            await _replace(route, entry, step.number)
+    elif await _commit(route, entry, (ev.Claimed(step.number, step.expires_at_us, leaves_by_us),)):
         if step.number > 1:
             route.counts.resends += 1
         await _send(route, entry, step.number)
+
+
+def leaves_by(route: Route) -> int:
+    """Return the last moment at which the bytes of a request claimed now can leave."""
+    return claims.leaves_by_us(route.clock.now_us(), round(route.settings.reply_timeout_s * 1_000_000))
 
 
 async def _call(
@@ -141,20 +172,33 @@ async def _call(
     return reply if isinstance(reply, replies) else Unknown(f"the adapter returned {type(reply).__name__}, no reply")
 
 
-def _not_to_be_sent(route: Route, order: Order, copy: Copy) -> str | None:
+def _not_to_be_sent(route: Route, entry: Entry, copy: Copy) -> str | None:
     """Return why a claimed copy must not leave after all, or ``None``. Much may have come in since it was claimed."""
-    if route.failure is not None or route.closing:
-        return "the route closed between claim and send"
+    order = entry.order
     if order.status not in {Status.SENDING, Status.UNCERTAIN}:
         return f"the venue showed the order as {order.status} between claim and send"
-    return retry.too_late_to_send(order, copy, route.clock.now_us())
+    if any(other.outcome is CopyOutcome.REJECTED for other in order.copies):
+        return "the venue rejected another copy between claim and send"
+    return _not_open(route) or _too_late(route, entry, copy, order.valid_until_us)
+
+
+def _too_late(route: Route, entry: Entry, copy: Copy, valid_until_us: int) -> str | None:
+    claimed_at_s = route.loop.time() if entry.claimed_at_s is None else entry.claimed_at_s
+    waited_us = int((route.loop.time() - claimed_at_s) * 1_000_000)
+    return claims.too_late_to_send(copy, valid_until_us, route.clock.now_us(), waited_us)
+
+
+def _not_open(route: Route) -> str | None:
+    if route.failure is not None or route.closing:
+        return "the route closed between claim and send"
+    return None if route.may_send() else "the lease on the route ended between claim and send"
 
 
 async def _send(route: Route, entry: Entry, number: int) -> None:
     """Send a claimed copy and record what its reply proves."""
     order = entry.order
     copy = order.copies[number - 1]
-    reason = _not_to_be_sent(route, order, copy)
+    reason = _not_to_be_sent(route, entry, copy)
     if reason is not None:
         unsent = (ev.CopySettled(number, CopyOutcome.NOT_SENT, reason),)
         await _settle(route, entry, number, lambda _: unsent)
@@ -183,48 +227,119 @@ async def _send(route: Route, entry: Entry, number: int) -> None:
 
 
 async def _settle(
-    route: Route, entry: Entry, number: int, proves: Callable[[Order], tuple[Event, ...]], *, cancels: bool = False
+    route: Route,
+    entry: Entry,
+    number: int,
+    proves: Callable[[Order], tuple[Event, ...]],
+    open_copies: Callable[[Order], tuple[Copy, ...]] = lambda order: order.copies,
 ) -> None:
     """Record what became of a claimed copy. If the order had moved on, judge it anew by what the ledger holds."""
     for _ in range(_MOST_TRIES):
-        copies = entry.order.cancels if cancels else entry.order.copies
-        if copies[number - 1].outcome is not None or await _commit(route, entry, proves(entry.order)):
+        order = entry.order
+        events = proves(order)
+        if not any(copy.number == number and copy.outcome is None for copy in open_copies(order)):
+            # The stream told first what became of this copy. What the reply shows of the order counts all the same.
+            events = tuple(event for event in events if not isinstance(event, _SETTLING))
+            if not events or evidence.say_nothing_new(order, events):
+                return
+        if await _commit(route, entry, events):
             return
     raise InvariantBroken(f"order {entry.order.client_order_id}: the ledger refuses every outcome of copy {number}")
 
 
-async def _ask(route: Route, entry: Entry, last: LastLookup | None) -> LastLookup:
+async def _ask(route: Route, entry: Entry, step: steps.Ask | steps.Scan, last: LastLookup | None) -> LastLookup:
     order = entry.order
-    asked_at_us = route.clock.now_us()
+    asked_at_us, asked_at_s = route.clock.now_us(), route.loop.time()
     route.counts.lookups += 1
+    reply = await ask(route, order, step)
+    waited_s = None if entry.claimed_at_s is None else asked_at_s - entry.claimed_at_s
+    waited_us = None if waited_s is None else int(waited_s * 1_000_000)
+    return looked_up(order, step.client_order_id, reply, last, asked_at_us=asked_at_us, waited_us=waited_us)
+
+
+async def ask(route: Route, order: Order, step: steps.Ask | steps.Scan) -> LookupReply:
+    """Return what the venue says of a client order id, asked once."""
+    intent = order.intent
+    if isinstance(step, steps.Scan):
+        return search(await scan(route, order, step.since_us), step.client_order_id, order)
     reply: LookupReply = await _call(
-        route,
-        _LOOKUP_REPLIES,
-        route.venue.lookup,
-        order.client_order_id,
-        order.intent.account,
-        order.intent.instrument,
+        route, _LOOKUP_REPLIES, route.venue.lookup, step.client_order_id, intent.account, intent.instrument
     )
-    if isinstance(reply, Found):
-        if evidence.was_unknown(entry.order):
-            route.counts.adopted += 1
-        await _commit(route, entry, evidence.resurrected(entry.order, evidence.from_lookup(entry.order, reply)))
-    return LastLookup(asked_at_us, 1 if last is None else last.count + 1, isinstance(reply, NotFound))
+    return reply
+
+
+async def scan(route: Route, order: Order, since_us: int) -> ScanReply:
+    """Return what the venue lists of the order's account and instrument, asked once."""
+    intent = order.intent
+    reply: ScanReply = await _call(route, _SCAN_REPLIES, route.venue.scan, intent.account, intent.instrument, since_us)
+    return reply
+
+
+async def _adopt(route: Route, entry: Entry, step: steps.Adopt, lookup: LastLookup | None) -> LastLookup | None:
+    order = entry.order
+    if evidence.was_unknown(order):
+        route.counts.adopted += 1
+    await _commit(route, entry, evidence.resurrected(order, evidence.from_lookup(order, Found(step.order))))
+    return None if lookup is None else msgspec.structs.replace(lookup, found=None)
 
 
 async def _cancel(route: Route, entry: Entry, number: int) -> None:
-    if not await _commit(route, entry, (ev.CancelClaimed(number),)) or route.failure is not None:
-        return
     order = entry.order
-    request = CancelRequest(
-        client_order_id=order.client_order_id,
-        account=order.intent.account,
-        instrument=order.intent.instrument,
-        venue_order_id=order.venue_order_id,
-    )
-    route.counts.cancels_sent += 1
-    reply: CancelReply = await _call(route, _CANCEL_REPLIES, route.venue.cancel, request)
-    await _settle(route, entry, number, lambda order: evidence.from_cancel_reply(order, number, reply), cancels=True)
+    reason = _not_open(route)
+    if reason is None:
+        request = CancelRequest(
+            client_order_id=order.live_id,
+            account=order.intent.account,
+            instrument=order.intent.instrument,
+            venue_order_id=order.venue_order_id,
+        )
+        route.counts.cancels_sent += 1
+        reply: CancelReply = await _call(route, _CANCEL_REPLIES, route.venue.cancel, request)
+    else:
+        reply = NotSent(reason)
+    now_us = route.clock.now_us()
+
+    def proves(order: Order) -> tuple[Event, ...]:
+        return evidence.from_cancel_reply(order, number, reply, now_us)
+
+    await _settle(route, entry, number, proves, lambda order: order.cancels)
+
+
+async def _replace(route: Route, entry: Entry, number: int) -> None:
+    order = entry.order
+    wanted = order.replacement
+    reason = _not_open(route)
+    if wanted is None or number <= wanted.copies_before:
+        wanted, reason = None, "the replace came to an end between claim and send"
+    elif reason is None:
+        reason = _too_late(route, entry, wanted.copies[-1], wanted.valid_until_us)
+    if wanted is not None and reason is None:
+        request = ReplaceRequest(
+            client_order_id=wanted.client_order_id,
+            orig_client_order_id=order.live_id,
+            account=order.intent.account,
+            instrument=order.intent.instrument,
+            venue_order_id=order.venue_order_id,
+            side=order.intent.side,
+            quantity=wanted.quantity,
+            order_type=order.intent.order_type,
+            price=wanted.price,
+            time_in_force=order.intent.time_in_force,
+            expires_at_us=wanted.copies[-1].expires_at_us,
+        )
+        route.counts.replaces_sent += 1
+        reply: ReplaceReply = await _call(route, _REPLACE_REPLIES, route.venue.replace, request)
+    else:
+        reply = NotSent(reason or "")
+    now_us = route.clock.now_us()
+
+    def proves(order: Order) -> tuple[Event, ...]:
+        return evidence.from_replace_reply(order, number, reply, now_us)
+
+    def claimed(order: Order) -> tuple[Copy, ...]:
+        return order.strays + (() if order.replacement is None else order.replacement.copies)
+
+    await _settle(route, entry, number, proves, claimed)
 
 
 async def _wait(route: Route, entry: Entry, until_us: int) -> None:

@@ -21,7 +21,7 @@ _STATE = (
 SUBMIT_STATEMENTS = (
     "INSERT INTO intent (id, route, key_digest, account, strategy, key, client_order_id, fingerprint_version, fingerprint, "
     "body, recorded_at_us, valid_until_us, status) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-    "INSERT INTO attempt (intent_id, cancels, number, epoch, claimed_at_us, expires_at_us) VALUES (?, 0, 1, 1, ?, ?)",
+    "INSERT INTO attempt (intent_id, kind, number, epoch, claimed_at_us, expires_at_us) VALUES (?, 0, 1, 1, ?, ?)",
     "INSERT INTO journal (id, intent_id, kind, payload, at_us, epoch, previous_hash, hash) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
     "UPDATE route SET last_number = ?, last_sequence = ?, head = ? WHERE id = ?",
 )
@@ -119,7 +119,7 @@ def fill(db: apsw.Connection, route: str, count: int, *, random_keys: bool = Fal
                 head = made
 
     db.executemany(
-        "INSERT INTO attempt (intent_id, cancels, number, epoch, claimed_at_us, expires_at_us, outcome) "
+        "INSERT INTO attempt (intent_id, kind, number, epoch, claimed_at_us, expires_at_us, outcome) "
         "VALUES (?, 0, 1, 1, ?, ?, 'accepted')",
         ((_ROUTE_ID << INTENT_NUMBER_BITS | n, _AT_US + n, _AT_US + n + 2_000_000) for n in range(1, count + 1)),
     )

@@ -7,9 +7,10 @@ from typing import TypeVar
 import apsw
 
 from onefill.core.audit import GENESIS, JournalEntry, entry_hash
-from onefill.core.errors import Fenced, LedgerError, LedgerFailed, OtherVenue
+from onefill.core.errors import Fenced, LeaseHeld, LedgerError, LedgerFailed, OtherVenue
 from onefill.core.events import RouteAcquired
 from onefill.core.identity import key_digest, session_tag
+from onefill.core.lease import Held, may_take
 from onefill.core.order import Order
 from onefill.core.position import Execution, Position
 from onefill.ledger import sqlite_rows as rows
@@ -62,30 +63,49 @@ class SqliteLedger:
         """Changes that wait for the commit under way."""
         return self._commits.depth
 
-    async def acquire(self, route: str, holder: str, at_us: int, *, venue: str = "") -> Lease:
+    async def acquire(
+        self, route: str, holder: str, at_us: int, *, venue: str = "", lease_us: int | None = None
+    ) -> Lease:
         """See :meth:`onefill.ports.ledger.Ledger.acquire`."""
-        return await self._commits.call(lambda: self._acquire(route, holder, at_us, venue))
 
-    def _acquire(self, route: str, holder: str, at_us: int, venue: str) -> Lease:
-        try:
+        def work() -> Lease:
             with transaction(self._file.connection):
-                return self._take(route, holder, at_us, venue)
-        except apsw.Error as error:
-            raise failed(self._file.path, error) from error
+                return self._take(route, holder, at_us, venue, lease_us)
 
-    def _take(self, route: str, holder: str, at_us: int, venue: str) -> Lease:
+        return await self._guarded(work)
+
+    async def renew(self, route: str, epoch: int, at_us: int, lease_us: int) -> None:
+        """See :meth:`onefill.ports.ledger.Ledger.renew`."""
+        # Given back, it is not lent for a time: the next owner's clock may be behind this one.
+        until_us = at_us + lease_us if lease_us > 0 else None
+
+        def work() -> None:
+            db = self._file.connection
+            with transaction(db):
+                db.execute("UPDATE route SET lease_until_us = ? WHERE name = ? AND epoch = ?", (until_us, route, epoch))
+                if db.changes() != 1:
+                    row = db.execute("SELECT epoch FROM route WHERE name = ?", (route,)).fetchone()
+                    raise Fenced(route, epoch, None if row is None else row[0])
+
+        await self._guarded(work)
+
+    def _take(self, route: str, holder: str, at_us: int, venue: str, lease_us: int | None) -> Lease:
         db = self._file.connection
         found = db.execute(
-            "SELECT id, epoch, last_number, last_sequence, head, venue FROM route WHERE name = ?", (route,)
+            "SELECT id, epoch, last_number, last_sequence, head, venue, holder, lease_until_us FROM route WHERE name = ?",
+            (route,),
         ).fetchone()
         if found is None:
             next_id = one(db, "SELECT coalesce(max(id), 0) + 1 FROM route")[0]
-            found = (next_id, 0, 0, 0, GENESIS, "")
+            found = (next_id, 0, 0, 0, GENESIS, "", "", None)
             db.execute(
                 "INSERT INTO route (id, name, epoch, holder, acquired_at_us, head) VALUES (?, ?, 1, ?, ?, ?)",
                 (next_id, route, holder, at_us, GENESIS),
             )
-        route_id, epoch, last_number, sequence, head, known_venue = found
+        route_id, epoch, last_number, sequence, head, known_venue, known_holder, until_us = found
+        held = Held(known_holder, epoch, until_us)
+        if held.until_us is not None and not may_take(held, at_us):
+            raise LeaseHeld(route, held.holder, (held.until_us - at_us) / 1_000_000)
         if venue and known_venue and venue != known_venue:
             raise OtherVenue(route)
         epoch, sequence = epoch + 1, sequence + 1
@@ -96,8 +116,12 @@ class SqliteLedger:
             ((route_id << INTENT_NUMBER_BITS) | sequence, "route_acquired", payload, at_us, epoch, head, made),
         )
         db.execute(
-            "UPDATE route SET epoch = ?, holder = ?, acquired_at_us = ?, last_sequence = ?, head = ?, venue = ? WHERE id = ?",
-            (epoch, holder, at_us, sequence, made, venue or known_venue, route_id),
+            "UPDATE route SET epoch = ?, holder = ?, acquired_at_us = ?, last_sequence = ?, head = ?, venue = ?, "
+            "lease_until_us = ? WHERE id = ?",
+            (
+                *(epoch, holder, at_us, sequence, made, venue or known_venue),
+                *(None if lease_us is None else at_us + lease_us, route_id),
+            ),
         )
         seed = one(db, "SELECT seed FROM ledger")[0]
         return Lease(

@@ -14,7 +14,7 @@ from onefill.core.errors import LedgerError, LedgerFailed, LedgerInUse, LedgerTo
 
 APPLICATION_ID = 0x4F6E6566
 """``Onef`` in the file's header (SQLite ``application_id``)."""
-VERSION = 1
+VERSION = 2
 """The schema this code writes (SQLite ``user_version``). One file ``schema/NNNN.sql`` leads to each version."""
 _CACHE_KIB = 8192
 
@@ -57,7 +57,7 @@ class LedgerFile:
 
 
 def open_file(path: str, *, seed: bytes, holder: str, at_us: int, vfs: str | None = None) -> LedgerFile:
-    """Open a ledger for writing, making it if the file does not exist or is empty.
+    """Open a ledger for writing, making it if the file does not exist or is empty, and bringing an older one up to date.
 
     ``seed`` (16 random bytes) is used only when the ledger is made. Raises :class:`NotALedger`, :class:`LedgerTooNew`,
     :class:`LedgerInUse`, or :class:`LedgerError` if the place cannot be written.
@@ -87,14 +87,25 @@ def open_file(path: str, *, seed: bytes, holder: str, at_us: int, vfs: str | Non
 
 
 def open_read_only(path: str, *, vfs: str | None = None) -> LedgerFile:
-    """Open an existing ledger for reading, also while another process writes it."""
+    """Open an existing ledger for reading, also while another process writes it.
+
+    Raises :class:`NotALedger`, :class:`LedgerTooNew`, or :class:`LedgerError` if an older Onefill wrote it: reading must not
+    change a file, so it is for the next writer to bring it up to date.
+    """
     if not Path(path).exists():
         raise NotALedger(f"{path}: there is no such file. A ledger is made by the first run that writes to it")
     _refuse_other_places(path)
     connection = _connect(path, apsw.SQLITE_OPEN_READWRITE, vfs)
     try:
-        if _version(connection, path) is None:
+        version = _version(connection, path)
+        if version is None:
             raise NotALedger(f"{path}: the file is empty; a ledger is made by the first run that writes to it")
+        if version < VERSION:
+            raise LedgerError(
+                f"{path}: was written by an older Onefill (ledger version {version}, this one reads {VERSION}). It was left "
+                "untouched; open it for writing once, as `onefill run` and `onefill serve` do: that brings it up to date "
+                "and loses nothing"
+            )
         connection.execute("PRAGMA query_only = 1; PRAGMA busy_timeout = 5000")
     except BaseException:
         connection.close()
@@ -131,11 +142,11 @@ def _lock(path: str) -> apsw.Connection:
 
 def _holder(path: str) -> str:
     with contextlib.suppress(apsw.Error, LedgerError):
-        file = open_read_only(path)
+        connection = _connect(path, apsw.SQLITE_OPEN_READWRITE, None)  # whatever version it is
         try:
-            row = file.connection.execute("SELECT opened_by FROM ledger").fetchone()
+            row = connection.execute("PRAGMA query_only = 1; SELECT opened_by FROM ledger").fetchone()
         finally:
-            file.close()
+            connection.close()
         if row and row[0]:
             return str(row[0])
     return "another process"
@@ -188,6 +199,7 @@ def _check_or_make(connection: apsw.Connection, path: str, seed: bytes, at_us: i
     if version == VERSION:
         return
     try:
+        # One transaction, however many versions there are between: whatever happens, the file is of the old or the new one.
         connection.execute("PRAGMA synchronous = EXTRA; BEGIN EXCLUSIVE")
         for number in range((version or 0) + 1, VERSION + 1):
             connection.execute(_schema(number))
@@ -196,7 +208,12 @@ def _check_or_make(connection: apsw.Connection, path: str, seed: bytes, at_us: i
             connection.execute("INSERT INTO ledger (one, seed, created_at_us) VALUES (1, ?, ?)", (seed, at_us))
         connection.execute("COMMIT")
     except apsw.Error as error:
-        raise LedgerFailed(f"{path}: the ledger could not be made: {error}. Nothing was sent") from error
+        if version is None:
+            raise LedgerFailed(f"{path}: the ledger could not be made: {error}. Nothing was sent") from error
+        raise LedgerFailed(
+            f"{path}: the ledger could not be brought from version {version} to {VERSION} ({type(error).__name__}: {error}). "
+            "It is as it was and nothing was sent; make room on the disk for a second copy of it, then open it again"
+        ) from error
 
 
 def _schema(number: int) -> str:
@@ -220,6 +237,7 @@ def _fold_log(connection: apsw.Connection, path: str) -> None:
     After a failed sync the system may show pages that never reached the disk, and report the next sync of them as good.
     A log that continued behind such pages would be cut there by a power loss. Written again, they are synced for good.
     """
+    one(connection, "SELECT count(*) FROM sqlite_schema")  # after a renaming it is read anew, and that locks the log
     busy = one(connection, "PRAGMA wal_checkpoint(TRUNCATE)")[0]
     if busy:
         raise LedgerError(

@@ -11,7 +11,9 @@ from onefill.core.order import Copy, Order
 from onefill.core.position import Execution, Position
 from onefill.ledger import sqlite_rows as rows
 from onefill.ledger.sqlite_file import one
-from onefill.ports.ledger import INTENT_NUMBER_BITS, Loaded, Operation, RouteInfo
+from onefill.ports.ledger import INTENT_NUMBER_BITS, Loaded, Operation, RequestKind, RouteInfo
+
+_LISTED = "IN (SELECT value FROM json_each(?))"
 
 
 class Reader:
@@ -30,30 +32,52 @@ class Reader:
         if not found:
             return []
         ids = rows.json_text([row[0] for row in found])
-        listed = "IN (SELECT value FROM json_each(?))"
-        copies: dict[tuple[int, bool], list[Copy]] = {}
-        for row in self._page(rows.COPY_COLUMNS, f"attempt WHERE intent_id {listed}", (ids,)):
-            intent_id, cancels, copy = rows.to_copy(row)
-            copies.setdefault((intent_id, cancels), []).append(copy)
+        copies: dict[tuple[int, RequestKind], list[Copy]] = {}
+        for row in self._page(rows.COPY_COLUMNS, f"attempt WHERE intent_id {_LISTED}", (ids,)):
+            intent_id, kind, copy = rows.to_copy(row)
+            copies.setdefault((intent_id, kind), []).append(copy)
+        replaces = self._replaces(found)
         executions: dict[int, set[tuple[str, str]]] = {}
-        for row in self._page("intent_id, scope, execution_id", f"execution WHERE intent_id {listed}", (ids,)):
+        for row in self._page("intent_id, scope, execution_id", f"execution WHERE intent_id {_LISTED}", (ids,)):
             executions.setdefault(row[0], set()).add((row[1], row[2]))
         waiting: dict[int, list[Operation]] = {}
-        rest = f"operation WHERE answer IS NULL AND intent_id {listed}"
+        rest = f"operation WHERE answer IS NULL AND intent_id {_LISTED}"
         for row in self._page(rows.OPERATION_COLUMNS, rest, (ids,)):
             waiting.setdefault(row[4], []).append(rows.to_operation(row))
 
-        def numbered(intent_id: int, *, cancels: bool) -> tuple[Copy, ...]:
-            return tuple(sorted(copies.get((intent_id, cancels), ()), key=lambda copy: copy.number))
+        def numbered(intent_id: int, kind: RequestKind) -> tuple[Copy, ...]:
+            return tuple(sorted(copies.get((intent_id, kind), ()), key=lambda copy: copy.number))
+
+        def order(row: rows.Row) -> Order:
+            made = rows.to_order(row, numbered(row[0], RequestKind.SUBMIT), numbered(row[0], RequestKind.CANCEL))
+            if row[0] not in replaces:
+                return made
+            return rows.with_replaces(made, replaces[row[0]], numbered(row[0], RequestKind.REPLACE))
 
         return [
             Loaded(
-                order=rows.to_order(row, numbered(row[0], cancels=False), numbered(row[0], cancels=True)),
+                order=order(row),
                 execution_ids=frozenset(executions.get(row[0], ())),
                 operations=tuple(waiting.get(row[0], ())),
             )
             for row in sorted(found, key=lambda row: row[0])
         ]
+
+    def _replaces(self, found: list[rows.Row]) -> dict[int, list[rows.Row]]:
+        """Return the replaces of those orders that have any, ascending. ``found``: rows with ``ORDER_COLUMNS``."""
+        ids = [row[0] for row in found if rows.was_replaced(row)]
+        replaces: dict[int, list[rows.Row]] = {}
+        if ids:  # hardly ever: other orders are not to pay for it
+            rest = f"replacement WHERE intent_id {_LISTED}"
+            for row in sorted(self._page(rows.REPLACEMENT_COLUMNS, rest, (rows.json_text(ids),))):
+                replaces.setdefault(row[0], []).append(row)
+        return replaces
+
+    def _without_copies(self, found: list[rows.Row]) -> list[Order]:
+        replaces, made = self._replaces(found), [rows.to_order(row) for row in found]
+        if replaces:
+            made = [rows.with_replaces(order, replaces.get(order.intent_id, []), ()) for order in made]
+        return made
 
     def orders_by_digest(self, digests: Iterable[bytes]) -> dict[bytes, Order]:
         """Return the orders recorded under these key digests, without their copies."""
@@ -63,7 +87,8 @@ class Reader:
             "intent WHERE key_digest IN (SELECT unhex(value) FROM json_each(?))",
             (listed,),
         )
-        return {bytes.fromhex(row[0]): rows.to_order(row[1:]) for row in found}
+        orders = self._without_copies([row[1:] for row in found])
+        return {bytes.fromhex(row[0]): order for row, order in zip(found, orders, strict=True)}
 
     def by_digest(self, digest: bytes) -> Loaded | None:
         """Return the order recorded under a key digest."""
@@ -71,9 +96,10 @@ class Reader:
         return found[0] if found else None
 
     def by_client_order_id(self, route: str, client_order_id: str) -> Loaded | None:
-        """Return the order of a route with this client order id."""
+        """Return the order of a route with this client order id, be it the first or one that a replace gave it."""
         where = "route = (SELECT id FROM route WHERE name = ?) AND client_order_id = ?"
-        found = self.load(where, (route, client_order_id))
+        given = (route, client_order_id)
+        found = self.load(where, given) or self.load(f"id = (SELECT intent_id FROM replacement WHERE {where})", given)
         return found[0] if found else None
 
     def open_orders(self, route: str) -> list[Loaded]:
@@ -87,18 +113,18 @@ class Reader:
         return rows.to_operation(found[0]) if found else None
 
     def orders(self, after: int, limit: int) -> list[Order]:
-        """Return a page of orders."""
-        rest = "(SELECT * FROM intent WHERE id > ? ORDER BY id LIMIT ?)"
-        return [rows.to_order(row) for row in self._page(rows.ORDER_COLUMNS, rest, (after, limit))]
+        """Return a page of orders, without their copies."""
+        rest = "(SELECT * FROM intent WHERE id > ? ORDER BY id LIMIT ?) AS intent"
+        return self._without_copies(self._page(rows.ORDER_COLUMNS, rest, (after, limit)))
 
     def last_orders(self, limit: int) -> list[Order]:
-        """Return the orders recorded last, oldest first."""
+        """Return the orders recorded last, oldest first, without their copies."""
         found: list[Order] = []
         for (route_id,) in list[tuple[int]](self._db.execute("SELECT id FROM route")):
             first = route_id << INTENT_NUMBER_BITS
-            rest = "(SELECT * FROM intent WHERE id BETWEEN ? AND ? ORDER BY id DESC LIMIT ?)"
+            rest = "(SELECT * FROM intent WHERE id BETWEEN ? AND ? ORDER BY id DESC LIMIT ?) AS intent"
             page = self._page(rows.ORDER_COLUMNS, rest, (first, first + (1 << INTENT_NUMBER_BITS) - 1, limit))
-            found += [rows.to_order(row) for row in page]
+            found += self._without_copies(page)
         return sorted(found, key=lambda order: (order.recorded_at_us, order.intent_id))[-limit:]
 
     def executions(self, after: int, limit: int) -> list[tuple[int, Execution]]:
@@ -149,7 +175,8 @@ class Reader:
     def routes(self) -> list[RouteInfo]:
         """Return every route."""
         cursor = self._db.execute(
-            "SELECT name, epoch, holder, acquired_at_us, last_number, last_sequence, head FROM route ORDER BY id"
+            "SELECT name, epoch, holder, acquired_at_us, last_number, last_sequence, head, lease_until_us FROM route "
+            "ORDER BY id"
         )
         return [
             RouteInfo(
@@ -160,6 +187,7 @@ class Reader:
                 intents=row[4],
                 journal_entries=row[5],
                 head=row[6],
+                lease_until_us=row[7],
             )
             for row in cursor
         ]

@@ -13,24 +13,35 @@ from onefill.core.audit import JournalEntry
 from onefill.core.events import CopyOutcome
 from onefill.core.intent import from_canonical
 from onefill.core.lifecycle import Status
-from onefill.core.order import Copy, Order
+from onefill.core.messages import VenueStatus
+from onefill.core.order import Copy, Order, Replacement, Terms
 from onefill.core.position import Execution, Position
 from onefill.core.values import Side
-from onefill.ports.ledger import Change, Claim, NewIntent, Operation
+from onefill.ports.ledger import Change, Claim, NewIntent, Operation, ReplacementChange, RequestKind
 
 Row = list[Any]
 
 ORDER_COLUMNS = (
     "id, key, client_order_id, body, recorded_at_us, valid_until_us, status, version, cum_quantity, venue_cum_quantity, "
-    "venue_order_id, reason, anomaly, parked, cancel_wanted, answer"
+    "venue_order_id, reason, anomaly, parked, cancel_wanted, answer, "
+    "EXISTS (SELECT 1 FROM replacement WHERE replacement.intent_id = intent.id)"
 )
-COPY_COLUMNS = "intent_id, cancels, number, claimed_at_us, expires_at_us, outcome, reason, retry_at_us"
-OPERATION_COLUMNS = "account, strategy, key, operation_key, intent_id, requested_at_us, answer"
+COPY_COLUMNS = "intent_id, kind, number, claimed_at_us, expires_at_us, outcome, reason, retry_at_us, leaves_by_us"
+REPLACEMENT_COLUMNS = (
+    "intent_id, number, client_order_id, quantity, price, valid_until_us, operation_key, copies_before, original_over, "
+    "outcome"
+)
+OPERATION_COLUMNS = "account, strategy, key, operation_key, intent_id, requested_at_us, answer, kind, quantity, price"
 EXECUTION_COLUMNS = (
     "execution.id, intent_id, scope, execution_id, account, strategy, route.name, instrument, side, quantity, price, "
     "client_order_id, venue_order_id, transacted_at_us"
 )
 POSITION_COLUMNS = "account, strategy, venue, instrument, bought, sold, bought_value, sold_value, executions"
+
+
+KINDS = (RequestKind.SUBMIT, RequestKind.CANCEL, RequestKind.REPLACE)
+"""Kinds of requests by their number in the table ``attempt``."""
+_KIND_NUMBERS = {kind: number for number, kind in enumerate(KINDS)}
 
 
 def json_text(rows: object) -> str:
@@ -67,7 +78,7 @@ def is_fresh(order: Order) -> bool:
         and order.reason is None
         and order.anomaly is None
         and order.answer is None
-        and not (order.parked or order.cancel_wanted or order.closed)
+        and not (order.parked or order.cancel_wanted or order.closed or order.replacements)
     )
 
 
@@ -97,15 +108,38 @@ def claim_row(intent_id: int, epoch: int, claim: Claim) -> Row:
     copy = claim.copy
     return [
         intent_id,
-        int(claim.cancels),
+        _KIND_NUMBERS[claim.kind],
         copy.number,
         epoch,
         copy.claimed_at_us,
         copy.expires_at_us,
+        copy.leaves_by_us,
         copy.outcome,
         copy.reason,
         copy.retry_at_us,
     ]
+
+
+def replacement_row(route_id: int, intent_id: int, change: ReplacementChange) -> Row:
+    """Return the row of a replace, columns as in ``KEEP_REPLACEMENT``."""
+    wanted = change.replacement
+    return [
+        intent_id,
+        wanted.number,
+        route_id,
+        wanted.client_order_id if change.new_id else None,
+        format(wanted.quantity, "f"),
+        _digits(wanted.price),
+        wanted.valid_until_us,
+        wanted.operation_key,
+        wanted.copies_before,
+        wanted.original_over,
+        change.outcome,
+    ]
+
+
+def _digits(number: Decimal | None) -> str | None:
+    return None if number is None else format(number, "f")
 
 
 def operation_row(key_digest: bytes, operation: Operation) -> Row:
@@ -118,6 +152,9 @@ def operation_row(key_digest: bytes, operation: Operation) -> Row:
         operation.key,
         operation.intent_id,
         operation.requested_at_us,
+        operation.kind,
+        _digits(operation.quantity),
+        _digits(operation.price),
         None if operation.answer is None else operation.answer.decode(),
     ]
 
@@ -157,8 +194,13 @@ def position_row(position: Position) -> Row:
     ]
 
 
+def was_replaced(row: Row) -> bool:
+    """Tell whether a replace was ever recorded for the order of a row with ``ORDER_COLUMNS``."""
+    return bool(row[16])
+
+
 def to_order(row: Row, copies: tuple[Copy, ...] = (), cancels: tuple[Copy, ...] = ()) -> Order:
-    """Return the order of a row with ``ORDER_COLUMNS``."""
+    """Return the order of a row with ``ORDER_COLUMNS``, without its replaces: see :func:`with_replaces`."""
     answer = row[15]
     return Order(
         intent_id=row[0],
@@ -182,10 +224,46 @@ def to_order(row: Row, copies: tuple[Copy, ...] = (), cancels: tuple[Copy, ...] 
     )
 
 
-def to_copy(row: Row) -> tuple[int, bool, Copy]:
-    """Return (intent id, whether it is a cancel's, copy) of a row with ``COPY_COLUMNS``."""
+def with_replaces(order: Order, found: list[Row], copies: tuple[Copy, ...]) -> Order:
+    """Return an order as its replaces left it. ``found``: all their rows, with ``REPLACEMENT_COLUMNS``; ``copies``: all their
+    copies. Both ascend by number.
+    """
+    in_force: Terms | None = None
+    open_one: Replacement | None = None
+    live_id = order.client_order_id
+    for _, number, new_id, quantity, price_text, valid_until_us, operation_key, before, original_over, outcome in found:
+        client_order_id = live_id if new_id is None else new_id
+        price = None if price_text is None else Decimal(price_text)
+        if outcome == "replaced":
+            in_force, live_id = Terms(number, client_order_id, Decimal(quantity), price), client_order_id
+        elif outcome is None:
+            open_one = Replacement(
+                number=number,
+                client_order_id=client_order_id,
+                quantity=Decimal(quantity),
+                price=price,
+                valid_until_us=valid_until_us,
+                operation_key=operation_key,
+                copies_before=before,
+                copies=tuple(copy for copy in copies if copy.number > before),
+                original_over=None if original_over is None else VenueStatus(original_over),
+            )
+    earlier = copies if open_one is None else copies[: open_one.copies_before]
+    return msgspec.structs.replace(
+        order,
+        in_force=in_force,
+        replacement=open_one,
+        replacements=found[-1][1] if found else 0,
+        replace_copies=copies[-1].number if copies else 0,
+        strays=tuple(copy for copy in earlier if copy.under_way),
+        given_up=tuple(row[2] for row in found if row[9] == "refused" and row[2] is not None),
+    )
+
+
+def to_copy(row: Row) -> tuple[int, RequestKind, Copy]:
+    """Return (intent id, what is asked for, copy) of a row with ``COPY_COLUMNS``."""
     outcome = None if row[5] is None else CopyOutcome(row[5])
-    return row[0], bool(row[1]), Copy(row[2], row[3], row[4], outcome, row[6], row[7])
+    return row[0], KINDS[row[1]], Copy(row[2], row[3], row[4], outcome, row[6], row[7], row[8])
 
 
 def to_operation(row: Row) -> Operation:
@@ -198,6 +276,9 @@ def to_operation(row: Row) -> Operation:
         intent_id=row[4],
         requested_at_us=row[5],
         answer=None if row[6] is None else row[6].encode(),
+        kind=RequestKind(row[7]),
+        quantity=None if row[8] is None else Decimal(row[8]),
+        price=None if row[9] is None else Decimal(row[9]),
     )
 
 

@@ -60,20 +60,27 @@ INSERT_INTENT = _insert(
 UPDATE_INTENT = Statement(f"UPDATE intent SET {_STATE} {{rows}} WHERE intent.id = {{0}} AND intent.version = {{1}}")
 INSERT_CLAIM = _insert(
     "attempt",
-    "intent_id, cancels, number, epoch, claimed_at_us, expires_at_us, outcome, reason, retry_at_us",
-    _listed("0 1 2 3 4 5 6 7 8"),
+    "intent_id, kind, number, epoch, claimed_at_us, expires_at_us, leaves_by_us, outcome, reason, retry_at_us",
+    _listed("0 1 2 3 4 5 6 7 8 9"),
 )
 SETTLE_CLAIM = Statement(
-    "UPDATE attempt SET outcome = {6}, reason = {7}, retry_at_us = {8} {rows} "
-    "WHERE attempt.intent_id = {0} AND attempt.cancels = {1} AND attempt.number = {2}"
+    "UPDATE attempt SET outcome = {7}, reason = {8}, retry_at_us = {9} {rows} "
+    "WHERE attempt.intent_id = {0} AND attempt.kind = {1} AND attempt.number = {2}"
+)
+KEEP_REPLACEMENT = _insert(
+    "replacement",
+    "intent_id, number, route, client_order_id, quantity, price, valid_until_us, operation_key, copies_before, original_over, "
+    "outcome",
+    _listed("0 1 2 3 4 5 6 7 8 9 10"),
+    "ON CONFLICT (intent_id, number) DO UPDATE SET original_over = excluded.original_over, outcome = excluded.outcome",
 )
 INSERT_OPERATION = _insert(
     "operation",
-    "key_digest, operation_key, account, strategy, key, intent_id, requested_at_us, answer",
-    _listed("x0 1 2 3 4 5 6 7"),
+    "key_digest, operation_key, account, strategy, key, intent_id, requested_at_us, kind, quantity, price, answer",
+    _listed("x0 1 2 3 4 5 6 7 8 9 10"),
 )
 ANSWER_OPERATION = Statement(
-    "UPDATE operation SET answer = {7} {rows} "
+    "UPDATE operation SET answer = {10} {rows} "
     "WHERE operation.key_digest = {x0} AND operation.operation_key = {1} AND operation.answer IS NULL"
 )
 INSERT_EXECUTION = _insert(
@@ -84,6 +91,13 @@ INSERT_EXECUTION = _insert(
 )
 INSERT_JOURNAL = _insert(
     "journal", "id, intent_id, kind, payload, at_us, epoch, previous_hash, hash", _listed("0 1 2 3 4 5 x6 x7")
+)
+OTHER_WITH_VENUE_ORDER_ID = (
+    "SELECT client_order_id FROM intent WHERE route = ? AND venue_order_id = ? AND id != ? LIMIT 1"
+)
+ID_IN_USE = (
+    "SELECT 1 FROM intent WHERE route = ?1 AND client_order_id = ?2 UNION ALL SELECT 1 FROM replacement "
+    "WHERE route = ?1 AND client_order_id = ?2 AND (intent_id, number) != (?3, ?4)"
 )
 MOVE_CURSOR = "UPDATE cursor SET position = ? WHERE route = ? AND stream = ? AND position = ?"
 START_CURSOR = "INSERT INTO cursor (route, stream, position) VALUES (?, ?, 0) ON CONFLICT DO NOTHING"

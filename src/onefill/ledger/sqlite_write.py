@@ -32,6 +32,7 @@ from onefill.ports.ledger import (
     OperationTaken,
     Outcome,
     Stale,
+    VenueOrderTaken,
 )
 
 T = TypeVar("T")
@@ -56,12 +57,13 @@ class _Route(msgspec.Struct):
 class _Batch:
     """The rows of a group of changes, by table."""
 
-    __slots__ = ("answered", "claims", "cursors", "executions", "opened", "settled", "updates")
+    __slots__ = ("answered", "claims", "cursors", "executions", "opened", "replacements", "settled", "updates")
 
     def __init__(self) -> None:
         self.updates: dict[int, rows.Row] = {}
         self.claims: list[rows.Row] = []
         self.settled: list[rows.Row] = []
+        self.replacements: list[rows.Row] = []
         self.opened: list[rows.Row] = []
         self.answered: list[rows.Row] = []
         self.executions: list[rows.Row] = []
@@ -77,6 +79,8 @@ class _Batch:
                 self.claims.append(rows.claim_row(order.intent_id, change.epoch, claim))
             for claim in change.settled:
                 self.settled.append(rows.claim_row(order.intent_id, change.epoch, claim))
+            if change.replacement is not None:
+                self.replacements.append(rows.replacement_row(route_id, order.intent_id, change.replacement))
         for operation in change.opened:
             self.opened.append(rows.operation_row(_digest(operation), operation))
         for operation in change.answered:
@@ -147,6 +151,10 @@ class Writer:
             route = routes.get(change.route)
             if route is None or route.epoch != change.epoch:
                 results[index] = Fenced(change.route, change.epoch, None if route is None else route.epoch)
+            elif change.adopts is not None:
+                if len(changes) > 1:
+                    raise _Conflict  # what is before it in the group must be seen
+                results[index] = self._adopted_before(change, route.route_id)
         self._insert_intents(changes, results, routes)
         going = [index for index, result in enumerate(results) if result is None]
         self._write([changes[index] for index in going], routes)
@@ -156,6 +164,13 @@ class Writer:
             place += changes[index].execution is not None
             results[index] = Committed(sequence, place if changes[index].execution is not None else None)
         return [result for result in results if result is not None]
+
+    def _adopted_before(self, change: Change, route_id: int) -> VenueOrderTaken | None:
+        # Scans the orders: it is a person who adopts, and an index would cost every order something.
+        intent_id = None if change.order is None else change.order.intent_id
+        statement = statements.OTHER_WITH_VENUE_ORDER_ID
+        row = self._db.execute(statement, (route_id, change.adopts, intent_id or 0)).fetchone()
+        return None if row is None else VenueOrderTaken(row[0])
 
     def _routes(self) -> dict[str, _Route]:
         cursor = self._db.execute("SELECT name, id, epoch, last_sequence, head FROM route")
@@ -194,6 +209,7 @@ class Writer:
         self._all(statements.INSERT_CLAIM, batch.claims)
         self._all(statements.SETTLE_CLAIM, batch.settled)
         self._all(statements.UPDATE_INTENT, list(batch.updates.values()))
+        self._all(statements.KEEP_REPLACEMENT, batch.replacements)
         self._all(statements.INSERT_OPERATION, batch.opened)
         self._all(statements.ANSWER_OPERATION, batch.answered)
         for (route_id, _), move in batch.cursors.items():
@@ -264,7 +280,21 @@ class Writer:
             ).fetchone()
             if known_execution is not None:
                 return ExecutionKnown(change.execution.execution_id)
+        taken_id = self._taken_replacement_id(change)
+        if taken_id is not None:
+            return ClientOrderIdTaken(taken_id)
         return Stale(f"the order had moved on: {error or 'its version differs'}")
+
+    def _taken_replacement_id(self, change: Change) -> str | None:
+        """Return the id that a replace is to give its order if it belongs to another one, or to another replace."""
+        if change.order is None or change.replacement is None or not change.replacement.new_id:
+            return None
+        intent_id, wanted = change.order.intent_id, change.replacement.replacement
+        row = self._db.execute(
+            statements.ID_IN_USE,
+            (intent_id >> INTENT_NUMBER_BITS, wanted.client_order_id, intent_id, wanted.number),
+        ).fetchone()
+        return None if row is None else wanted.client_order_id
 
 
 def move_cursor(connection: apsw.Connection, route_id: int, move: CursorMove) -> bool:

@@ -7,12 +7,14 @@ belongs to somebody else now (:class:`~onefill.core.errors.Fenced`).
 """
 
 from asyncio import Future
-from typing import Protocol
+from decimal import Decimal
+from enum import StrEnum
+from typing import Literal, Protocol
 
 import msgspec
 
 from onefill.core.audit import JournalEntry
-from onefill.core.order import Copy, Order
+from onefill.core.order import Copy, Order, Replacement
 from onefill.core.position import Execution, Position
 
 INTENT_NUMBER_BITS = 40
@@ -35,6 +37,14 @@ class Lease(msgspec.Struct, frozen=True, gc=False, kw_only=True):
         return (self.route_id << INTENT_NUMBER_BITS) | number
 
 
+class RequestKind(StrEnum):
+    """What a claimed request asks of the venue."""
+
+    SUBMIT = "submit"
+    CANCEL = "cancel"
+    REPLACE = "replace"
+
+
 class NewIntent(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """What is written once, when an intent is recorded."""
 
@@ -45,14 +55,17 @@ class NewIntent(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
 
 class Claim(msgspec.Struct, frozen=True, gc=False):
-    """A copy of the order, or of its cancel, that is about to be sent. One owner per number: the ledger decides."""
+    """A copy of a request that is about to be sent, or has its outcome. One owner per kind and number: the ledger decides."""
 
-    cancels: bool
+    kind: RequestKind
     copy: Copy
 
 
 class Operation(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """A cancel under a key of its own. ``answer`` is written once and given to every repeat."""
+    """A cancel or replace under a key of its own. ``answer`` is written once and given to every repeat.
+
+    ``quantity`` and ``price`` are what a replace wants; both are ``None`` for a cancel.
+    """
 
     account: str
     strategy: str
@@ -60,7 +73,22 @@ class Operation(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     operation_key: str
     intent_id: int | None
     requested_at_us: int
+    kind: RequestKind = RequestKind.CANCEL
+    quantity: Decimal | None = None
+    price: Decimal | None = None
     answer: bytes | None = None
+
+
+class ReplacementChange(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """A replace that was recorded, or whose state changed. ``outcome`` is ``None`` while its fate is open.
+
+    The ledger keeps one row per replace of an order. A client order id it gives the order is unique on the route, like
+    every order's own, and finds the order; where the venue keeps the id (``new_id`` false) none is given.
+    """
+
+    replacement: Replacement
+    new_id: bool
+    outcome: Literal["replaced", "refused"] | None = None
 
 
 class CursorMove(msgspec.Struct, frozen=True, gc=False):
@@ -94,6 +122,9 @@ class Change(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     settled: tuple[Claim, ...] = ()
     opened: tuple[Operation, ...] = ()
     answered: tuple[Operation, ...] = ()
+    replacement: ReplacementChange | None = None
+    adopts: str | None = None
+    """A venue's order number that a person gave to the order: no other order of the route may have it."""
     execution: Execution | None = None
     cursor: CursorMove | None = None
 
@@ -129,13 +160,19 @@ class ExecutionKnown(msgspec.Struct, frozen=True, gc=False):
     execution_id: str
 
 
+class VenueOrderTaken(msgspec.Struct, frozen=True, gc=False):
+    """Another order of the route has the venue's order number that was to be adopted. Nothing was written."""
+
+    client_order_id: str
+
+
 class Stale(msgspec.Struct, frozen=True, gc=False):
     """The order had moved on, or the claim was already taken. Nothing was written: read the order again."""
 
     reason: str
 
 
-Outcome = Committed | KeyTaken | ClientOrderIdTaken | OperationTaken | ExecutionKnown | Stale
+Outcome = Committed | KeyTaken | ClientOrderIdTaken | OperationTaken | ExecutionKnown | VenueOrderTaken | Stale
 
 
 class Loaded(msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -159,16 +196,28 @@ class RouteInfo(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     journal_entries: int
     head: bytes
     """Hash of the last journal entry: what the chain must end in."""
+    lease_until_us: int | None = None
+    """When the holder's lease ends; ``None`` where it is not lent for a time."""
 
 
 class Ledger(Protocol):
     """What every ledger does. :mod:`onefill.testing.ledger` is the suite that each implementation must pass."""
 
-    async def acquire(self, route: str, holder: str, at_us: int, *, venue: str = "") -> Lease:
+    async def acquire(
+        self, route: str, holder: str, at_us: int, *, venue: str = "", lease_us: int | None = None
+    ) -> Lease:
         """Become the route's owner under a new epoch, durably; every earlier owner is fenced.
 
-        ``venue`` is what the venue calls itself, if it does. Raises :class:`~onefill.core.errors.OtherVenue`, and changes
-        nothing, if the ledger remembers another one for the route.
+        ``venue`` is what the venue calls itself, if it does. ``lease_us``: for how long the route is lent; ``None``: until
+        somebody else takes it. Raises, and changes nothing, :class:`~onefill.core.errors.OtherVenue` if the ledger remembers
+        another venue for the route, :class:`~onefill.core.errors.LeaseHeld` if another holder's lease has not ended.
+        """
+        ...
+
+    async def renew(self, route: str, epoch: int, at_us: int, lease_us: int) -> None:
+        """Lend the route to its owner for ``lease_us`` from ``at_us`` on. Raises Fenced if a later owner has it.
+
+        ``lease_us`` zero gives the route back: the next owner need not wait.
         """
         ...
 
@@ -191,7 +240,7 @@ class Ledger(Protocol):
         ...
 
     async def by_client_order_id(self, route: str, client_order_id: str) -> Loaded | None:
-        """Return the order of a route with this client order id."""
+        """Return the order of a route with this client order id, be it the first or one that a replace gave it."""
         ...
 
     async def operation(self, account: str, strategy: str, key: str, operation_key: str) -> Operation | None:

@@ -9,6 +9,9 @@ from onefill.core.messages import (
     CancelRequest,
     ExecutionReport,
     LookupReply,
+    ReplaceReply,
+    ReplaceRequest,
+    ScanReply,
     SubmitReply,
     SubmitRequest,
 )
@@ -20,7 +23,7 @@ class Venue(Protocol):
 
     An adapter sends each request at most once per call (no retry of its own, none in its HTTP client), bounds every call
     by a time-out, and says :class:`~onefill.core.messages.Unknown` when in doubt. Replies are values; an exception out of
-    ``submit`` or ``cancel`` is taken as *unknown*.
+    ``submit``, ``replace`` or ``cancel`` is taken as *unknown*.
     """
 
     @property
@@ -53,8 +56,19 @@ class Venue(Protocol):
         """Ask for an order to be cancelled, once."""
         ...
 
+    async def replace(self, request: ReplaceRequest) -> ReplaceReply:
+        """Ask for a live order to be given other quantity and price, once. Never called where there is no replace."""
+        ...
+
     async def lookup(self, client_order_id: str, account: str, instrument: str) -> LookupReply:
-        """Ask what the venue knows about a client order id, dead orders included."""
+        """Ask what the venue knows about a client order id, dead orders included. Called where the look-up is direct."""
+        ...
+
+    async def scan(self, account: str, instrument: str, since_us: int) -> ScanReply:
+        """List the account's orders in an instrument that are open, or that ended or traded since ``since_us``.
+
+        Unknown where the venue cannot list them, or the list may be incomplete.
+        """
         ...
 
     async def executions(self, after: int) -> list[ExecutionReport]:

@@ -12,10 +12,10 @@ from enum import StrEnum
 
 import msgspec
 
+from onefill.core.answers import Answer, CancelAnswer, CancelResult
 from onefill.core.errors import CallerError, InvalidField, KeyReused, OrderUncertain, UnknownKey
 from onefill.core.intent import Intent, at_venue, first_difference, fit
 from onefill.core.lifecycle import Status
-from onefill.core.order import Answer, CancelAnswer, CancelResult
 from onefill.core.values import Instrument
 from onefill.engine.gateway import Gateway
 from onefill.service.blotter import BadRow, CancelRow, Row, SubmitRow

@@ -1,22 +1,28 @@
 """Settings files: TOML with every key checked. A wrong one is named with its place and what would be right."""
 
 import math
+from enum import EnumMeta
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args, get_origin
 from urllib.parse import urlsplit
 
 import msgspec
 
 from onefill.core import values
+from onefill.core.capabilities import Capabilities
 from onefill.core.errors import CallerError, InvalidField, SettingsError
 from onefill.engine.settings import GatewaySettings
+from onefill.venues import profile as profiles
 
 Part = TypeVar("Part", bound=msgspec.Struct)
 _URL = "http://host:port"
 
 
 class VenueSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How to reach a venue. ``kind`` says by which adapter; ``timeout_s`` bounds every call, in seconds.
+    """How to reach a venue, and what to believe of it. ``kind`` says by which adapter; ``timeout_s`` bounds every call, in s.
+
+    ``profile`` names what the venue is known to promise, in place of what it declares itself; ``capabilities`` replaces
+    single values of either (``unique_scope = "open"``). Both are the user's word: also where they trust the venue more.
 
     Checked on construction; raises :class:`~onefill.core.errors.InvalidField`.
     """
@@ -24,12 +30,32 @@ class VenueSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     kind: Literal["exchange"] = "exchange"
     url: str
     timeout_s: float = 1.0
+    profile: str | None = None
+    capabilities: dict[str, Any] = {}
 
     def __post_init__(self) -> None:
         """Refuse what cannot work."""
         _check_url(self.url)
         if not (math.isfinite(self.timeout_s) and 0 < self.timeout_s < 1e6):
             raise InvalidField("timeout_s", f"{self.timeout_s:g} is not a duration above zero, in seconds")
+        if self.profile is not None:
+            profiles.load(self.profile)
+        try:
+            self.effective(Capabilities())
+        except InvalidField as error:
+            raise InvalidField(f"capabilities.{error.field}", error.problem) from None
+
+    def effective(self, declared: Capabilities) -> Capabilities:
+        """Return what holds at this venue, which ``declared`` those capabilities itself."""
+        return profiles.effective(self.profile, self.capabilities, declared)
+
+    def overrides(self) -> dict[str, Any]:
+        """Return the values that count in place of what the venue declares: all of the profile's, then the single ones."""
+        known: dict[str, Any] = {}
+        if self.profile is not None:
+            known = msgspec.structs.asdict(profiles.load(self.profile).capabilities)
+            known["id_format"] = msgspec.structs.asdict(known["id_format"])
+        return known | self.capabilities
 
 
 def _check_url(url: str) -> None:
@@ -112,10 +138,16 @@ def _known_keys(data: dict[str, Any], kind: type[msgspec.Struct], prefix: str) -
 
 
 def _wanted(field: msgspec.structs.FieldInfo, problem: str) -> str:
-    allowed = getattr(field.type, "__args__", None) or getattr(field.type, "__members__", {}).values()
-    names = [str(getattr(one, "value", one)) for one in allowed]
+    names: list[str] = []
+    if get_origin(field.type) is Literal:
+        names = [str(one) for one in get_args(field.type)]
+    elif isinstance(field.type, EnumMeta):
+        members: dict[str, Any] = dict(field.type.__members__)
+        names = [str(one) for one in members.values()]
     if names:
         return f"is none of: {', '.join(names)}"
+    if get_origin(field.type) is dict:
+        return "is no table: write its keys below a heading of their own"
     hint = "; a duration is a number of seconds, such as 2.5" if field.name.endswith("_s") else ""
     return f"is not what is wanted: {problem[:1].lower()}{problem[1:]}{hint}"
 

@@ -1,10 +1,21 @@
 """How a simulated exchange treats repeats: the habits in which real venues differ, as settings."""
 
+from enum import StrEnum
+
 import msgspec
 
-from onefill.core.capabilities import Capabilities, DuplicateReply, ExecutionIdScope, UniqueScope
+from onefill.core import values
+from onefill.core.capabilities import (
+    Capabilities,
+    DuplicateReply,
+    ExecutionIdScope,
+    Lookup,
+    ReplaceStyle,
+    UniqueScope,
+)
 from onefill.core.errors import InvalidField
 from onefill.core.identity import IdFormat
+from onefill.core.messages import VenueStatus
 
 SECOND_US = 1_000_000
 DAY_US = 86_400 * SECOND_US
@@ -15,20 +26,29 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     * ``unique_scope``, ``duplicate_reply``: among which orders of an account a client order id may not come twice, and
       what the repeat gets. A day is a UTC day of the exchange's clock.
-    * ``lookup``: whether orders can be looked up by client order id (of several under one id, the latest is shown).
+    * ``lookup``: whether orders can be looked up by client order id (of several under one id, the latest is shown), only
+      listed, or neither.
+    * ``replace``: whether a replaced order keeps its client order id, goes on under a new one, or cannot be replaced.
+    * ``replaced_shows_as``: the last state of an order that goes on under another id, REPLACED or CANCELED. Where it is
+      CANCELED, the stream tells that order's cancellation too.
+    * ``cancel_by_client_order_id``: whether a cancel may do without the exchange's own order number.
     * ``request_expiry``: whether ``SubmitRequest.expires_at_us`` is honoured; ``request_expiry_s`` is what to suggest.
     * ``conclusive_after_s``: what to declare; the exchange itself decides at once.
     * ``acknowledges_asynchronously``: submits are answered PENDING_NEW and decided ``acknowledge_delay_us`` later.
     * ``execution_id_scope``: within what execution ids are unique; they restart at 1 in each such scope.
     * ``matching``: if false every order rests, so that the order of arrival cannot change the outcome.
     * ``day_orders_expire``: whether DAY orders end at midnight UTC.
-    * ``requests_per_s``, ``burst``: a limit on submits and cancels per account; ``burst`` defaults to one second's worth.
+    * ``requests_per_s``, ``burst``: a limit on submits, cancels and replaces per account; ``burst`` defaults to one
+      second's worth.
     * ``id_format``: the client order ids taken; anything else is rejected.
     """
 
     unique_scope: UniqueScope = UniqueScope.EVER
     duplicate_reply: DuplicateReply = DuplicateReply.ERROR
-    lookup: bool = True
+    lookup: Lookup = Lookup.DIRECT
+    replace: ReplaceStyle = ReplaceStyle.KEEP
+    replaced_shows_as: VenueStatus = VenueStatus.REPLACED
+    cancel_by_client_order_id: bool = True
     request_expiry: bool = True
     request_expiry_s: float = 2.0
     conclusive_after_s: float | None = 5.0
@@ -42,7 +62,12 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     id_format: IdFormat = IdFormat()
 
     def __post_init__(self) -> None:
-        """Refuse settings that mean nothing."""
+        """Take the enumerations' texts too, and refuse settings that mean nothing."""
+        put = msgspec.structs.force_setattr
+        for field, kind in _ENUMS.items():
+            put(self, field, values.choice(kind, getattr(self, field), field))
+        if self.replaced_shows_as not in (VenueStatus.REPLACED, VenueStatus.CANCELED):
+            raise InvalidField("replaced_shows_as", f"{self.replaced_shows_as!s} is none of: replaced, canceled")
         if self.request_expiry_s <= 0:
             raise InvalidField("request_expiry_s", "must be above zero seconds")
         if self.conclusive_after_s is not None and self.conclusive_after_s <= 0:
@@ -60,16 +85,28 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         return self.unique_scope is not UniqueScope.NONE and self.duplicate_reply is not DuplicateReply.ACCEPTS
 
 
+_ENUMS: dict[str, type[StrEnum]] = {
+    "unique_scope": UniqueScope,
+    "duplicate_reply": DuplicateReply,
+    "lookup": Lookup,
+    "replace": ReplaceStyle,
+    "replaced_shows_as": VenueStatus,
+    "execution_id_scope": ExecutionIdScope,
+}
+
+
 def capabilities_of(dialect: Dialect) -> Capabilities:
     """Return what an exchange of this dialect may truthfully declare (``conclusive_after_s`` is taken at its word)."""
     refuses = dialect.refuses_repeats
     return Capabilities(
         unique_scope=dialect.unique_scope if refuses else UniqueScope.NONE,
         duplicate_reply=dialect.duplicate_reply if refuses else DuplicateReply.ACCEPTS,
-        lookup_by_client_order_id=dialect.lookup,
+        lookup=dialect.lookup,
         request_expiry_s=dialect.request_expiry_s if dialect.request_expiry else None,
         conclusive_after_s=dialect.conclusive_after_s,
         acknowledges_asynchronously=dialect.acknowledges_asynchronously,
+        cancel_by_client_order_id=dialect.cancel_by_client_order_id,
+        replace=dialect.replace,
         execution_id_scope=dialect.execution_id_scope,
         id_format=dialect.id_format,
     )

@@ -6,9 +6,11 @@ earlier ``now_us`` counts as the latest one seen.
 
 A submit is judged in this order: rate, expiry, repeated id, form, then the instrument's rules. What is refused up to there
 never becomes an order. Where acknowledgements are asynchronous, only the instrument's rules are judged later.
+
+A replace is judged in this order: rate, expiry, the original (there, the same order in all its parts, live, accepted), the
+new id, form, the instrument's rules, the executed quantity. It is decided at once and happens whole or not at all.
 """
 
-import re
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
@@ -16,9 +18,8 @@ from types import MappingProxyType
 
 import msgspec
 
-from onefill.core.capabilities import Capabilities, DuplicateReply, ExecutionIdScope, UniqueScope
+from onefill.core.capabilities import Capabilities, DuplicateReply, Lookup, ReplaceStyle
 from onefill.core.errors import InvalidField, require
-from onefill.core.identity import Alphabet, IdFormat
 from onefill.core.messages import (
     LIVE,
     Accepted,
@@ -29,8 +30,12 @@ from onefill.core.messages import (
     ExecutionKind,
     ExecutionReport,
     Found,
+    Listed,
     NotFound,
     Rejected,
+    Replaced,
+    ReplaceRejected,
+    ReplaceRequest,
     SubmitRequest,
     Throttled,
     TooLate,
@@ -40,46 +45,19 @@ from onefill.core.messages import (
 )
 from onefill.core.values import Instrument, OrderType, Side, TimeInForce
 from onefill.sim.dialect import DAY_US, SECOND_US, Dialect, Throttle, capabilities_of
+from onefill.sim.exchange_account import Account, Counts
+from onefill.sim.exchange_rules import Rules
 from onefill.sim.order_book import BookOrder, ExchangeOrder, OrderBook, judged
+
+__all__ = ["Counts", "Exchange"]
 
 ExchangeSubmitReply = Accepted | Rejected | TooLate | DuplicateId | Throttled
 ExchangeCancelReply = Canceled | CancelRejected | Throttled
+ExchangeReplaceReply = Replaced | ReplaceRejected | TooLate | Throttled
 ExchangeLookupReply = Found | NotFound | Unknown
+ExchangeScanReply = Listed | Unknown
 
 _ZERO = Decimal(0)
-_ALPHABETS = {Alphabet.TEXT: "[A-Za-z0-9-]", Alphabet.ALPHANUMERIC: "[A-Za-z0-9]", Alphabet.HEX: "[0-9a-f]"}
-
-
-class Counts(msgspec.Struct, kw_only=True):
-    """How often what happened. ``submits`` and ``cancels`` count requests; the rest counts their outcomes."""
-
-    submits: int = 0
-    orders: int = 0
-    open_orders: int = 0
-    duplicates: int = 0
-    too_late: int = 0
-    rejected: int = 0
-    throttled: int = 0
-    trades: int = 0
-    cancels: int = 0
-    canceled: int = 0
-    cancels_rejected: int = 0
-    expired: int = 0
-    reports: int = 0
-
-
-class _Account:
-    """What the exchange keeps per account."""
-
-    __slots__ = ("execution_ids", "latest", "listeners", "open", "reports", "throttle")
-
-    def __init__(self, throttle: Throttle | None) -> None:
-        self.latest: dict[str, BookOrder] = {}
-        self.open: dict[int, BookOrder] = {}
-        self.reports: list[ExecutionReport] = []
-        self.execution_ids: dict[str, int] = {}
-        self.listeners: list[Callable[[], None]] = []
-        self.throttle = throttle
 
 
 class Exchange:
@@ -97,15 +75,14 @@ class Exchange:
         self.instruments: Mapping[str, Instrument] = MappingProxyType(
             {symbol: book.instrument for symbol, book in self._books.items()}
         )
-        self._accounts: dict[str, _Account] = {}
+        self._accounts: dict[str, Account] = {}
         self._orders: list[BookOrder] = []
         self._pending: deque[tuple[int, BookOrder]] = deque()
         self._day_orders: list[BookOrder] = []
         self._counts = Counts()
         self._now_us = 0
         self._midnight_us = DAY_US
-        self._id_pattern = _id_pattern(dialect.id_format)
-        self._refuses_repeats = dialect.refuses_repeats
+        self._rules = Rules(dialect, self._books)
         self._asynchronous = dialect.acknowledges_asynchronously
 
     @property
@@ -124,20 +101,17 @@ class Exchange:
         if account.throttle is not None and (wait_us := account.throttle.take(now)):
             counts.throttled += 1
             return Throttled("too many requests", wait_us / SECOND_US)
-        expiry = request.expires_at_us
-        if expiry is not None and now > expiry and self.dialect.request_expiry:
-            counts.too_late += 1
-            return TooLate(f"request expired {now - expiry} µs ago")
-        if self._refuses_repeats:
-            earlier = account.latest.get(request.client_order_id)
-            if earlier is not None and self._clashes(earlier, now):
-                counts.duplicates += 1
-                if self.dialect.duplicate_reply is DuplicateReply.ORIGINAL:
-                    return Accepted(earlier.view())
-                return DuplicateId(f"client order id {request.client_order_id!r} is in use")
-        problem = self._malformed(request)
+        if (late := self._late(request.expires_at_us, now)) is not None:
+            return late
+        earlier = account.latest.get(request.client_order_id)
+        if earlier is not None and self._rules.in_use(earlier, now):
+            counts.duplicates += 1
+            if self.dialect.duplicate_reply is DuplicateReply.ORIGINAL:
+                return Accepted(earlier.view())
+            return DuplicateId(f"client order id {request.client_order_id!r} is in use")
+        problem = self._rules.malformed(request)
         if problem is None and not self._asynchronous:
-            problem = self._refusal(request)
+            problem = self._rules.refusal(request)
         if problem is not None:
             counts.rejected += 1
             return Rejected(problem[1], problem[0])
@@ -149,7 +123,7 @@ class Exchange:
         return Accepted(order.view())
 
     def cancel(self, request: CancelRequest, now_us: int) -> ExchangeCancelReply:
-        """Cancel by venue order id where given, else the latest order under the client order id.
+        """Cancel by venue order id where given (or required), else the latest order under the client order id.
 
         A refusal carries the order where there is one, so that the caller sees what is true.
         """
@@ -160,7 +134,10 @@ class Exchange:
         if account.throttle is not None and (wait_us := account.throttle.take(now)):
             counts.throttled += 1
             return Throttled("too many requests", wait_us / SECOND_US)
-        order = self._find(request, account)
+        if request.venue_order_id is None and not self.dialect.cancel_by_client_order_id:
+            counts.cancels_rejected += 1
+            return CancelRejected("this venue cancels by its own order number, and none was given")
+        order = self._find(request, request.client_order_id, account)
         if order is None:
             counts.cancels_rejected += 1
             return CancelRejected("unknown order")
@@ -172,14 +149,70 @@ class Exchange:
         counts.canceled += 1
         return Canceled(order.view())
 
+    def replace(self, request: ReplaceRequest, now_us: int) -> ExchangeReplaceReply:
+        """Give a live order other quantity and price (FIX OrderCancelReplaceRequest), or say why not.
+
+        ``quantity`` counts what is executed; equal to it, it leaves nothing and the order ends FILLED. Another price or more
+        quantity costs the place in the queue, and the order is matched again at once. Where the id is kept, a request for
+        what the order already is changes nothing and is not reported. The reply shows the order after matching; a refusal
+        shows the original where there is one.
+        """
+        counts = self._counts
+        counts.replaces += 1
+        now = self._bring_to(now_us)
+        account = self._accounts.get(request.account) or self._account(request.account)
+        if account.throttle is not None and (wait_us := account.throttle.take(now)):
+            counts.throttled += 1
+            return Throttled("too many requests", wait_us / SECOND_US)
+        if (late := self._late(request.expires_at_us, now)) is not None:
+            return late
+        if self.dialect.replace is ReplaceStyle.NONE:
+            counts.replaces_rejected += 1
+            return ReplaceRejected("this venue does not replace orders")
+        original = self._find(request, request.orig_client_order_id, account)
+        if original is None or not request.orig_client_order_id:
+            counts.replaces_rejected += 1
+            return ReplaceRejected("unknown order")
+        wanted = self._rules.replacement(request, original, account.latest.get(request.client_order_id), now)
+        if isinstance(wanted, str):
+            counts.replaces_rejected += 1
+            return ReplaceRejected(wanted, original.view())
+        if wanted == original.request:
+            return Replaced(original.view())
+        counts.replaced += 1
+        return Replaced(self._replace(original, wanted, account, now).view())
+
     def lookup(self, client_order_id: str, account: str, now_us: int) -> ExchangeLookupReply:
         """Return the latest order under a client order id, dead ones included; Unknown where there is no look-up."""
         self._bring_to(now_us)
-        if not self.dialect.lookup:
+        if self.dialect.lookup is not Lookup.DIRECT:
             return Unknown("this venue has no look-up by client order id")
         kept = self._accounts.get(account)
         order = kept.latest.get(client_order_id) if kept is not None else None
         return Found(order.view()) if order is not None else NotFound("no order under this client order id")
+
+    def scan(self, account: str, instrument: str, since_us: int, now_us: int) -> ExchangeScanReply:
+        """List the account's orders in an instrument that are open, or that ended or traded at ``since_us`` (µs) or later.
+
+        In order of arrival, and complete; Unknown where the dialect lists none.
+        """
+        self._bring_to(now_us)
+        if self.dialect.lookup is Lookup.NONE:
+            return Unknown("this venue does not list orders")
+        kept = self._accounts.get(account)
+        if kept is None:
+            return Listed(())
+        found = dict(kept.open)
+        # Whatever ends or trades is reported, except an order that went on under another id: its successor is.
+        for report in reversed(kept.reports):
+            if report.transacted_at_us < since_us:
+                break
+            order = self._orders[int(report.venue_order_id[1:]) - 1]
+            found[order.number] = order
+            if report.kind is ExecutionKind.REPLACED and order.replaces:
+                found[order.replaces] = self._orders[order.replaces - 1]
+        listed = (order for _, order in sorted(found.items()) if order.request.instrument == instrument)
+        return Listed(tuple(order.view() for order in listed))
 
     def open_orders(self, account: str) -> list[VenueOrder]:
         """Return the account's live orders, oldest first, as of the latest time seen."""
@@ -238,61 +271,25 @@ class Exchange:
 
     # ---------------------------------------------------------------- judgment
 
-    def _clashes(self, earlier: BookOrder, now: int) -> bool:
-        # The latest order under an id is the only one that can clash: any older one was out of scope when it came.
-        match self.dialect.unique_scope:
-            case UniqueScope.EVER:
-                return True
-            case UniqueScope.DAY:
-                return earlier.created_at_us // DAY_US == now // DAY_US
-            case UniqueScope.OPEN:
-                return earlier.status in LIVE
-            case UniqueScope.NONE:
-                return False
+    def _late(self, expires_at_us: int | None, now: int) -> TooLate | None:
+        if expires_at_us is None or now <= expires_at_us or not self.dialect.request_expiry:
+            return None
+        self._counts.too_late += 1
+        return TooLate(f"request expired {now - expires_at_us} µs ago")
 
-    def _malformed(self, request: SubmitRequest) -> tuple[str, str] | None:
-        """Return (code, reason) if no venue could make sense of the request."""
-        price = request.price
-        if not request.account:
-            return "invalid_account", "account is empty"
-        if not self._id_pattern.fullmatch(request.client_order_id):
-            return (
-                "invalid_client_order_id",
-                f"client order id {request.client_order_id[:80]!r} does not fit this venue",
-            )
-        if not request.quantity.is_finite() or request.quantity <= _ZERO:
-            return "invalid_quantity", f"quantity {request.quantity} is not above zero"
-        if request.order_type is OrderType.MARKET:
-            return None if price is None else ("price_not_allowed", "a market order has no price")
-        if price is None:
-            return "price_required", "a limit order needs a price"
-        if not price.is_finite() or price <= _ZERO:
-            return "invalid_price", f"price {price} is not above zero"
-        return None
-
-    def _refusal(self, request: SubmitRequest) -> tuple[str, str] | None:
-        """Return (code, reason) if the instrument's rules do not allow the order."""
-        book = self._books.get(request.instrument)
-        if book is None:
-            return "unknown_instrument", f"instrument {request.instrument!r} is not traded here"
-        if not self.dialect.matching:
-            if request.order_type is OrderType.MARKET:
-                return "not_matching", "this venue does not match: a market order cannot rest"
-            if request.time_in_force in (TimeInForce.IOC, TimeInForce.FOK):
-                return "not_matching", f"this venue does not match: an {request.time_in_force} order cannot rest"
-        return book.off_grid(request)
-
-    def _find(self, request: CancelRequest, account: _Account) -> BookOrder | None:
+    def _find(
+        self, request: CancelRequest | ReplaceRequest, client_order_id: str, account: Account
+    ) -> BookOrder | None:
         if request.venue_order_id is None:
-            order = account.latest.get(request.client_order_id)
+            order = account.latest.get(client_order_id)
         else:
             order = self._by_venue_id(request.venue_order_id)
         if order is None or order.request.account != request.account:
             return None
-        # A cancel whose parts name different orders must not kill either.
+        # A request whose parts name different orders must not touch either.
         if order.request.instrument != request.instrument:
             return None
-        return order if request.client_order_id in ("", order.request.client_order_id) else None
+        return order if client_order_id in ("", order.request.client_order_id) else None
 
     def _by_venue_id(self, venue_order_id: str) -> BookOrder | None:
         digits = venue_order_id[1:]
@@ -303,9 +300,9 @@ class Exchange:
 
     # ------------------------------------------------------------------- orders
 
-    def _record(self, request: SubmitRequest, account: _Account, now: int) -> BookOrder:
+    def _record(self, request: SubmitRequest, account: Account, now: int) -> BookOrder:
         number = len(self._orders) + 1
-        order = BookOrder(number, request, VenueStatus.PENDING_NEW, _ZERO, now)
+        order = BookOrder(number, request, VenueStatus.PENDING_NEW, _ZERO, now, number)
         self._orders.append(order)
         account.latest[request.client_order_id] = order
         account.open[number] = order
@@ -317,7 +314,7 @@ class Exchange:
         book = self._books[request.instrument]
         order.status = VenueStatus.NEW
         order.key = book.key_of(request)
-        self._report(order, ExecutionKind.NEW, now)
+        self._accounts[request.account].report(order, ExecutionKind.NEW, now)
         passing = request.order_type is OrderType.MARKET or request.time_in_force in (TimeInForce.IOC, TimeInForce.FOK)
         if self.dialect.matching:
             self._match(order, book, now)
@@ -355,65 +352,62 @@ class Exchange:
         order.cum_quantity += quantity
         filled = order.cum_quantity == order.request.quantity
         order.status = VenueStatus.FILLED if filled else VenueStatus.PARTIALLY_FILLED
+        account = self._accounts[order.request.account]
         if filled:
-            del self._accounts[order.request.account].open[order.number]
-        self._report(order, ExecutionKind.TRADE, now, quantity, price)
+            del account.open[order.number]
+        account.report(order, ExecutionKind.TRADE, now, quantity, price)
 
     def _end(self, order: BookOrder, status: VenueStatus, kind: ExecutionKind, now: int, reason: str | None) -> None:
         """Give a live order that rests nowhere its last state."""
         order.status = status
         order.reason = reason
-        del self._accounts[order.request.account].open[order.number]
-        self._report(order, kind, now)
+        account = self._accounts[order.request.account]
+        del account.open[order.number]
+        account.report(order, kind, now)
 
     def _rest_no_more(self, order: BookOrder) -> None:
         if order.status is not VenueStatus.PENDING_NEW and self.dialect.matching:
             self._books[order.request.instrument].side(order.request.side).remove(order)
 
-    def _report(
-        self,
-        order: BookOrder,
-        kind: ExecutionKind,
-        now: int,
-        last_quantity: Decimal | None = None,
-        last_price: Decimal | None = None,
-    ) -> None:
-        request = order.request
-        account = self._accounts[request.account]
-        reports = account.reports
-        reports.append(
-            ExecutionReport(
-                position=len(reports) + 1,
-                execution_id=self._execution_id(order, account),
-                kind=kind,
-                client_order_id=request.client_order_id,
-                venue_order_id=f"X{order.number}",
-                account=request.account,
-                instrument=request.instrument,
-                side=request.side,
-                last_quantity=last_quantity,
-                last_price=last_price,
-                cum_quantity=order.cum_quantity,
-                leaves_quantity=order.leaves if order.status in LIVE else _ZERO,
-                status=order.status,
-                transacted_at_us=now,
-                text=order.reason,
-            )
-        )
-        for wake in account.listeners:
-            wake()
+    def _replace(self, original: BookOrder, wanted: SubmitRequest, account: Account, now: int) -> BookOrder:
+        """Let an accepted order go on as ``wanted``, under its own number or, where the id changes, under a new one."""
+        book, old = self._books[wanted.instrument], original.request
+        ends = wanted.quantity == original.cum_quantity
+        keeps_place = not ends and wanted.price == old.price and wanted.quantity <= old.quantity
+        if not keeps_place:
+            self._rest_no_more(original)
+        order = original
+        if self.dialect.replace is ReplaceStyle.NEW_ID:
+            order = self._successor(original, wanted, account, now)
+            if keeps_place and self.dialect.matching:
+                book.side(wanted.side).take_place(order, original)
+        order.request = wanted
+        order.key = book.key_of(wanted)
+        if ends:
+            order.status = VenueStatus.FILLED
+            del account.open[order.number]
+        else:
+            order.status = VenueStatus.PARTIALLY_FILLED if order.cum_quantity else VenueStatus.NEW
+        account.report(order, ExecutionKind.REPLACED, now, orig_client_order_id=old.client_order_id)
+        if not keeps_place and not ends and self.dialect.matching:
+            self._match(order, book, now)
+            if order.status is not VenueStatus.FILLED:
+                book.side(wanted.side).add(order)
+        return order
 
-    def _execution_id(self, order: BookOrder, account: _Account) -> str:
-        order.reports += 1
-        match self.dialect.execution_id_scope:
-            case ExecutionIdScope.ACCOUNT:
-                number = len(account.reports) + 1
-            case ExecutionIdScope.INSTRUMENT:
-                symbol = order.request.instrument
-                number = account.execution_ids[symbol] = account.execution_ids.get(symbol, 0) + 1
-            case ExecutionIdScope.ORDER:
-                number = order.reports
-        return f"E{number}"
+    def _successor(self, original: BookOrder, wanted: SubmitRequest, account: Account, now: int) -> BookOrder:
+        """End an order that another goes on for, and return that other. Where it rests is left to the caller."""
+        order = self._record(wanted, account, now)
+        order.cum_quantity = original.cum_quantity
+        order.orig_client_order_id = original.request.client_order_id
+        order.replaces, original.replaced_by = original.number, order.number
+        original.status = self.dialect.replaced_shows_as
+        del account.open[original.number]
+        if original.status is VenueStatus.CANCELED:
+            account.report(original, ExecutionKind.CANCELED, now)
+        if wanted.time_in_force is TimeInForce.DAY and self.dialect.day_orders_expire:
+            self._day_orders.append(order)
+        return order
 
     # ------------------------------------------------------------------ passing
 
@@ -433,7 +427,7 @@ class Exchange:
                 self._pass_midnight(due)
             if order.status is not VenueStatus.PENDING_NEW:
                 continue
-            problem = self._refusal(order.request)
+            problem = self._rules.refusal(order.request)
             if problem is None:
                 self._work(order, due)
             else:
@@ -454,12 +448,12 @@ class Exchange:
 
     # -------------------------------------------------------------------- state
 
-    def _account(self, name: str) -> _Account:
+    def _account(self, name: str) -> Account:
         account = self._accounts.get(name)
         if account is None:
             rate = self.dialect.requests_per_s
             throttle = Throttle(rate, self.dialect.burst or rate) if rate is not None else None
-            account = self._accounts[name] = _Account(throttle)
+            account = self._accounts[name] = Account(throttle, self.dialect.execution_id_scope)
         return account
 
     def _list(self, instrument: Instrument) -> None:
@@ -469,8 +463,3 @@ class Exchange:
             if not getattr(instrument, field) > _ZERO:
                 raise InvalidField(f"instruments.{instrument.symbol}.{field}", "must be above zero")
         self._books[instrument.symbol] = OrderBook(instrument)
-
-
-def _id_pattern(form: IdFormat) -> re.Pattern[str]:
-    room = form.max_length - len(form.prefix)
-    return re.compile(f"{re.escape(form.prefix)}{_ALPHABETS[form.alphabet]}{{1,{room}}}", re.ASCII)

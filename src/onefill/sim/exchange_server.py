@@ -1,6 +1,6 @@
 """The simulated exchange behind HTTP and WebSocket: a thin shell, all decisions are made in :mod:`onefill.sim.exchange`.
 
-Submit and cancel are both POST, because HTTP clients silently resend GET, PUT and DELETE.
+Submit, cancel and replace are all POST, because HTTP clients silently resend GET, PUT and DELETE.
 """
 
 import asyncio
@@ -20,8 +20,12 @@ from onefill.core.messages import (
     CancelRequest,
     DuplicateId,
     Found,
+    Listed,
     NotFound,
     Rejected,
+    Replaced,
+    ReplaceRejected,
+    ReplaceRequest,
     SubmitRequest,
     Throttled,
     TooLate,
@@ -39,6 +43,7 @@ _JSON = {"Content-Type": "application/json"}
 _encode = msgspec.json.Encoder().encode
 _decode_submit = msgspec.json.Decoder(SubmitRequest).decode
 _decode_cancel = msgspec.json.Decoder(CancelRequest).decode
+_decode_replace = msgspec.json.Decoder(ReplaceRequest).decode
 Body = TypeVar("Body")
 
 
@@ -76,8 +81,10 @@ class ExchangeServer:
         app = web.Application()
         app.router.add_post(wire.ORDERS, self._submit)
         app.router.add_post(wire.CANCEL, self._cancel)
+        app.router.add_post(wire.REPLACE, self._replace)
         gets = {
             wire.ORDERS: self._lookup,
+            wire.SCAN: self._scan,
             wire.DIALECT: self._dialect,
             wire.INSTRUMENTS: self._instruments,
             wire.OPEN_ORDERS: self._open_orders,
@@ -145,6 +152,22 @@ class ExchangeServer:
             case Throttled():
                 return _throttled(reply)
 
+    async def _replace(self, http: web.Request) -> web.Response:
+        try:
+            request = _decoded(_decode_replace, await http.read())
+        except _Malformed as problem:
+            return _refused(400, wire.MALFORMED, str(problem))
+        reply = self.exchange.replace(request, self._clock_us())
+        match reply:
+            case Replaced(order):
+                return _ok(wire.OrderBody(order))
+            case ReplaceRejected(reason, order):
+                return _answer(400, wire.RefusalBody(code=wire.REPLACE_REJECTED, reason=reason, order=order))
+            case TooLate(reason):
+                return _refused(400, wire.REQUEST_EXPIRED, reason)
+            case Throttled():
+                return _throttled(reply)
+
     async def _lookup(self, http: web.Request) -> web.Response:
         try:
             account, client_order_id = _text(http, "account"), _text(http, "client_order_id")
@@ -156,6 +179,17 @@ class ExchangeServer:
                 return _ok(wire.OrderBody(order))
             case NotFound(reason):
                 return _refused(404, wire.NOT_FOUND, reason)
+        return _refused(501, wire.NOT_SUPPORTED, reply.reason)
+
+    async def _scan(self, http: web.Request) -> web.Response:
+        try:
+            account, instrument = _text(http, "account"), _text(http, "instrument")
+            since_us = _number(http, "since_us", 0)
+        except _Malformed as problem:
+            return _refused(400, wire.MALFORMED, str(problem))
+        reply = self.exchange.scan(account, instrument, since_us, self._clock_us())
+        if isinstance(reply, Listed):
+            return _ok(wire.OrdersBody(reply.orders))
         return _refused(501, wire.NOT_SUPPORTED, reply.reason)
 
     # ----------------------------------------------------------------- reading

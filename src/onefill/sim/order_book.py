@@ -2,6 +2,7 @@
 
 from bisect import bisect_left, insort
 from collections import OrderedDict
+from collections.abc import Iterable
 from decimal import Decimal
 
 import msgspec
@@ -17,7 +18,9 @@ MAX_STEPS = 10**18
 class BookOrder(msgspec.Struct, eq=False, gc=False):
     """One order as the exchange keeps it. ``number`` rises by one over the whole exchange, from 1.
 
-    ``key`` orders limit prices within a side, best highest: ticks for bids, negated ticks for offers.
+    ``key`` orders limit prices within a side, best highest: ticks for bids, negated ticks for offers. ``place`` is what it
+    is known by among the orders at its price. ``replaces`` and ``replaced_by`` are the numbers of its neighbours in a chain
+    of replaces under changing ids, 0 where there is none.
     """
 
     number: int
@@ -25,9 +28,13 @@ class BookOrder(msgspec.Struct, eq=False, gc=False):
     status: VenueStatus
     cum_quantity: Decimal
     created_at_us: int
+    place: int
     key: int = 0
     reports: int = 0
     reason: str | None = None
+    orig_client_order_id: str | None = None
+    replaces: int = 0
+    replaced_by: int = 0
 
     @property
     def leaves(self) -> Decimal:
@@ -57,7 +64,12 @@ class BookOrder(msgspec.Struct, eq=False, gc=False):
 
 
 class ExchangeOrder(msgspec.Struct, frozen=True, kw_only=True):
-    """An order as shown to a judge. ``created_at_us``: when the exchange took it in."""
+    """An order as shown to a judge. ``created_at_us``: when the exchange took it in.
+
+    Two orders linked by a replace are one order. ``orig_client_order_id``: whose place it took; ``replaced_by``: the
+    ``venue_order_id`` of the order that goes on in its own place. Executed quantity counts along the chain, so the last
+    link's is the chain's. See :func:`chains`.
+    """
 
     number: int
     account: str
@@ -73,6 +85,8 @@ class ExchangeOrder(msgspec.Struct, frozen=True, kw_only=True):
     cum_quantity: Decimal
     created_at_us: int
     reason: str | None
+    orig_client_order_id: str | None = None
+    replaced_by: str | None = None
 
 
 def judged(order: BookOrder) -> ExchangeOrder:
@@ -93,7 +107,27 @@ def judged(order: BookOrder) -> ExchangeOrder:
         cum_quantity=order.cum_quantity,
         created_at_us=order.created_at_us,
         reason=order.reason,
+        orig_client_order_id=order.orig_client_order_id,
+        replaced_by=f"X{order.replaced_by}" if order.replaced_by else None,
     )
+
+
+def chains(orders: Iterable[ExchangeOrder]) -> list[list[ExchangeOrder]]:
+    """Return the orders of one exchange with those linked by replaces put together, each chain from its first to its last.
+
+    Links to orders that are not among ``orders`` are not followed.
+    """
+    by_id = {order.venue_order_id: order for order in orders}
+    later = {order.replaced_by for order in by_id.values()}
+    found = []
+    for first in by_id.values():
+        if first.venue_order_id in later:
+            continue
+        chain = [first]
+        while (following := by_id.get(chain[-1].replaced_by or "")) is not None:
+            chain.append(following)
+        found.append(chain)
+    return found
 
 
 class BookSide:
@@ -110,12 +144,17 @@ class BookSide:
             # An OrderedDict and not a dict: the first of a dict whose head was deleted is found by walking over the gap.
             level = self._levels[order.key] = OrderedDict()
             insort(self._keys, order.key)
-        level[order.number] = order
+        level[order.place] = order
+
+    def take_place(self, order: BookOrder, of: BookOrder) -> None:
+        """Put ``order`` exactly where ``of`` rests, which leaves. Both are at one price."""
+        order.key, order.place = of.key, of.place
+        self._levels[of.key][of.place] = order
 
     def remove(self, order: BookOrder) -> None:
         """Take an order out. Raises KeyError if it does not rest here."""
         level = self._levels[order.key]
-        del level[order.number]
+        del level[order.place]
         if not level:
             del self._levels[order.key]
             del self._keys[bisect_left(self._keys, order.key)]

@@ -11,6 +11,10 @@ from onefill.core.messages import (
     ExecutionReport,
     LookupReply,
     Rejected,
+    ReplaceRejected,
+    ReplaceReply,
+    ReplaceRequest,
+    ScanReply,
     SubmitReply,
     SubmitRequest,
 )
@@ -85,9 +89,19 @@ class SimulatedVenue:
         """Ask the exchange to cancel an order."""
         return self._exchange.cancel(request, self._clock_us())
 
+    async def replace(self, request: ReplaceRequest) -> ReplaceReply:
+        """Ask the exchange to give a live order other quantity and price, for this connection's account only."""
+        if request.account != self._account:
+            return ReplaceRejected(f"this connection trades for account {self._account!r} only; nothing was sent")
+        return self._exchange.replace(request, self._clock_us())
+
     async def lookup(self, client_order_id: str, account: str, instrument: str) -> LookupReply:
         """Ask the exchange about a client order id."""
         return self._exchange.lookup(client_order_id, account, self._clock_us())
+
+    async def scan(self, account: str, instrument: str, since_us: int) -> ScanReply:
+        """List the account's orders in an instrument that are open, or ended or traded since ``since_us``."""
+        return self._exchange.scan(account, instrument, since_us, self._clock_us())
 
     async def executions(self, after: int) -> list[ExecutionReport]:
         """Return the next reports after stream position ``after``."""

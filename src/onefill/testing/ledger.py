@@ -16,9 +16,10 @@ from decimal import Decimal
 import msgspec
 
 from onefill.core import events as ev
+from onefill.core.answers import cancel_answer, unknown_key_answer
 from onefill.core.errors import Fenced, InvariantBroken, LedgerError, LedgerFailed
 from onefill.core.events import CopyOutcome
-from onefill.core.order import Order, cancel_answer, unknown_key_answer
+from onefill.core.order import Order
 from onefill.core.position import Execution, fold
 from onefill.core.values import Side
 from onefill.ports.ledger import (
@@ -52,12 +53,14 @@ from onefill.testing.ledger_kit import (
     latest,
     verify_chains,
 )
+from onefill.testing.ledger_leases import LeaseFacts
 from onefill.testing.ledger_orders import OrderFacts
+from onefill.testing.ledger_replaces import ReplaceFacts
 
 __all__ = ["LedgerConformance", "Owner", "verify_chains"]
 
 
-class LedgerConformance(OrderFacts):
+class LedgerConformance(OrderFacts, LeaseFacts, ReplaceFacts):
     """All facts. A subclass supplies :meth:`open_ledger` and :meth:`crash`; each test gets an instance of its own."""
 
     # Executions and cursors.
@@ -290,7 +293,13 @@ class LedgerConformance(OrderFacts):
         assert {type(future.result()) for future in futures} == {Committed}
         assert len(await bench.ledger.orders(0, ALL)) == len(changes)
         assert kinds(await owner.commit(owner.record("late"))) == [LedgerFailed]
-        for call in (old.orders(0, 1), old.move_cursor(ROUTE, 1, CursorMove(STREAM, 0, 1)), old.acquire(ROUTE, "x", 1)):
+        move = CursorMove(STREAM, 0, 1)
+        for call in (
+            old.orders(0, 1),
+            old.move_cursor(ROUTE, 1, move),
+            old.acquire(ROUTE, "x", 1),
+            old.renew(ROUTE, 1, 1, 1),
+        ):
             (error,) = await asyncio.gather(call, return_exceptions=True)
             assert isinstance(error, LedgerError)
         await old.close()

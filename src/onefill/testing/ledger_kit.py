@@ -8,12 +8,13 @@ from typing import Any
 import msgspec
 
 from onefill.core import events as ev
+from onefill.core.apply import advance, apply
 from onefill.core.audit import GENESIS, first_fault
 from onefill.core.events import CopyOutcome, Event, Source
 from onefill.core.identity import key_digest
 from onefill.core.intent import FINGERPRINT_VERSION, Intent, canonical, fingerprint
 from onefill.core.messages import VenueStatus
-from onefill.core.order import Order, advance
+from onefill.core.order import Copy, Order, Replacement
 from onefill.core.position import Execution, Position
 from onefill.core.values import Side
 from onefill.ports.ledger import (
@@ -27,6 +28,8 @@ from onefill.ports.ledger import (
     NewIntent,
     Operation,
     Outcome,
+    ReplacementChange,
+    RequestKind,
 )
 
 AT_US = 1_700_000_000_000_000
@@ -95,12 +98,23 @@ class Owner:
         order = advance(before, events, self.at_us)
         claims: tuple[Claim, ...] = ()
         settled: tuple[Claim, ...] = ()
-        for cancels, old, now in ((False, before.copies, order.copies), (True, before.cancels, order.cancels)):
-            claims += tuple(Claim(cancels, copy) for copy in now[len(old) :])
-            settled += tuple(Claim(cancels, b) for a, b in zip(old, now, strict=False) if a != b)
+        for asked, old, now in (
+            (RequestKind.SUBMIT, before.copies, order.copies),
+            (RequestKind.CANCEL, before.cancels, order.cancels),
+        ):
+            claims += tuple(Claim(asked, copy) for copy in now[len(old) :])
+            settled += tuple(Claim(asked, b) for a, b in zip(old, now, strict=False) if a != b)
+        walk = _ReplaceWalk(before, events, self.at_us)
         payload = msgspec.json.encode(events).decode()
-        kind = str(type(events[0]).__struct_config__.tag)
-        return self._change(kind=kind, payload=payload, order=order, claims=claims, settled=settled, **parts)
+        given = {
+            "kind": str(type(events[0]).__struct_config__.tag),
+            "payload": payload,
+            "order": order,
+            "claims": claims + walk.claims,
+            "settled": settled + walk.settled,
+            "replacement": walk.change(order),
+        }
+        return self._change(**{**given, **parts})
 
     def note(self, kind: str = "note", payload: str = "[]", **parts: Any) -> Change:
         """Return a change that belongs to the route and to no order."""
@@ -135,7 +149,7 @@ class Owner:
         return self.move(order, event, execution=made, cursor=cursor)
 
     def operation(self, order: Order | None, operation_key: str, *, key: str = "", **fields: Any) -> Operation:
-        """Return a cancel under a key of its own."""
+        """Return an operation under a key of its own: a cancel, unless told otherwise."""
         return Operation(
             account=ACCOUNT,
             strategy=STRATEGY,
@@ -156,6 +170,53 @@ class Owner:
         assert isinstance(outcome, Committed), outcome
         assert change.order is not None
         return change.order
+
+
+class _ReplaceWalk:
+    """What a change does to replaces, found by going through its events: the state after them does not show a replace that
+    is over, nor its copies.
+    """
+
+    def __init__(self, before: Order, events: tuple[Event, ...], at_us: int) -> None:
+        self.claims: tuple[Claim, ...] = ()
+        self.settled: tuple[Claim, ...] = ()
+        self._before = before
+        self._last: tuple[Replacement, bool] | None = None
+        order = before
+        for event in events:
+            self._see(order)
+            if isinstance(event, ev.ReplaceSettled):
+                self._settle(order, event)
+            order = apply(order, event, at_us)
+            self._see(order)
+            if isinstance(event, ev.ReplaceClaimed) and order.replacement is not None:
+                self.claims += (Claim(RequestKind.REPLACE, order.replacement.copies[-1]),)
+
+    def _see(self, order: Order) -> None:
+        if order.replacement is not None:
+            self._last = (order.replacement, order.gets_new_id)
+
+    def _settle(self, order: Order, event: ev.ReplaceSettled) -> None:
+        known: tuple[Copy, ...] = order.strays + (() if order.replacement is None else order.replacement.copies)
+        changes = {"outcome": event.outcome, "reason": event.reason, "retry_at_us": event.retry_at_us}
+        self.settled += tuple(
+            Claim(RequestKind.REPLACE, msgspec.structs.replace(copy, **changes))
+            for copy in known
+            if copy.number == event.number
+        )
+
+    def change(self, after: Order) -> ReplacementChange | None:
+        """Return the row's change: the replace was recorded, or is over, or its original is known to be."""
+        if self._last is None:
+            return None
+        last, new_id = self._last
+        if after.replacement is None:
+            done = after.in_force is not None and after.in_force.number == last.number
+            return ReplacementChange(replacement=last, new_id=new_id, outcome="replaced" if done else "refused")
+        before = self._before.replacement
+        if before is not None and before.number == last.number and before.original_over == last.original_over:
+            return None
+        return ReplacementChange(replacement=last, new_id=new_id)
 
 
 class Bench:
@@ -250,6 +311,29 @@ def accepted(number: int = 1) -> ev.CopySettled:
 def canceled(cum: Decimal = Decimal(0)) -> ev.Canceled:
     """Return that the venue cancelled the order."""
     return ev.Canceled(Source.STREAM, "V1", cum, "asked for")
+
+
+def wanted(
+    order: Order, client_order_id: str | None = None, quantity: str = "50", price: str | None = "2.25", **fields: Any
+) -> ev.ReplaceRecorded:
+    """Return that somebody wants an order replaced. ``client_order_id``: it goes on under this one; ``None``: the same."""
+    given: dict[str, Any] = {"valid_until_us": AT_US + 30_000_000, "operation_key": None}
+    return ev.ReplaceRecorded(
+        number=order.replacements + 1,
+        client_order_id=client_order_id or order.live_id,
+        quantity=Decimal(quantity),
+        price=None if price is None else Decimal(price),
+        **{**given, **fields},
+    )
+
+
+def replaced(order: Order, venue_order_id: str = "V1") -> ev.Replaced:
+    """Return that the venue shows the order with what its open replace wants."""
+    asked = order.replacement
+    assert asked is not None
+    return ev.Replaced(
+        Source.REPLY, asked.client_order_id, venue_order_id, asked.quantity, asked.price, order.venue_cum_quantity
+    )
 
 
 def latest(changes: list[Change]) -> Order:

@@ -9,7 +9,8 @@ What an answer means is decided by what was sent, not by how the failure is call
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping
-from typing import Final, TypeVar
+from decimal import Decimal
+from typing import Any, Final, TypeVar
 
 import aiohttp
 import msgspec
@@ -18,6 +19,7 @@ from yarl import URL
 from onefill.core.capabilities import Capabilities
 from onefill.core.errors import InvalidField, VenueError
 from onefill.core.messages import (
+    LIVE,
     Accepted,
     Canceled,
     CancelRejected,
@@ -26,10 +28,16 @@ from onefill.core.messages import (
     DuplicateId,
     ExecutionReport,
     Found,
+    Listed,
     LookupReply,
     NotFound,
     NotSent,
     Rejected,
+    Replaced,
+    ReplaceRejected,
+    ReplaceReply,
+    ReplaceRequest,
+    ScanReply,
     SubmitReply,
     SubmitRequest,
     Throttled,
@@ -39,6 +47,7 @@ from onefill.core.messages import (
     VenueStatus,
 )
 from onefill.core.values import Instrument
+from onefill.core.venue_words import overridden
 from onefill.venues import exchange_wire as wire
 
 _MAX_PAUSE_S: Final = 1.0
@@ -48,6 +57,7 @@ _JSON: Final = {"Content-Type": "application/json"}
 
 _encode = msgspec.json.Encoder().encode
 _order_body = msgspec.json.Decoder(wire.OrderBody)
+_orders_body = msgspec.json.Decoder(wire.OrdersBody)
 _refusal_body = msgspec.json.Decoder(wire.RefusalBody)
 _dialect_body = msgspec.json.Decoder(wire.DialectBody)
 _instrument_list = msgspec.json.Decoder(list[Instrument])
@@ -71,9 +81,10 @@ class ExchangeVenue:
     ``timeout_s`` bounds every call, ``connect_timeout_s`` (half of it by default) the making of a connection.
     ``start_attempts`` bounds how often :meth:`start` and :meth:`instruments`, which change nothing, are tried, with pauses
     from ``pause_s`` doubling up to a second. A stream silent for ``silence_s`` counts as broken: the exchange sends
-    heartbeats. ``connections`` is the most connections open at once.
+    heartbeats. ``connections`` is the most connections open at once. ``overrides`` are values, as
+    :func:`~onefill.core.venue_words.overridden` takes them, that count in place of what the exchange declares.
 
-    Raises :class:`~onefill.core.errors.InvalidField` for an unusable ``url`` or time-out.
+    Raises :class:`~onefill.core.errors.InvalidField` for an unusable ``url``, time-out or override.
     """
 
     def __init__(
@@ -87,6 +98,7 @@ class ExchangeVenue:
         pause_s: float = 0.05,
         silence_s: float = 5.0,
         connections: int = 256,
+        overrides: Mapping[str, Any] | None = None,
     ) -> None:
         try:
             self._base = URL(url)
@@ -105,15 +117,21 @@ class ExchangeVenue:
         self._pause_s = pause_s
         self._silence_s = silence_s
         self._connections = connections
+        self._overrides = dict(overrides or {})
+        overridden(Capabilities(), self._overrides)  # what means nothing is refused now, before anything is connected
         self._session: aiohttp.ClientSession | None = None
         self._capabilities: Capabilities | None = None
         self._identity = ""
         self._orders_url = self._base.with_path(wire.ORDERS)
         self._cancel_url = self._base.with_path(wire.CANCEL)
+        self._replace_url = self._base.with_path(wire.REPLACE)
 
     @property
     def capabilities(self) -> Capabilities:
-        """What the exchange declares. Raises :class:`~onefill.core.errors.VenueError` before :meth:`start`."""
+        """What the exchange declares, single values overridden.
+
+        Raises :class:`~onefill.core.errors.VenueError` before :meth:`start`.
+        """
         if self._capabilities is None:
             raise VenueError(f"{self._base}: capabilities are known after start(); call it first")
         return self._capabilities
@@ -124,12 +142,16 @@ class ExchangeVenue:
         return self._identity
 
     async def start(self) -> None:
-        """Connect and learn the dialect. Raises :class:`~onefill.core.errors.VenueError` if that fails repeatedly."""
+        """Connect and learn the dialect. Raises :class:`~onefill.core.errors.VenueError` if that fails repeatedly.
+
+        Raises :class:`~onefill.core.errors.InvalidField` if an override does not go together with what is declared.
+        """
         if self._session is None or self._session.closed:
             self._session = _session(self._timeout, self._connections)
         try:
             told = await self._read_patiently(wire.DIALECT, _dialect_body)
-            self._capabilities, self._identity = told.capabilities, told.instance
+            self._capabilities = overridden(told.capabilities, self._overrides)
+            self._identity = told.instance
         except BaseException:
             await self.close()
             raise
@@ -188,11 +210,38 @@ class ExchangeVenue:
             return answer.strange()
         match answer.status, refusal.code:
             case 400, wire.CANCEL_REJECTED:
-                if refusal.order is not None and refusal.order.client_order_id != request.client_order_id:
+                if not _about(refusal, request.client_order_id):
                     return answer.strange()
                 return CancelRejected(refusal.reason, refusal.order)
             case 400, _:
                 return CancelRejected(f"{refusal.code}: {refusal.reason}")
+            case 429, wire.THROTTLED:
+                return _throttled(refusal)
+        return answer.strange()
+
+    async def replace(self, request: ReplaceRequest) -> ReplaceReply:
+        """Ask for a live order to be given other quantity and price, once. One of another account is refused here."""
+        if request.account != self._account:
+            return ReplaceRejected(f"this connection trades for account {self._account!r} only; nothing was sent")
+        answer = await self._exchange("POST", self._replace_url, _encode(request))
+        if not isinstance(answer, _Answer):
+            return answer
+        if answer.status == 200:
+            order = _own_order(answer, request.client_order_id)
+            if isinstance(order, Unknown):
+                return order
+            return Replaced(order) if _as_wanted(order, request) else answer.strange()
+        refusal = _refusal(answer)
+        if refusal is None:
+            return answer.strange()
+        match answer.status, refusal.code:
+            case 400, wire.REQUEST_EXPIRED:
+                return TooLate(refusal.reason)
+            case 400, wire.REPLACE_REJECTED:
+                said = ReplaceRejected(refusal.reason, refusal.order)
+                return said if _about(refusal, request.orig_client_order_id) else answer.strange()
+            case 400, _:
+                return ReplaceRejected(f"{refusal.code}: {refusal.reason}")
             case 429, wire.THROTTLED:
                 return _throttled(refusal)
         return answer.strange()
@@ -215,6 +264,25 @@ class ExchangeVenue:
         if (answer.status, refusal.code) == (404, wire.NOT_FOUND):
             return NotFound(refusal.reason)
         return Unknown(f"{refusal.code}: {refusal.reason}")
+
+    async def scan(self, account: str, instrument: str, since_us: int) -> ScanReply:
+        """List the account's orders in an instrument that are open, or ended or traded since ``since_us``, with one try."""
+        url = self._base.with_path(wire.SCAN)
+        url = url.with_query(account=account, instrument=instrument, since_us=max(0, since_us))
+        answer = await self._exchange("GET", url)
+        if isinstance(answer, NotSent):
+            return Unknown(answer.reason)
+        if not isinstance(answer, _Answer):
+            return answer
+        if answer.status == 200:
+            try:
+                orders = _orders_body.decode(answer.body).orders
+            except msgspec.DecodeError:
+                return answer.strange()
+            # A list about something else says nothing about what is missing in it.
+            return Listed(orders) if all(order.instrument == instrument for order in orders) else answer.strange()
+        refusal = _refusal(answer)
+        return answer.strange() if refusal is None else Unknown(f"{refusal.code}: {refusal.reason}")
 
     # ------------------------------------------------------------------ stream
 
@@ -348,11 +416,33 @@ def _own_order(answer: _Answer, client_order_id: str, venue_order_id: str | None
     return order
 
 
+def _as_wanted(order: VenueOrder, request: ReplaceRequest) -> bool:
+    """Tell whether an order is what a replace asked for, and can have been when the answer was given."""
+    return (
+        (order.status in LIVE or order.status is VenueStatus.FILLED)
+        and order.side is request.side
+        and order.instrument == request.instrument
+        and _same(order.quantity, request.quantity)
+        and _same(order.price, request.price)
+    )
+
+
+def _same(one: Decimal | None, other: Decimal | None) -> bool:
+    # A signalling NaN may come over the wire; comparing it would raise.
+    if one is None or other is None:
+        return one is other
+    return one.is_finite() and other.is_finite() and one == other
+
+
 def _refusal(answer: _Answer) -> wire.RefusalBody | None:
     try:
         return _refusal_body.decode(answer.body)
     except msgspec.DecodeError:
         return None
+
+
+def _about(refusal: wire.RefusalBody, client_order_id: str) -> bool:
+    return refusal.order is None or refusal.order.client_order_id == client_order_id
 
 
 def _throttled(refusal: wire.RefusalBody) -> Throttled:

@@ -15,6 +15,8 @@ DIALECT: Final = "/v1/dialect"
 INSTRUMENTS: Final = "/v1/instruments"
 ORDERS: Final = "/v1/orders"
 CANCEL: Final = "/v1/orders/cancel"
+REPLACE: Final = "/v1/orders/replace"
+SCAN: Final = "/v1/orders/scan"
 OPEN_ORDERS: Final = "/v1/open-orders"
 EXECUTIONS: Final = "/v1/executions"
 STREAM: Final = "/v1/stream"
@@ -28,17 +30,27 @@ DUPLICATE_ID: Final = "duplicate_client_order_id"
 THROTTLED: Final = "throttled"
 NOT_FOUND: Final = "not_found"
 CANCEL_REJECTED: Final = "cancel_rejected"
+REPLACE_REJECTED: Final = "replace_rejected"
 NOT_SUPPORTED: Final = "not_supported"
 
 
 class OrderBody(msgspec.Struct, frozen=True):
-    """Body of a 200 to a submit, a cancel or a look-up."""
+    """Body of a 200 to a submit, a cancel, a replace or a look-up."""
 
     order: VenueOrder
 
 
+class OrdersBody(msgspec.Struct, frozen=True):
+    """Body of a 200 to a scan: everything asked for, or the answer is another one."""
+
+    orders: tuple[VenueOrder, ...]
+
+
 class RefusalBody(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Body of every other answer. ``order``: with ``cancel_rejected``, where there is one; ``retry_after_s``: with 429."""
+    """Body of every other answer.
+
+    ``order``: with ``cancel_rejected`` and ``replace_rejected``, where there is one; ``retry_after_s``: with 429.
+    """
 
     code: str
     reason: str

@@ -10,7 +10,16 @@ from hypothesis import strategies as st
 
 from onefill.core import identity
 from onefill.core.errors import InvalidField, InvariantBroken
-from onefill.core.identity import Alphabet, IdFormat, derived_id, key_digest, made_here, sequence_id, session_tag
+from onefill.core.identity import (
+    Alphabet,
+    IdFormat,
+    derived_id,
+    key_digest,
+    made_here,
+    replacement_id,
+    sequence_id,
+    session_tag,
+)
 
 TEXT_36 = IdFormat()
 ALNUM_32 = IdFormat(alphabet=Alphabet.ALPHANUMERIC, max_length=32)
@@ -248,3 +257,25 @@ def test_a_broken_session_or_number_is_a_defect(session: str, sequence: int) -> 
         sequence_id("s", DAY, session, sequence, TEXT_36)
     with pytest.raises(InvariantBroken):
         session_tag(b"ledger", "venue", 0)
+
+
+@every_format
+@SEEDED
+@given(keys, st.integers(1, 10**6))
+def test_the_id_of_a_replaced_order_fits_and_is_recognised(name: str, key: str, number: int) -> None:
+    """An order goes on under an id of the venue's format that bears our checksum, the same whoever makes it."""
+    form, pattern = FORMATS[name]
+    first = derived_id("A", "s", key, form)
+    made = replacement_id(first, number, form)
+    assert re.fullmatch(pattern, made)
+    assert made_here(made, form)
+    assert made == replacement_id(first, number, form)
+
+
+@every_format
+def test_the_ids_of_a_chain_are_all_different(name: str) -> None:
+    """No two links of an order's chain, nor of two orders' chains, nor the first ids themselves, are alike."""
+    form, _ = FORMATS[name]
+    firsts = [sequence_id("s", DAY, SESSION, number, form) for number in range(1, 101)]
+    made = [replacement_id(first, number, form) for first in firsts for number in range(1, 21)]
+    assert len({*firsts, *made}) == 100 + 2000

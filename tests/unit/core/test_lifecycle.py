@@ -4,22 +4,28 @@ Each row says: in this state, on this signal, comes that. Where it depends on th
 
 * ``by-quantity``: ``new`` with nothing executed, ``partially_filled`` with some, ``filled`` with all of it;
 * ``filled-or-stays``: ``filled`` with all of it executed, else no change;
+* ``as-it-was``: ``filled`` with all of it executed; else ``pending_replace`` while a replace is open, ``pending_new`` if the
+  venue never accepted the order (nobody may be told that it is live), and by quantity if it did;
 * ``spent``: ``uncertain`` while another copy may be under way, else ``recorded``;
 * ``refused``: ``uncertain`` while another copy may be under way, else ``rejected``;
 * ``stays``: no change; ``-``: cannot happen.
 """
 
+import itertools
 from decimal import Decimal
+from typing import NamedTuple
 
+import msgspec
 import pytest
-from core_kit import copies, in_state, order, us
+from core_kit import copies, in_state, order, replacement, us
 
 from onefill.core import events as ev
+from onefill.core.apply import apply, can, next_status
 from onefill.core.errors import InvariantBroken
 from onefill.core.events import CopyOutcome, Event, Source
 from onefill.core.lifecycle import ENDED, NEVER_SENT, TABLE, UNANSWERED, WORKING, Signal, Status, To
 from onefill.core.messages import VenueStatus
-from onefill.core.order import Order, apply, can, next_status
+from onefill.core.order import Order
 
 EXPECTED = """
 recorded          claim          sending
@@ -30,9 +36,12 @@ recorded          absent         -
 recorded          pending        pending_new
 recorded          accept         by-quantity
 recorded          trade          by-quantity
-recorded          reject         rejected
+recorded          reject         refused
 recorded          cancel_claim   -
 recorded          cancel_refuse  -
+recorded          replace_claim  -
+recorded          replace        -
+recorded          replace_refuse stays
 recorded          cancel         canceled
 recorded          expire         expired
 recorded          time_out       expired_unsent
@@ -46,9 +55,12 @@ sending           absent         -
 sending           pending        pending_new
 sending           accept         by-quantity
 sending           trade          by-quantity
-sending           reject         rejected
+sending           reject         refused
 sending           cancel_claim   -
 sending           cancel_refuse  -
+sending           replace_claim  -
+sending           replace        -
+sending           replace_refuse stays
 sending           cancel         canceled
 sending           expire         expired
 sending           time_out       -
@@ -62,13 +74,16 @@ uncertain         absent         recorded
 uncertain         pending        pending_new
 uncertain         accept         by-quantity
 uncertain         trade          by-quantity
-uncertain         reject         rejected
+uncertain         reject         refused
 uncertain         cancel_claim   -
 uncertain         cancel_refuse  -
+uncertain         replace_claim  -
+uncertain         replace        -
+uncertain         replace_refuse stays
 uncertain         cancel         canceled
 uncertain         expire         expired
 uncertain         time_out       -
-uncertain         withdraw       -
+uncertain         withdraw       canceled_unsent
 
 pending_new       claim          -
 pending_new       spent          stays
@@ -78,13 +93,16 @@ pending_new       absent         -
 pending_new       pending        stays
 pending_new       accept         by-quantity
 pending_new       trade          by-quantity
-pending_new       reject         rejected
+pending_new       reject         refused
 pending_new       cancel_claim   pending_cancel
 pending_new       cancel_refuse  -
+pending_new       replace_claim  -
+pending_new       replace        -
+pending_new       replace_refuse stays
 pending_new       cancel         canceled
 pending_new       expire         expired
 pending_new       time_out       -
-pending_new       withdraw       -
+pending_new       withdraw       canceled_unsent
 
 new               claim          -
 new               spent          stays
@@ -94,9 +112,12 @@ new               absent         -
 new               pending        stays
 new               accept         stays
 new               trade          by-quantity
-new               reject         rejected
+new               reject         refused
 new               cancel_claim   pending_cancel
 new               cancel_refuse  stays
+new               replace_claim  pending_replace
+new               replace        -
+new               replace_refuse stays
 new               cancel         canceled
 new               expire         expired
 new               time_out       -
@@ -113,10 +134,32 @@ partially_filled  trade          by-quantity
 partially_filled  reject         stays
 partially_filled  cancel_claim   pending_cancel
 partially_filled  cancel_refuse  stays
+partially_filled  replace_claim  pending_replace
+partially_filled  replace        -
+partially_filled  replace_refuse stays
 partially_filled  cancel         canceled
 partially_filled  expire         expired
 partially_filled  time_out       -
 partially_filled  withdraw       -
+
+pending_replace   claim          -
+pending_replace   spent          stays
+pending_replace   refuse         stays
+pending_replace   unknown        stays
+pending_replace   absent         -
+pending_replace   pending        stays
+pending_replace   accept         stays
+pending_replace   trade          filled-or-stays
+pending_replace   reject         refused
+pending_replace   cancel_claim   pending_cancel
+pending_replace   cancel_refuse  stays
+pending_replace   replace_claim  stays
+pending_replace   replace        by-quantity
+pending_replace   replace_refuse by-quantity
+pending_replace   cancel         canceled
+pending_replace   expire         expired
+pending_replace   time_out       -
+pending_replace   withdraw       -
 
 pending_cancel    claim          -
 pending_cancel    spent          stays
@@ -126,9 +169,12 @@ pending_cancel    absent         -
 pending_cancel    pending        stays
 pending_cancel    accept         stays
 pending_cancel    trade          filled-or-stays
-pending_cancel    reject         rejected
+pending_cancel    reject         refused
 pending_cancel    cancel_claim   stays
-pending_cancel    cancel_refuse  by-quantity
+pending_cancel    cancel_refuse  as-it-was
+pending_cancel    replace_claim  -
+pending_cancel    replace        filled-or-stays
+pending_cancel    replace_refuse filled-or-stays
 pending_cancel    cancel         canceled
 pending_cancel    expire         expired
 pending_cancel    time_out       -
@@ -145,6 +191,9 @@ filled            trade          stays
 filled            reject         stays
 filled            cancel_claim   -
 filled            cancel_refuse  stays
+filled            replace_claim  -
+filled            replace        stays
+filled            replace_refuse stays
 filled            cancel         stays
 filled            expire         stays
 filled            time_out       -
@@ -161,6 +210,9 @@ canceled          trade          stays
 canceled          reject         stays
 canceled          cancel_claim   -
 canceled          cancel_refuse  stays
+canceled          replace_claim  -
+canceled          replace        stays
+canceled          replace_refuse stays
 canceled          cancel         stays
 canceled          expire         stays
 canceled          time_out       -
@@ -177,6 +229,9 @@ rejected          trade          stays
 rejected          reject         stays
 rejected          cancel_claim   -
 rejected          cancel_refuse  stays
+rejected          replace_claim  -
+rejected          replace        stays
+rejected          replace_refuse stays
 rejected          cancel         stays
 rejected          expire         stays
 rejected          time_out       -
@@ -193,6 +248,9 @@ expired           trade          stays
 expired           reject         stays
 expired           cancel_claim   -
 expired           cancel_refuse  stays
+expired           replace_claim  -
+expired           replace        stays
+expired           replace_refuse stays
 expired           cancel         stays
 expired           expire         stays
 expired           time_out       -
@@ -206,9 +264,12 @@ expired_unsent    absent         -
 expired_unsent    pending        pending_new
 expired_unsent    accept         by-quantity
 expired_unsent    trade          by-quantity
-expired_unsent    reject         rejected
+expired_unsent    reject         refused
 expired_unsent    cancel_claim   -
 expired_unsent    cancel_refuse  -
+expired_unsent    replace_claim  -
+expired_unsent    replace        -
+expired_unsent    replace_refuse -
 expired_unsent    cancel         canceled
 expired_unsent    expire         expired
 expired_unsent    time_out       -
@@ -222,9 +283,12 @@ canceled_unsent   absent         -
 canceled_unsent   pending        pending_new
 canceled_unsent   accept         by-quantity
 canceled_unsent   trade          by-quantity
-canceled_unsent   reject         rejected
+canceled_unsent   reject         refused
 canceled_unsent   cancel_claim   -
 canceled_unsent   cancel_refuse  -
+canceled_unsent   replace_claim  -
+canceled_unsent   replace        -
+canceled_unsent   replace_refuse -
 canceled_unsent   cancel         canceled
 canceled_unsent   expire         expired
 canceled_unsent   time_out       -
@@ -245,6 +309,9 @@ CARRIERS: dict[Signal, Event] = {
     Signal.REJECT: ev.Rejected("r", Source.STREAM, "V1"),
     Signal.CANCEL_CLAIM: ev.CancelClaimed(1),
     Signal.CANCEL_REFUSE: ev.CancelRefused("r"),
+    Signal.REPLACE_CLAIM: ev.ReplaceClaimed(2, None, None),
+    Signal.REPLACE: ev.Replaced(Source.STREAM, "C1", "V1", Decimal(10), Decimal(26), Decimal(0)),
+    Signal.REPLACE_REFUSE: ev.ReplaceRefused("r"),
     Signal.CANCEL: ev.Canceled(Source.STREAM, *SEEN),
     Signal.EXPIRE: ev.Expired(Source.STREAM, *SEEN),
     Signal.TIME_OUT: ev.ExpiredUnsent("r"),
@@ -253,51 +320,74 @@ CARRIERS: dict[Signal, Event] = {
 """For each signal, an event that means it."""
 
 
-def meaning(word: str, status: Status, executed: str, *, under_way: bool) -> Status | None:
+class Variant(NamedTuple):
+    """What may be true of an order in any state."""
+
+    executed: str
+    under_way: bool
+    """A second copy may be under way."""
+    answered: bool
+    """The venue accepted it once, so that its submit has an answer."""
+    replacing: bool
+    """A replace was claimed whose fate is open (by one of another price)."""
+
+    def order(self, status: Status, first: str = "n0") -> Order:
+        """Return the order of which this is true."""
+        wanted = replacement("~1", quantity=Decimal(10), price=Decimal(26)) if self.replacing else None
+        return order(
+            status=status,
+            cum_quantity=EXECUTED[self.executed],
+            copies=copies(f"{first} ?1" if self.under_way else f"{first} n1"),
+            answer=b"{}" if self.answered else None,
+            replacement=wanted,
+            replacements=int(self.replacing),
+            replace_copies=int(self.replacing),
+        )
+
+
+VARIANTS = [Variant(*fields) for fields in itertools.product(EXECUTED, *[(False, True)] * 3)]
+
+
+def meaning(word: str, status: Status, of: Variant) -> Status | None:
     """Return the state that a word of the table stands for, or ``None`` where nothing may happen."""
+    full = of.executed in {"all", "more"}
+    by_quantity = Status.FILLED if full else Status.NEW if of.executed == "none" else Status.PARTIALLY_FILLED
     match word:
         case "-":
             return None
         case "stays":
             return status
         case "by-quantity":
-            return {"none": Status.NEW, "some": Status.PARTIALLY_FILLED}.get(executed, Status.FILLED)
+            return by_quantity
         case "filled-or-stays":
-            return status if executed in {"none", "some"} else Status.FILLED
+            return Status.FILLED if full else status
+        case "as-it-was":
+            if not full and of.replacing:
+                return Status.PENDING_REPLACE
+            return by_quantity if full or of.answered else Status.PENDING_NEW
         case "spent":
-            return Status.UNCERTAIN if under_way else Status.RECORDED
+            return Status.UNCERTAIN if of.under_way else Status.RECORDED
         case "refused":
-            return Status.UNCERTAIN if under_way else Status.REJECTED
+            return Status.UNCERTAIN if of.under_way else Status.REJECTED
         case _:
             return Status(word)
 
 
-def variants(status: Status) -> list[tuple[str, bool, Order]]:
-    """Return the order in a state with every amount executed, with and without a second copy under way."""
-    made = []
-    for executed, cum in EXECUTED.items():
-        for under_way in (False, True):
-            sent = copies("~0 ?1" if under_way else "~0 n1")
-            made.append((executed, under_way, order(status=status, cum_quantity=cum, copies=sent)))
-    return made
-
-
 def test_the_expectation_names_every_pair_once() -> None:
-    """The table above has one row for each state with each signal: 13 times 15."""
+    """The table above has one row for each state with each signal: 14 times 18."""
     assert [(status, signal) for status, signal, _ in ROWS] == [
         (status, signal) for status in Status for signal in Signal
     ]
-    assert len(ROWS) == 195
+    assert len(ROWS) == 252
+    assert set(CARRIERS) == set(Signal)
 
 
 @pytest.mark.parametrize(("status", "signal", "word"), ROWS)
 def test_a_signal_leads_where_the_table_says(status: Status, signal: Signal, word: str) -> None:
-    """Each pair leads where the expectation says, for every amount executed and copy under way, or cannot happen."""
-    for executed, under_way, before in variants(status):
-        settled = order(
-            status=status, cum_quantity=before.cum_quantity, copies=copies("n0 ?1" if under_way else "n0 n1")
-        )
-        expected = meaning(word, status, executed, under_way=under_way)
+    """Each pair leads where the expectation says, whatever else is true of the order, or cannot happen."""
+    for of in VARIANTS:
+        settled = of.order(status)
+        expected = meaning(word, status, of)
         assert can(settled, signal) == (expected is not None)
         if expected is None:
             with pytest.raises(InvariantBroken, match=f"{signal} cannot happen in state {status}"):
@@ -309,13 +399,15 @@ def test_a_signal_leads_where_the_table_says(status: Status, signal: Signal, wor
 @pytest.mark.parametrize(("status", "signal", "word"), ROWS)
 def test_an_event_moves_the_order_as_its_signal_does(status: Status, signal: Signal, word: str) -> None:
     """The event that carries a signal leads to the same state, by the numbers as they are after it."""
-    for executed, under_way, after in variants(status):
-        before = after
+    for of in VARIANTS:
+        if signal in {Signal.REPLACE, Signal.REPLACE_CLAIM} and not of.replacing:
+            continue  # nobody asked for it: see test_apply_replace
+        before = of.order(status, "~0")
         if signal is Signal.TRADE:
-            before = order(status=status, cum_quantity=after.cum_quantity - 1, copies=after.copies)
-        if signal is Signal.ABSENT:
-            under_way = False  # noqa: PLW2901 - it settles every copy
-        expected = meaning(word, status, executed, under_way=under_way)
+            before = msgspec.structs.replace(before, cum_quantity=before.cum_quantity - 1)
+        # Absence settles every copy; and with the end of a replace none is open any more.
+        after = of._replace(under_way=False) if signal is Signal.ABSENT else of
+        expected = meaning(word, status, after)
         if expected is None:
             with pytest.raises(InvariantBroken):
                 apply(before, CARRIERS[signal], us(2))
@@ -329,12 +421,12 @@ def test_every_branch_of_a_conditional_target_is_reached() -> None:
     for status, row in TABLE.items():
         for signal, target in row.items():
             if isinstance(target, To):
-                for _, _, before in variants(status):
-                    sent = copies("n0 ?1" if len(before.copies_under_way) > 1 else "n0 n1")
-                    to = next_status(order(status=status, cum_quantity=before.cum_quantity, copies=sent), signal)
+                for of in VARIANTS:
+                    to = next_status(of.order(status), signal)
                     reached[target].add("same" if to is status else to)
     assert reached[To.SAME] == {"same"}
     assert reached[To.BY_QUANTITY] == {"new", "partially_filled", "filled", "same"}
+    assert reached[To.AS_IT_WAS] == {"pending_new", "pending_replace", "new", "partially_filled", "filled"}
     assert reached[To.FILLED_OR_SAME] == {"filled", "same"}
     assert reached[To.BY_COPIES] == {"uncertain", "recorded", "same"}
     assert reached[To.REFUSED_BY_COPIES] == {"uncertain", "rejected", "same"}
@@ -345,7 +437,7 @@ def test_every_state_belongs_where_it_should() -> None:
     assert ENDED | WORKING | {Status.RECORDED, Status.SENDING, Status.UNCERTAIN} == set(Status)
     assert not ENDED & WORKING
     assert not ENDED & UNANSWERED
-    assert {Status.PENDING_NEW} == WORKING & UNANSWERED
+    assert {Status.PENDING_NEW, Status.PENDING_CANCEL} == WORKING & UNANSWERED
     assert NEVER_SENT < ENDED
     assert set(TABLE) == set(Status)
 
@@ -354,8 +446,8 @@ def test_every_state_belongs_where_it_should() -> None:
 def test_a_terminal_state_is_terminal(status: Status) -> None:
     """Nothing that a venue says moves an order that was filled, cancelled, rejected or expired (FIX: no way back)."""
     for signal in TABLE[status]:
-        for _, _, before in variants(status):
-            assert next_status(before, signal) is status
+        for of in VARIANTS:
+            assert next_status(of.order(status), signal) is status
 
 
 @pytest.mark.parametrize("status", sorted(NEVER_SENT | {Status.RECORDED}))
@@ -366,38 +458,3 @@ def test_evidence_outranks_what_was_concluded_here(status: Status) -> None:
     for signal, expected in shown.items():
         assert next_status(in_state(status), signal) is expected
     assert apply(in_state(status), CARRIERS[Signal.TRADE], us(1)).status is Status.PARTIALLY_FILLED
-
-
-def test_pending_cancel_takes_precedence_over_a_partial_fill() -> None:
-    """A trade while a cancel is pending counts, and the state stays pending_cancel until the order is full (FIX)."""
-    before = in_state(Status.PENDING_CANCEL, cum_quantity=Decimal(4))
-    partial = apply(before, ev.Traded("E1", Decimal(1), Decimal(1), "V1", Decimal(5)), us(2))
-    assert (partial.status, partial.cum_quantity) == (Status.PENDING_CANCEL, 5)
-    full = apply(partial, ev.Traded("E2", Decimal(5), Decimal(1), "V1", Decimal(10)), us(2))
-    assert (full.status, full.cum_quantity) == (Status.FILLED, 10)
-
-
-def test_a_refused_cancel_gives_the_state_back() -> None:
-    """After a refused cancel the order is what its executions make it: new, partially filled."""
-    for cum, expected in ((0, Status.NEW), (4, Status.PARTIALLY_FILLED)):
-        before = in_state(Status.PENDING_CANCEL, cum_quantity=Decimal(cum))
-        assert apply(before, ev.CancelRefused("too late"), us(2)).status is expected
-
-
-@pytest.mark.parametrize("status", sorted(ENDED - NEVER_SENT))
-def test_a_fill_that_comes_after_the_end_counts(status: Status) -> None:
-    """A late execution raises the executed quantity and leaves the state: executions are the truth about positions."""
-    after = apply(in_state(status), ev.Traded("E9", Decimal(3), Decimal(1), "V1", Decimal(3)), us(9))
-    assert after.status is status
-    assert after.cum_quantity == 3
-    assert after.leaves_quantity == 0
-
-
-def test_an_order_that_ended_is_open_until_its_executions_are_in() -> None:
-    """An order cancelled by a venue that counts 4 executed is closed only once executions for 4 have been applied."""
-    ended = apply(in_state(Status.NEW), ev.Canceled(Source.STREAM, "V1", Decimal(4)), us(1))
-    assert ended.status is Status.CANCELED
-    assert not ended.closed
-    part = apply(ended, ev.Traded("E1", Decimal(3), Decimal(1), "V1", Decimal(3)), us(2))
-    assert not part.closed
-    assert apply(part, ev.Traded("E2", Decimal(1), Decimal(1), "V1", Decimal(4)), us(3)).closed

@@ -1,4 +1,4 @@
-"""Orders moved by events that the core itself makes out of whatever a venue may say, in any order, true or not."""
+"""Orders moved by events: versions, answers, what cannot happen, and what each event leaves behind."""
 
 import decimal
 from decimal import Decimal
@@ -6,285 +6,15 @@ from typing import Any
 
 import msgspec
 import pytest
-from core_driver import DAY_US, Driven
-from core_kit import NOON_US, copies, in_state, intent, order, report, shown, trade, us
-from hypothesis import HealthCheck, settings
-from hypothesis import strategies as st
-from hypothesis.stateful import (
-    RuleBasedStateMachine,
-    initialize,
-    invariant,
-    precondition,
-    rule,
-    run_state_machine_as_test,
-)
+from core_kit import copies, in_state, intent, order, us
 
 from onefill.core import events as ev
-from onefill.core import messages as msg
-from onefill.core import retry
-from onefill.core.capabilities import Capabilities, DuplicateReply, UniqueScope
+from onefill.core.answers import Answer, CancelAnswer, CancelResult, cancel_answer, unknown_key_answer
+from onefill.core.apply import advance, apply
 from onefill.core.errors import InvariantBroken
 from onefill.core.events import CopyOutcome, Source
-from onefill.core.lifecycle import ENDED, NEVER_SENT, Status
-from onefill.core.messages import ExecutionKind, VenueStatus
-from onefill.core.order import Answer, CancelAnswer, CancelResult, advance, apply, cancel_answer, unknown_key_answer
-from onefill.core.retry import LastLookup
-from onefill.core.values import Side
-
-venues = st.builds(
-    Capabilities,
-    unique_scope=st.sampled_from(list(UniqueScope)),
-    duplicate_reply=st.just(DuplicateReply.ERROR),
-    lookup_by_client_order_id=st.booleans(),
-    request_expiry_s=st.none() | st.just(2.0),
-    conclusive_after_s=st.none() | st.just(5.0),
-)
-amounts = st.sampled_from([Decimal(0), Decimal(1), Decimal(4), Decimal(10), Decimal(11)])
-numbers = st.sampled_from(["V1", "V1", "V1", "V2"])
-strange = st.sampled_from(
-    [{}] * 12 + [{"instrument": "ZINC"}, {"side": "sell"}, {"quantity": Decimal(9)}, {"price": None}]
-)
-shown_orders = st.builds(
-    lambda status, cum, number, other: shown(status=status, cum_quantity=cum, venue_order_id=number, **other),
-    st.sampled_from(list(VenueStatus)),
-    amounts,
-    numbers,
-    strange,
-)
-reasons = st.just("r")
-replies = st.one_of(
-    st.builds(msg.Accepted, shown_orders),
-    st.builds(msg.Rejected, reasons),
-    st.builds(msg.TooLate, reasons),
-    st.builds(msg.DuplicateId, reasons),
-    st.builds(msg.Throttled, reasons, st.sampled_from([0.0, 0.5, 20.0, -1.0, float("nan"), float("inf")])),
-    st.builds(msg.NotSent, reasons),
-    st.builds(msg.Unknown, reasons),
-    st.builds(msg.Unknown, reasons),
-)
-cancel_replies = st.one_of(
-    st.builds(msg.Canceled, shown_orders),
-    st.builds(msg.CancelRejected, reasons, st.none() | shown_orders),
-    st.builds(msg.Throttled, reasons, st.just(1.0)),
-    st.builds(msg.NotSent, reasons),
-    st.builds(msg.Unknown, reasons),
-)
-lookup_replies = st.one_of(
-    st.builds(msg.Found, shown_orders),
-    st.builds(msg.NotFound, reasons),
-    st.builds(msg.NotFound, reasons),
-    st.builds(msg.Unknown, reasons),
-)
-inconclusive = st.one_of(
-    st.builds(msg.Unknown, reasons),
-    st.builds(msg.Unknown, reasons),
-    st.builds(msg.NotSent, reasons),
-    st.builds(msg.TooLate, reasons),
-    st.builds(msg.Throttled, reasons, st.sampled_from([0.0, 0.5])),
-    st.sampled_from([msg.Unknown("r")] * 4 + [msg.Rejected("r"), msg.DuplicateId("r")]),
-)
-cancel_refusals = st.builds(msg.CancelRejected, reasons) | st.builds(msg.Unknown, reasons)
-trades = st.builds(
-    lambda quantity, cum, number: trade(quantity, cum, venue_order_id=number),
-    st.sampled_from([1, 2, 4, 10]),
-    amounts,
-    numbers,
-)
-reports = st.builds(
-    lambda kind, status, cum, number, side: report(
-        kind, status=status, cum_quantity=cum, venue_order_id=number, side=side
-    ),
-    st.sampled_from([kind for kind in ExecutionKind if kind is not ExecutionKind.TRADE]),
-    st.sampled_from([VenueStatus.PENDING_NEW, VenueStatus.NEW, VenueStatus.PARTIALLY_FILLED, VenueStatus.FILLED]),
-    amounts,
-    numbers,
-    st.sampled_from(["buy"] * 9 + ["sell"]).map(Side),
-)
-
-
-class Machine(RuleBasedStateMachine):
-    """One order, driven by the retry contract; the process may crash at any time and the clock may be set back."""
-
-    driven: Driven
-    now_us: int
-    executions = 0
-
-    @initialize(capabilities=venues, near_midnight=st.booleans())
-    def record(self, capabilities: Capabilities, near_midnight: bool) -> None:
-        self.start(capabilities, near_midnight=near_midnight)
-
-    def start(self, capabilities: Capabilities, *, near_midnight: bool) -> None:
-        self.now_us = NOON_US + (DAY_US // 2 - 3_000_000 if near_midnight else 0)
-        times = {"recorded_at_us": self.now_us, "valid_until_us": self.now_us + 30_000_000}
-        self.driven = Driven(capabilities, self.now_us, **times)
-
-    def awaiting_reply(self) -> bool:
-        return self.driven.sending is not None
-
-    def awaiting_cancel(self) -> bool:
-        return self.driven.cancelling is not None
-
-    def idle(self) -> bool:
-        return not self.awaiting_reply() and not self.awaiting_cancel()
-
-    def take(self, told: msg.ExecutionReport) -> None:
-        self.executions += 1
-        self.driven.take_report(msgspec.structs.replace(told, execution_id=f"E{self.executions}"), self.now_us)
-
-    def follow(self, reply: msg.LookupReply, times: int, *, roused: bool) -> None:
-        """Take the contract's next steps until one needs the venue."""
-        for _ in range(times):
-            step = self.driven.next(self.now_us)
-            if isinstance(step, retry.Ask):
-                last = self.driven.lookup
-                count = 1 if last is None else last.count + 1
-                self.driven.lookup = LastLookup(self.now_us, count, isinstance(reply, msg.NotFound))
-                self.driven.take_lookup(reply, self.now_us)
-            elif isinstance(step, retry.WaitUntil):
-                self.now_us += 1 if roused else step.at_us - self.now_us
-            elif isinstance(step, retry.Rest):
-                return
-            else:
-                self.driven.perform(step, self.now_us)
-                if not self.idle():
-                    return
-
-    @rule()
-    def crash(self) -> None:
-        self.driven.restart(self.now_us)
-
-    @rule(seconds=st.sampled_from([0.0, 0.01, 1.0, 5.0, -0.5, -10.0]))
-    def pass_time(self, seconds: float) -> None:
-        self.now_us += round(seconds * 1_000_000)
-
-    @invariant()
-    def the_journal_alone_makes_the_order(self) -> None:
-        if hasattr(self, "driven"):
-            assert self.driven.replayed() == self.driven.order
-
-
-class AnyVenue(Machine):
-    """A venue that may say anything at any time, true or not."""
-
-    @precondition(Machine.awaiting_reply)
-    @rule(reply=replies)
-    def reply(self, reply: msg.SubmitReply) -> None:
-        self.driven.take_reply(reply, self.now_us)
-
-    @precondition(Machine.awaiting_cancel)
-    @rule(reply=cancel_replies)
-    def cancel_reply(self, reply: msg.CancelReply) -> None:
-        self.driven.take_cancel_reply(reply, self.now_us)
-
-    @rule(told=reports | trades)
-    def report(self, told: msg.ExecutionReport) -> None:
-        self.take(told)
-
-    @rule(reply=lookup_replies)
-    def unasked_lookup(self, reply: msg.LookupReply) -> None:
-        self.driven.take_lookup(reply, self.now_us)
-
-    @rule()
-    def want_cancel(self) -> None:
-        self.driven.want_cancel(self.now_us)
-
-    @precondition(Machine.idle)
-    @rule(reply=lookup_replies, times=st.integers(1, 4), roused=st.booleans())
-    def step(self, reply: msg.LookupReply, times: int, roused: bool) -> None:
-        self.follow(reply, times, roused=roused)
-
-
-class SilentVenue(Machine):
-    """A venue that says little about the order for long: copies are lost, refused for now or never leave."""
-
-    quiet_for = 0
-
-    @precondition(Machine.awaiting_reply)
-    @rule(reply=inconclusive)
-    def reply(self, reply: msg.SubmitReply) -> None:
-        self.driven.take_reply(reply, self.now_us)
-
-    @precondition(Machine.idle)
-    @rule(found=st.sampled_from([False] * 5 + [None]), times=st.integers(2, 20), roused=st.booleans())
-    def step(self, found: bool | None, times: int, roused: bool) -> None:
-        self.quiet_for += 1
-        self.follow(msg.Unknown("r") if found is None else msg.NotFound("r"), times, roused=roused)
-
-    @precondition(lambda self: self.quiet_for > 4)
-    @rule()
-    def want_cancel(self) -> None:
-        self.driven.want_cancel(self.now_us)
-
-    @precondition(lambda self: self.quiet_for > 7 and len(self.driven.order.copies) > 1)
-    @rule(told=reports | trades)
-    def speak(self, told: msg.ExecutionReport) -> None:
-        self.take(told)
-
-    @precondition(Machine.awaiting_cancel)
-    @rule(reply=cancel_refusals)
-    def cancel_reply(self, reply: msg.CancelReply) -> None:
-        self.driven.take_cancel_reply(reply, self.now_us)
-
-
-class StubbornVenue(Machine):
-    """A venue that has the order and is slow to cancel it."""
-
-    @initialize(
-        capabilities=venues, status=st.sampled_from([VenueStatus.NEW, VenueStatus.PENDING_NEW]), lost=st.booleans()
-    )
-    def record(self, capabilities: Capabilities, status: VenueStatus, lost: bool) -> None:
-        self.start(capabilities, near_midnight=False)
-        if lost:
-            self.driven.take_reply(msg.Unknown("r"), self.now_us)
-            self.driven.take_lookup(msg.Found(shown(status=status)), self.now_us)
-        else:
-            self.driven.take_reply(msg.Accepted(shown(status=status)), self.now_us)
-
-    @rule()
-    def want_cancel(self) -> None:
-        self.driven.want_cancel(self.now_us)
-
-    @precondition(Machine.awaiting_cancel)
-    @rule(reply=cancel_refusals | cancel_refusals | cancel_replies)
-    def cancel_reply(self, reply: msg.CancelReply) -> None:
-        self.driven.take_cancel_reply(reply, self.now_us)
-
-    @precondition(Machine.idle)
-    @rule(
-        status=st.sampled_from([VenueStatus.NEW, VenueStatus.NEW, VenueStatus.PENDING_NEW, VenueStatus.CANCELED, None]),
-        times=st.integers(2, 9),
-    )
-    def step(self, status: VenueStatus | None, times: int) -> None:
-        reply = msg.Unknown("r") if status is None else msg.Found(shown(status=status))
-        self.follow(reply, times, roused=False)
-
-    @rule(quantity=st.sampled_from(["0.5", "1"]))
-    def trade(self, quantity: str) -> None:
-        self.take(trade(quantity, quantity))
-
-
-RUNS = settings(
-    derandomize=True,
-    deadline=None,
-    max_examples=250,
-    stateful_step_count=40,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
-)
-
-
-def test_whatever_a_venue_says_no_rule_breaks() -> None:
-    """True, late, repeated or contradictory words in any order break no rule, and the journal alone makes the order."""
-    run_state_machine_as_test(AnyVenue, settings=RUNS)
-
-
-def test_a_silent_venue_makes_nothing_unsafe() -> None:
-    """However long the order's fate stays unknown, each step is safe, over many copies, crashes and clocks set back."""
-    run_state_machine_as_test(SilentVenue, settings=RUNS)
-
-
-def test_a_stubborn_venue_is_asked_to_cancel_safely() -> None:
-    """However often a venue refuses or loses a cancel, each step is safe and the order's state is what was shown."""
-    run_state_machine_as_test(StubbornVenue, settings=RUNS)
+from onefill.core.lifecycle import ENDED, NEVER_SENT, UNANSWERED, WORKING, Status
+from onefill.core.messages import VenueStatus
 
 
 def acknowledged(status: VenueStatus = VenueStatus.NEW, cum: int = 0) -> ev.Acknowledged:
@@ -304,15 +34,50 @@ def test_one_entry_raises_the_version_by_one_whatever_it_holds() -> None:
 
 @pytest.mark.parametrize("status", list(Status))
 def test_an_answer_is_given_exactly_when_there_is_one(status: Status) -> None:
-    """Recorded, sending, uncertain and pending_new give no answer; every other state does, of that moment."""
+    """Recorded, sending, uncertain, pending_new and pending_cancel give none; every other state does, of that moment.
+
+    Of pending_cancel alone nobody can say whether the venue ever accepted the order: see the next two tests.
+    """
     after = advance(in_state(status), (ev.Anomaly("a"),), us(7))
-    if status in {Status.RECORDED, Status.SENDING, Status.UNCERTAIN, Status.PENDING_NEW}:
+    if status in {Status.RECORDED, Status.SENDING, Status.UNCERTAIN, Status.PENDING_NEW, Status.PENDING_CANCEL}:
+        assert status in UNANSWERED
         assert after.answer is None
     else:
         assert after.answer is not None
         answer = msgspec.json.decode(after.answer, type=Answer)
         assert (answer.status, answer.answered_at_us, answer.client_order_id) == (status, us(7), "C1")
         assert answer.accepted == (status not in NEVER_SENT | {Status.REJECTED})
+
+
+@pytest.mark.parametrize(
+    "shows",
+    [
+        ev.Acknowledged("V1", VenueStatus.NEW, Decimal(0), Source.STREAM),
+        ev.Acknowledged("V1", VenueStatus.FILLED, Decimal(10), Source.LOOKUP),
+        ev.Traded("E1", Decimal(1), Decimal(1), "V1", Decimal(1)),
+    ],
+)
+def test_an_order_that_was_accepted_while_it_is_to_be_cancelled_has_its_answer(shows: ev.Event) -> None:
+    """Whoever submitted it is told that it was accepted as soon as the venue shows so, whatever becomes of the cancel."""
+    pending = advance(in_state(Status.PENDING_NEW), (ev.CancelRecorded(None), ev.CancelClaimed(1)), us(1))
+    assert pending.answer is None
+    after = advance(pending, (shows,), us(2))
+    assert after.answer is not None
+    assert msgspec.json.decode(after.answer, type=Answer).status is Status.PENDING_CANCEL
+    assert msgspec.json.decode(after.answer, type=Answer).accepted
+
+
+@pytest.mark.parametrize(
+    "says",
+    [
+        ev.CancelSettled(1, CopyOutcome.REJECTED, "r"),
+        ev.Acknowledged("V1", VenueStatus.PENDING_NEW, Decimal(0), Source.STREAM),
+    ],
+)
+def test_an_order_that_was_never_accepted_has_no_answer_while_it_is_to_be_cancelled(says: ev.Event) -> None:
+    """Nothing but the venue's acceptance, or the end, answers the submit of an order that was pending."""
+    pending = advance(in_state(Status.PENDING_NEW), (ev.CancelRecorded(None), ev.CancelClaimed(1)), us(1))
+    assert advance(pending, (says,), us(2)).answer is None
 
 
 def test_the_first_answer_stays() -> None:
@@ -341,15 +106,33 @@ def test_the_answer_is_pinned() -> None:
         (in_state(Status.SENDING), ev.OutcomeUnknown(0, "")),
         (in_state(Status.NEW), ev.CancelClaimed(2)),
         (in_state(Status.NEW), ev.CancelSettled(1, CopyOutcome.UNKNOWN, "")),
-        (in_state(Status.NEW), ev.Parked("")),
+        (in_state(Status.FILLED), ev.Parked("")),
         (in_state(Status.SENDING), ev.Parked("")),
+        (in_state(Status.NEW), ev.ReplaceClaimed(1, None, None)),
+        (in_state(Status.NEW), ev.ReplaceRecorded(2, "C1", Decimal(5), None, 0, None)),
+        (in_state(Status.PENDING_REPLACE), ev.ReplaceRecorded(2, "C1", Decimal(5), None, 0, None)),
+        (in_state(Status.PENDING_REPLACE), ev.ReplaceClaimed(1, None, None)),
+        (in_state(Status.PENDING_REPLACE), ev.ReplaceClaimed(3, None, None)),
+        (in_state(Status.PENDING_REPLACE), ev.ReplaceSettled(2, CopyOutcome.UNKNOWN, "")),
+        (in_state(Status.NEW), ev.Replaced(Source.REPLY, "C1", "V1", Decimal(5), None, Decimal(0))),
         (in_state(Status.NEW, version=3), ev.Recorded("k", "C1", msgspec.Raw(b"{}"), 0)),
     ],
 )
 def test_what_cannot_happen_is_a_defect(before: Any, event: Any) -> None:
-    """Copies out of turn, outcomes of copies never claimed, parking a known order, recording twice: all are refused."""
+    """Copies out of turn, outcomes of copies never claimed, two replaces at once, parking what ended, recording twice."""
     with pytest.raises(InvariantBroken):
         apply(before, event, us(1))
+
+
+@pytest.mark.parametrize("status", list(Status))
+def test_what_is_open_can_be_parked(status: Status) -> None:
+    """Any order whose fate a person may have to decide, also one at the venue whose replace is open, and no other."""
+    if status in WORKING | {Status.UNCERTAIN, Status.RECORDED}:
+        parked = apply(in_state(status), ev.Parked("why"), us(1))
+        assert (parked.status, parked.parked, parked.reason) == (status, True, "why")
+    else:
+        with pytest.raises(InvariantBroken, match="is not parked"):
+            apply(in_state(status), ev.Parked("why"), us(1))
 
 
 def test_a_claim_counts_as_maybe_sent_until_its_outcome_is_known() -> None:
@@ -446,3 +229,40 @@ def test_a_cancel_of_an_unknown_key_says_so() -> None:
         None,
         False,
     )
+
+
+# A rejected order is that of one copy: the venue decides about each by itself.
+@pytest.mark.parametrize(
+    ("status", "text", "left", "expected"),
+    [
+        (Status.SENDING, "~0", "r", Status.REJECTED),
+        (Status.UNCERTAIN, "?0", "r", Status.REJECTED),
+        (Status.UNCERTAIN, "?0 ?1", "r?", Status.UNCERTAIN),
+        (Status.PENDING_NEW, "?0 a1", "?r", Status.UNCERTAIN),  # the accepted one is the one that the venue speaks of
+        (Status.PENDING_NEW, "a0", "r", Status.REJECTED),
+        (Status.NEW, "?0 a1", "?r", Status.UNCERTAIN),
+        (Status.NEW, "n0 a1", "nr", Status.REJECTED),
+        (Status.UNCERTAIN, "r0 ?1", "r?", Status.UNCERTAIN),  # known already
+        (Status.RECORDED, "x0", "x", Status.REJECTED),  # none may be under way, and one was
+    ],
+)
+def test_a_rejected_order_settles_one_copy_and_ends_only_what_no_other_can_make(
+    status: Status, text: str, left: str, expected: Status
+) -> None:
+    """While another copy may have been taken, the order is uncertain, and the rejected one's number is not its number."""
+    letters = {None: "~", CopyOutcome.UNKNOWN: "?", CopyOutcome.NOT_SENT: "n", CopyOutcome.ABSENT: "x"}
+    letters |= {CopyOutcome.REJECTED: "r", CopyOutcome.ACCEPTED: "a"}
+    before = in_state(status, copies=copies(text))
+    after = advance(before, (ev.Rejected("no funds", Source.STREAM, "V1"),), us(2))
+    became = [letters[copy.outcome] for copy in after.copies]
+    assert sorted(became) == sorted(left)
+    assert "a" not in text or "".join(became) == left, "the venue spoke of the one that it had accepted"
+    assert (after.status, after.reason) == (expected, "no funds")
+    assert after.venue_order_id == (None if expected is Status.UNCERTAIN else "V1")
+
+
+def test_an_order_that_ended_takes_no_replace_in() -> None:
+    """What shows a replace of an order that ended, and has none open, says nothing about it any more."""
+    before = in_state(Status.CANCELED)
+    after = apply(before, ev.Replaced(Source.REPLY, "C2", "V2", Decimal(5), None, Decimal(0)), us(1))
+    assert after == before

@@ -84,11 +84,14 @@ def test_buying_and_selling_the_same_is_flat() -> None:
     [
         (ExecutionIdScope.ACCOUNT, {"account"}),
         (ExecutionIdScope.INSTRUMENT, {"account", "instrument"}),
-        (ExecutionIdScope.ORDER, {"account", "client_order_id"}),
+        (ExecutionIdScope.ORDER, {"account", "client_order_id", "venue_order_id"}),
     ],
 )
 def test_an_execution_id_is_compared_within_its_declared_scope(scope: ExecutionIdScope, differs_by: set[str]) -> None:
-    """Two reports share a scope unless they differ in a field that the venue's scope names."""
+    """Two reports share a scope unless they differ in a field that the venue's scope names.
+
+    An order is named by both of its ids: where a venue lets a client order id come again, two orders have one.
+    """
     base = dedupe_scope(trade(1, 1), scope)
     for field in ("account", "instrument", "client_order_id", "venue_order_id", "execution_id"):
         changed = dedupe_scope(trade(1, 1, **{field: "OTHER"}), scope)

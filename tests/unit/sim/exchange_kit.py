@@ -3,7 +3,16 @@
 from decimal import Decimal
 from typing import Any
 
-from onefill.core.messages import Accepted, CancelRequest, ExecutionKind, ExecutionReport, SubmitRequest
+from onefill.core.messages import (
+    Accepted,
+    CancelRequest,
+    ExecutionKind,
+    ExecutionReport,
+    Replaced,
+    ReplaceRequest,
+    SubmitRequest,
+    VenueOrder,
+)
 from onefill.core.values import Instrument, OrderType, Side, TimeInForce
 from onefill.sim.dialect import Dialect
 from onefill.sim.exchange import Exchange
@@ -51,6 +60,32 @@ def cancel(
     )
 
 
+def replace(old: str, quantity: object, price: object, new: str | None = None, **other: Any) -> ReplaceRequest:
+    """Return a replace of the buy order ``old``, under the id ``new`` or its own, with defaults for what is not given."""
+    fields: dict[str, Any] = {
+        "account": "A",
+        "instrument": "ACME",
+        "venue_order_id": None,
+        "side": Side.BUY,
+        "order_type": OrderType.LIMIT,
+        "time_in_force": TimeInForce.GTC,
+        "expires_at_us": None,
+    } | other
+    return ReplaceRequest(
+        client_order_id=new or old,
+        orig_client_order_id=old,
+        quantity=Decimal(str(quantity)),
+        price=None if price is None else Decimal(str(price)),
+        **fields,
+    )
+
+
+def replaced(reply: object) -> VenueOrder:
+    """Return the order if it was replaced; fail otherwise."""
+    assert isinstance(reply, Replaced), reply
+    return reply.order
+
+
 def accepted(reply: object) -> Accepted:
     """Return the reply if the order was taken; fail otherwise."""
     assert isinstance(reply, Accepted), reply
@@ -80,7 +115,21 @@ class NaiveMatcher:
             and sum(one[1] for one in self._crossing(request)) < request.quantity
         ):
             return
-        leaves = request.quantity
+        self._arrive(request, request.quantity)
+
+    def replace(self, client_order_id: str, request: SubmitRequest) -> None:
+        """Make a resting order another one: less of it stays where it is, anything else leaves and arrives anew."""
+        (place,) = [at for at, one in enumerate(self.resting) if one[0].client_order_id == client_order_id]
+        old, old_leaves = self.resting[place]
+        leaves = request.quantity - (old.quantity - old_leaves)
+        if leaves and request.price == old.price and leaves <= old_leaves:
+            self.resting[place] = [request, leaves]
+            return
+        del self.resting[place]
+        if leaves:
+            self._arrive(request, leaves)
+
+    def _arrive(self, request: SubmitRequest, leaves: Decimal) -> None:
         for one in self._crossing(request):
             quantity = min(leaves, one[1])
             if quantity == 0:

@@ -5,7 +5,14 @@ from decimal import Decimal
 import pytest
 from exchange_kit import ACME, DAY_US, NOON_US, accepted, cancel, exchange, limit, market, order, told
 
-from onefill.core.capabilities import Capabilities, DuplicateReply, ExecutionIdScope, UniqueScope
+from onefill.core.capabilities import (
+    Capabilities,
+    DuplicateReply,
+    ExecutionIdScope,
+    Lookup,
+    ReplaceStyle,
+    UniqueScope,
+)
 from onefill.core.errors import InvalidField
 from onefill.core.identity import Alphabet, IdFormat
 from onefill.core.messages import (
@@ -255,9 +262,10 @@ class TestRepeats:
         assert isinstance(venue.lookup("y", "A", NOON_US), NotFound)
         assert isinstance(venue.lookup("x", "nobody", NOON_US), NotFound)
 
-    def test_a_venue_without_lookup_never_says_not_found(self) -> None:
+    @pytest.mark.parametrize("lookup", [Lookup.SCAN, Lookup.NONE])
+    def test_a_venue_without_lookup_never_says_not_found(self, lookup: Lookup) -> None:
         """Where look-up is not offered the answer is Unknown, because nothing was looked up."""
-        assert isinstance(exchange(lookup=False).lookup("x", "A", NOON_US), Unknown)
+        assert isinstance(exchange(lookup=lookup).lookup("x", "A", NOON_US), Unknown)
 
 
 class TestCancels:
@@ -307,6 +315,15 @@ class TestCancels:
         venue.submit(order("x", "buy", 1), NOON_US)
         assert venue.cancel(request_, NOON_US) == CancelRejected("unknown order", None)
         assert len(venue.open_orders("A")) == 1
+
+    def test_a_venue_that_cancels_by_its_own_number_only_needs_one(self) -> None:
+        """Where the client order id does not do, a cancel with nothing else is refused and the order lives on."""
+        venue = exchange(cancel_by_client_order_id=False)
+        venue.submit(order("x", "buy", 1), NOON_US)
+        assert isinstance(venue.cancel(cancel("x"), NOON_US), CancelRejected)
+        assert len(venue.open_orders("A")) == 1
+        assert isinstance(venue.cancel(cancel("x", venue_order_id="X1"), NOON_US), Canceled)
+        assert venue.counts().cancels_rejected == 1
 
     def test_the_venue_order_id_picks_one_of_several_orders(self) -> None:
         """Without uniqueness the client order id means the latest order, the venue's own id any of them."""
@@ -391,11 +408,14 @@ class TestSettings:
             {"requests_per_s": 0},
             {"burst": 5},
             {"requests_per_s": 5, "burst": 0},
+            {"lookup": False},
+            {"replace": "sometimes"},
+            {"replaced_shows_as": VenueStatus.FILLED},
         ],
     )
-    def test_a_dialect_that_means_nothing_is_refused(self, settings: dict[str, float]) -> None:
+    def test_a_dialect_that_means_nothing_is_refused(self, settings: dict[str, object]) -> None:
         """A setting out of range is named when the dialect is made."""
-        with pytest.raises(InvalidField):
+        with pytest.raises(InvalidField, match=list(settings)[-1]):
             Dialect(**settings)  # type: ignore[arg-type]
 
     @pytest.mark.parametrize("broken", [[ACME, ACME], [NO_TICK]])
@@ -410,13 +430,22 @@ class TestSettings:
         assert capabilities_of(strict) == Capabilities(
             unique_scope=UniqueScope.OPEN,
             duplicate_reply=DuplicateReply.ERROR,
-            lookup_by_client_order_id=True,
+            lookup=Lookup.DIRECT,
+            cancel_by_client_order_id=True,
+            replace=ReplaceStyle.KEEP,
             request_expiry_s=3.0,
             conclusive_after_s=7.0,
             execution_id_scope=ExecutionIdScope.ACCOUNT,
         )
         lax = Dialect(
-            duplicate_reply=DuplicateReply.ACCEPTS, request_expiry=False, lookup=False, conclusive_after_s=None
+            duplicate_reply=DuplicateReply.ACCEPTS,
+            request_expiry=False,
+            lookup=Lookup.NONE,
+            conclusive_after_s=None,
+            replace=ReplaceStyle.NONE,
+            cancel_by_client_order_id=False,
         )
         assert capabilities_of(lax) == Capabilities(execution_id_scope=ExecutionIdScope.ACCOUNT)
+        words = Dialect(lookup="scan", replace="new_id")  # type: ignore[arg-type]
+        assert capabilities_of(words) == capabilities_of(Dialect(lookup=Lookup.SCAN, replace=ReplaceStyle.NEW_ID))
         assert capabilities_of(Dialect(unique_scope=UniqueScope.NONE)).duplicate_reply is DuplicateReply.ACCEPTS

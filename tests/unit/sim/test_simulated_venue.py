@@ -4,9 +4,22 @@ import asyncio
 from typing import Any
 
 import pytest
-from exchange_kit import NOON_US, cancel, exchange, limit, order
+from exchange_kit import NOON_US, cancel, exchange, limit, order, replace
 
-from onefill.core.messages import Accepted, Canceled, ExecutionReport, Found, NotFound, Rejected, VenueStatus
+from onefill.core.capabilities import Lookup
+from onefill.core.messages import (
+    Accepted,
+    Canceled,
+    ExecutionReport,
+    Found,
+    Listed,
+    NotFound,
+    Rejected,
+    Replaced,
+    ReplaceRejected,
+    Unknown,
+    VenueStatus,
+)
 from onefill.ports.venue import Venue
 from onefill.sim.venue import SimulatedVenue
 
@@ -23,12 +36,15 @@ def test_it_is_a_venue_and_passes_calls_through() -> None:
         venue: Venue = venue_at_noon()
         await venue.start()
         assert set(await venue.instruments()) == {"ACME", "ZINC"}
-        assert venue.capabilities.lookup_by_client_order_id
+        assert venue.capabilities.lookup is Lookup.DIRECT
         assert isinstance(await venue.submit(order("x", "buy", 1)), Accepted)
         assert isinstance(await venue.lookup("x", "A", "ACME"), Found)
         assert isinstance(await venue.lookup("y", "A", "ACME"), NotFound)
+        reply = await venue.replace(replace("x", 2, 10))
+        assert isinstance(reply, Replaced)
+        assert await venue.scan("A", "ACME", NOON_US + 1) == Listed((reply.order,))
         assert isinstance(await venue.cancel(cancel("x")), Canceled)
-        assert [report.position for report in await venue.executions(1)] == [2]
+        assert [report.position for report in await venue.executions(1)] == [2, 3]
         await venue.close()
 
     asyncio.run(scenario())
@@ -40,6 +56,20 @@ def test_an_order_for_another_account_is_refused_unsent() -> None:
     reply = asyncio.run(venue.submit(order("x", "buy", 1, account="B")))
     assert isinstance(reply, Rejected)
     assert reply.code == "wrong_account"
+
+
+def test_a_replace_for_another_account_is_refused_unsent() -> None:
+    """A connection for one account changes no order of another, whose fills it would never see."""
+    shared = exchange()
+    shared.submit(order("x", "buy", 1, account="B"), NOON_US)
+    venue = SimulatedVenue(shared, "A", lambda: NOON_US)
+    assert isinstance(asyncio.run(venue.replace(replace("x", 2, 10, account="B"))), ReplaceRejected)
+    assert shared.counts().replaces == 0
+
+
+def test_a_scan_where_orders_are_not_listed_is_unknown() -> None:
+    """An exchange that lists nothing does not answer with an empty list."""
+    assert isinstance(asyncio.run(venue_at_noon(lookup=Lookup.NONE).scan("A", "ACME", 0)), Unknown)
 
 
 def test_a_stream_gives_the_past_and_then_wakes_for_the_new() -> None:

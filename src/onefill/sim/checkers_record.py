@@ -1,0 +1,140 @@
+"""Checks about the ledger, its owners, and the end of a world."""
+
+from collections import Counter
+from decimal import Decimal
+
+from onefill.core.audit import GENESIS, first_fault
+from onefill.core.lifecycle import ENDED
+from onefill.core.messages import ExecutionKind
+from onefill.core.values import Side
+from onefill.sim.checkers_index import Index, Verdict
+from onefill.sim.history import Acquired, Answered, Called, Commit, Fault, Query, Refused, Sent
+from onefill.sim.world_plan import STRATEGY
+
+
+def fill_once(index: Index) -> Verdict:
+    """The executions here are the exchange's, each once, and the positions follow from those of our orders."""
+    verdict = Verdict(promise="FILL-ONCE")
+    run = index.run
+    if not run.rested:
+        return verdict  # not caught up: CONVERGES tells
+    trades = [report for report in run.reports if report.kind is ExecutionKind.TRADE]
+    there: Counter[tuple[object, ...]] = Counter(
+        (one.venue_order_id, one.execution_id, one.last_quantity, one.last_price) for one in trades
+    )
+    here: Counter[tuple[object, ...]] = Counter(
+        (one.venue_order_id, one.execution_id, one.quantity, one.price) for one in run.executions
+    )
+    verdict.cases += len(there)
+    for execution, count in (there - here).items():
+        verdict.broken(f"execution {_text(execution)} is missing here ({count})")
+    for execution, count in (here - there).items():
+        verdict.broken(f"execution {_text(execution)} was taken in {count} time(s) too often")
+    bought, sold = Decimal(0), Decimal(0)
+    for report in trades:
+        if report.client_order_id in index.owner and report.last_quantity is not None:
+            if report.side is Side.BUY:
+                bought += report.last_quantity
+            else:
+                sold += report.last_quantity
+    mine = [one for one in run.positions if one.strategy == STRATEGY]
+    held = (sum((one.bought for one in mine), Decimal(0)), sum((one.sold for one in mine), Decimal(0)))
+    if held != (bought, sold):
+        verdict.broken(f"the position is bought {held[0]}, sold {held[1]}; the exchange says {bought} and {sold}")
+    for order in run.orders:
+        chains = index.chains.get(order.key, [])
+        executed = sum((chain[-1].cum_quantity for chain in chains), Decimal(0))
+        if order.cum_quantity != executed:
+            verdict.broken(f"{order.key} has {order.cum_quantity} executed, {executed} at the exchange")
+    return verdict
+
+
+def _text(execution: tuple[object, ...]) -> str:
+    return " ".join(map(str, execution))
+
+
+def one_writer(index: Index) -> Verdict:
+    """Whoever lost the route wrote nothing after that, and began to send nothing."""
+    verdict = Verdict(promise="ONE-WRITER")
+    epoch, since_us = 0, 0
+    for record in index.records:
+        if isinstance(record, Acquired):
+            if record.epoch <= epoch:
+                verdict.broken(f"gw{record.life} got epoch {record.epoch} after {epoch}", record.at_us)
+            epoch, since_us = record.epoch, record.at_us
+        elif isinstance(record, Commit):
+            verdict.cases += epoch > 1
+            if record.epoch != epoch:
+                verdict.broken(f"gw{record.life} committed under epoch {record.epoch} during {epoch}", record.at_us)
+        elif isinstance(record, Sent) and not isinstance(record.request, Query):
+            verdict.cases += epoch > 1
+            if record.epoch != epoch and record.begun_us > since_us:
+                text = f"gw{record.life} began to send #{record.message} under epoch {record.epoch} during {epoch}"
+                verdict.broken(text, record.at_us)
+    return verdict
+
+
+def fail_closed(index: Index) -> Verdict:
+    """After its ledger failed, or somebody else took the route, a gateway began to send nothing."""
+    verdict = Verdict(promise="FAIL-CLOSED")
+    failed: dict[int, int] = {}
+    for record in index.records:
+        if isinstance(record, Fault) and record.name == "ledger fails":
+            failed[record.life] = record.at_us
+        elif isinstance(record, Refused) and record.outcome == "Fenced":
+            failed.setdefault(record.life, record.at_us)
+        elif isinstance(record, Sent) and record.life in failed and not isinstance(record.request, Query):
+            if record.begun_us > failed[record.life]:
+                verdict.broken(f"gw{record.life} began to send #{record.message} after its ledger failed", record.at_us)
+        elif isinstance(record, Commit) and failed.get(record.life, record.at_us) < record.at_us:
+            verdict.broken(f"gw{record.life} committed after its ledger had failed", record.at_us)
+    verdict.cases += len(failed)
+    return verdict
+
+
+def append_only(index: Index) -> Verdict:
+    """The journal is one chain from its beginning to the head that the route holds, without a gap."""
+    verdict = Verdict(promise="APPEND-ONLY")
+    previous, epoch = GENESIS, 0
+    for place, entry in enumerate(index.run.journal, 1):
+        verdict.cases += 1
+        fault = first_fault(entry, place, previous)
+        if fault is None and entry.epoch < epoch:
+            fault = f"carries epoch {entry.epoch} after {epoch}"
+        if fault is not None:
+            verdict.broken(f"entry {place}: {fault}")
+            return verdict
+        previous, epoch = entry.hash, entry.epoch
+    route = index.run.route
+    if route is not None and (route.head, route.journal_entries) != (previous, len(index.run.journal)):
+        verdict.broken("the chain does not end in the head that the route holds")
+    return verdict
+
+
+def converges(index: Index) -> Verdict:
+    """Once faults had stopped, every order was over or waited for a person, and after the person's word was over."""
+    verdict = Verdict(promise="CONVERGES")
+    verdict.cases += len(index.run.orders)
+    for text in index.run.unrested:
+        verdict.broken(f"{text}, long after the last fault")
+    if index.run.rested:
+        for order in index.run.orders:
+            if order.status not in ENDED or not order.closed:
+                verdict.broken(f"{order.key} is {order.status} at the end, executed {order.cum_quantity}")
+            elif order.answer is None:
+                verdict.broken(f"{order.key} is {order.status} and has no answer")
+    called = {record.call for record in index.records if isinstance(record, Called)}
+    answered = {record.call for record in index.records if isinstance(record, Answered)}
+    for call in sorted(called - answered):
+        verdict.broken(f"call {call} never returned")
+    return verdict
+
+
+def no_defect(index: Index) -> Verdict:
+    """Nothing went wrong that no promise is about."""
+    verdict = Verdict(promise="NO-DEFECT", cases=1)
+    for text in index.run.complaints:
+        verdict.broken(text)
+    for text in index.run.leaked:
+        verdict.broken(f"a task was left behind: {text}")
+    return verdict

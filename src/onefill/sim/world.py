@@ -1,0 +1,465 @@
+"""A simulated world: the real engine over a real SQLite ledger in virtual time, with a seeded network, exchange and crashes.
+
+One seed decides all of it (:mod:`onefill.sim.world_plan`), and the same seed gives the same history bit for bit. A world has
+two parts. First there are faults. Then they stop, every order that is still open is cancelled, a person resolves what waits
+for one, and everything must come to rest. What happened is a :class:`Run`, to be judged by :mod:`onefill.sim.checkers`.
+"""
+
+import asyncio
+import contextvars
+from collections.abc import Callable, Coroutine
+from decimal import Decimal
+from random import Random
+from typing import Any, cast
+
+import msgspec
+
+from onefill.core.audit import JournalEntry
+from onefill.core.errors import LeaseHeld, OnefillError
+from onefill.core.lifecycle import ENDED
+from onefill.core.messages import ExecutionReport, VenueOrder
+from onefill.core.order import Order
+from onefill.core.position import Execution, Position
+from onefill.core.values import Instrument
+from onefill.ports.ledger import Change, RouteInfo
+from onefill.sim.exchange import Exchange
+from onefill.sim.history import Called, Failed, Fault, History, Phase, Ready
+from onefill.sim.order_book import ExchangeOrder
+from onefill.sim.virtual_loop import NothingLeft, VirtualLoop
+from onefill.sim.world_callers import Callers
+from onefill.sim.world_ledger import open_database
+from onefill.sim.world_life import Life, current
+from onefill.sim.world_network import Network
+from onefill.sim.world_operator import Operator
+from onefill.sim.world_plan import ACCOUNT, ROUTE, STRATEGY, SYMBOL, Cancel, Plan, Replace, Submit
+
+ACME = Instrument(symbol=SYMBOL, price_tick=Decimal("0.01"), quantity_step=Decimal(1), min_quantity=Decimal(1))
+BOUND_S = 600.0
+"""Virtual seconds after the last fault within which every order has to be over or wait for a person, and after the person's
+word has to be over: a patient pause of the retry contract is a minute."""
+
+
+class Birth(msgspec.Struct, frozen=True, gc=False):
+    """An order that the exchange made: its id, when (true time), and of which message (0: of no gateway's)."""
+
+    client_order_id: str
+    true_us: int
+    message: int
+
+
+class Run(msgspec.Struct, kw_only=True):
+    """What a world left behind."""
+
+    plan: Plan
+    history: History
+    born: dict[str, Birth]
+    at_venue: list[ExchangeOrder] = []
+    reports: list[ExecutionReport] = []
+    orders: list[Order] = []
+    executions: list[Execution] = []
+    journal: list[JournalEntry] = []
+    route: RouteInfo | None = None
+    positions: list[Position] = []
+    operations: dict[tuple[str, str], bytes | None] = {}
+    """The answers that the ledger holds, by key and operation key."""
+    rested: bool = False
+    """Everything came to rest within the bound."""
+    unrested: list[str] = []
+    complaints: list[str] = []
+    """What nobody saw to: unhandled exceptions, waits for nothing."""
+    leaked: list[str] = []
+    """Tasks that did not end."""
+    lasted_s: float = 0.0
+    """Virtual seconds."""
+
+
+class World:
+    """See the module's text. Make one inside a running :class:`~onefill.sim.virtual_loop.VirtualLoop`."""
+
+    def __init__(self, plan: Plan, loop: asyncio.AbstractEventLoop) -> None:
+        self.plan = plan
+        self.loop = loop
+        self.draw = Random(f"world {plan.seed}")  # noqa: S311 - repeatable on purpose
+        self.context = contextvars.copy_context()
+        self.history = History()
+        self.account, self.symbol = ACCOUNT, SYMBOL
+        self.born: dict[str, Birth] = {}
+        self.complaints: list[str] = []
+        self.leaked: list[str] = []
+        self.clock_off_us = [0] * plan.hosts
+        self._furthest_us = 0
+        self.exchange = Exchange(plan.dialect, [ACME])
+        self.database = open_database()
+        self.network = Network(self)
+        self.callers = Callers(self)
+        self.operator = Operator(self)
+        self._chain: dict[str, list[str]] = {}
+        self._steps: dict[str, int] = {}
+        self._crashes = {(crash.step, crash.nth) for crash in plan.crashes if crash.step}
+        self._failures = dict(plan.ledger_failures)
+        self._stalls = {int(stall.at_s): stall.amount for stall in plan.stalls}
+        self._groups = 0
+        self._lives: list[Life] = []
+        self._ready: list[Life] = []
+        self._wanted = set(range(plan.hosts))
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._jittery = self.draw.random() < 0.7
+        self._exchange_timer: asyncio.TimerHandle | None = None
+        self._faulty = True
+
+    # ------------------------------------------------------------------- time
+
+    def at_us(self) -> int:
+        """Return µs since the world began."""
+        return round(self.loop.time() * 1e6)
+
+    def true_us(self) -> int:
+        """Return true time, µs since 1970: the exchange's and the database's clock."""
+        return self.plan.start_us + self.at_us()
+
+    def keep_exchange_going(self) -> None:
+        """Set a timer for what the exchange decides later by itself."""
+        due_us = self.exchange.next_due_us()
+        if due_us is not None and self._exchange_timer is None:
+            delay_s = max(due_us - self.true_us(), 0) / 1e6
+            self._exchange_timer = self.loop.call_later(delay_s, self._exchange_due, context=self.context)
+
+    def _exchange_due(self) -> None:
+        self._exchange_timer = None
+        self.exchange.advance(self.true_us())
+        self.keep_exchange_going()
+
+    # ------------------------------------------------------------ what befalls
+
+    def crashes_at(self, step: str, life: int) -> bool:
+        """Tell whether the process that comes to this step now dies there."""
+        count = self._steps[step] = self._steps.get(step, 0) + 1
+        if not self._faulty or (step, count) not in self._crashes:
+            return False
+        self.history.add(Fault(self.at_us(), "crash", step, life=life))
+        return True
+
+    def hold_up_s(self) -> float | None:
+        """Return for how long a call lasts longer than it must (zero: others come first), or ``None``."""
+        if not self._jittery or self.draw.random() > 0.2:
+            return None
+        return self.draw.choice((0.0, 0.0, self.draw.uniform(0, 0.01)))
+
+    def disk_delay_s(self) -> float:
+        """Return how long a commit takes."""
+        if not self._jittery or self.draw.random() > 0.3:
+            return 0.0
+        return self.draw.uniform(0, 0.006)
+
+    def stall_s(self, life: int) -> float:
+        """Return for how long the process that has just committed sleeps before it learns of it."""
+        self._groups += 1
+        stall_s = self._stalls.get(self._groups, 0.0) if self._faulty else 0.0
+        if stall_s:
+            self.history.add(Fault(self.at_us(), "stall", "commit", f"{stall_s} s", life))
+        return stall_s
+
+    def ledger_failure(self, life: int) -> bool | None:
+        """Return ``None`` if the next group of commits is written, or that it fails, though durable (True) or not."""
+        durable = self._failures.get(self._groups + 1) if self._faulty else None
+        if durable is not None:
+            del self._failures[self._groups + 1]
+            said = "durable" if durable else "not durable"
+            self.history.add(Fault(self.at_us(), "ledger fails", "commit", said, life))
+        return durable
+
+    def _step_clock(self, host: int, by_us: int) -> None:
+        self.clock_off_us[host] += by_us
+        self._furthest_us = max(self._furthest_us, self.clock_off_us[host])
+        self.history.add(Fault(self.at_us(), "clock step", "clock", f"host{host} by {by_us / 1e6:+.6f} s"))
+
+    # ---------------------------------------------------------- what is known
+
+    def note_birth(self, order: VenueOrder, message: int) -> None:
+        """Note which message made an order."""
+        self.born[order.venue_order_id] = Birth(order.client_order_id, self.true_us(), message)
+
+    def note_ids(self, change: Change) -> None:
+        """Note under which ids an order goes on."""
+        if change.order is not None and change.replacement is not None and change.replacement.new_id:
+            chain = self._chain.setdefault(change.order.client_order_id, [])
+            if change.replacement.replacement.client_order_id not in chain:
+                chain.append(change.replacement.replacement.client_order_id)
+
+    def ids_of(self, order: Order) -> frozenset[str]:
+        """Return every client order id that an order has or may go on under."""
+        return frozenset((order.client_order_id, *self._chain.get(order.client_order_id, ())))
+
+    def live_at_venue(self, order: Order | None) -> tuple[str, ...]:
+        """Return what is live at the exchange under an order's ids, for an order that is over."""
+        if order is None or order.status not in ENDED:
+            return ()
+        ids = self.ids_of(order)
+        open_now = self.exchange.open_orders(self.account)
+        return tuple(one.venue_order_id for one in open_now if one.client_order_id in ids)
+
+    def seen_by_readers(self, number: str) -> bool:
+        """Tell whether queries show an order by now."""
+        born = self.born.get(number)
+        return born is not None and self.true_us() - born.true_us > self.plan.weather.lag_s * 1e6
+
+    async def some_gateway(self) -> Life | None:
+        """Return a gateway that takes orders, once there is one."""
+        for _ in range(200):
+            usable = [
+                life for life in self._ready if not life.dead and life.gateway.failure() is None and not life.asleep_s()
+            ]
+            if usable:
+                return self.draw.choice(usable)
+            await asyncio.sleep(0.1)
+        return None
+
+    # --------------------------------------------------------------- the course
+
+    def spawn(self, work: Coroutine[Any, Any, Any]) -> "asyncio.Task[Any]":
+        """Run ``work`` in the world, outside every process."""
+        task = self.loop.create_task(work, context=self.context.copy())
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+        return task
+
+    def _done(self, task: "asyncio.Task[Any]") -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            self.complaints.append(f"the simulation itself failed: {task.exception()!r}")
+
+    async def run(self) -> Run:
+        """Let the world take its course."""
+        plan = self.plan
+        made = Run(plan=plan, history=self.history, born=self.born)
+        hosts = [self.spawn(self._keep_running(host)) for host in range(plan.hosts)]
+        self._schedule()
+        await asyncio.sleep(plan.faults_end_s)
+        self._faulty = False
+        self.network.calm()
+        # A claim that lies in a clock's future keeps a person from being believed until that clock is there.
+        for host, off_us in enumerate(self.clock_off_us):
+            if off_us < self._furthest_us:
+                self._step_clock(host, self._furthest_us - off_us)
+        self.history.add(Phase(self.at_us(), "faults end"))
+        life = await self._steady_gateway()
+        if life is not None:
+            await self._come_to_rest(made, life)
+        else:
+            made.unrested.append("no gateway would start")
+        self._wanted.clear()
+        await asyncio.wait(hosts)
+        await self._read(made)
+        for task in [task for task in self._tasks if not task.done()]:
+            task.cancel()
+            made.leaked.append(f"of the world: {task.get_coro()!r}")
+        made.complaints, made.lasted_s = self.complaints, self.loop.time()
+        made.leaked += self.leaked
+        return made
+
+    def _schedule(self) -> None:
+        plan, loop = self.plan, self.loop
+        for one in plan.callers:
+            loop.call_at(one.at_s, self._begin, one, context=self.context)
+        for trade in plan.trades:
+            loop.call_at(trade.at_s, self.callers.trade, trade, context=self.context)
+        for step in plan.clock_steps:
+            loop.call_at(step.at_s, self._step_clock, step.host, int(step.amount), context=self.context)
+        for outage in plan.restarts:
+            loop.call_at(outage.at_s, self.network.restart, outage.amount, context=self.context)
+        for outage in plan.partitions:
+            loop.call_at(outage.at_s, self.network.part, outage.host, outage.amount, context=self.context)
+        for halt in plan.halts:
+            loop.call_at(halt.at_s, self.network.halt, halt.amount, context=self.context)
+        for crash in plan.crashes:
+            if not crash.step:
+                loop.call_at(crash.at_s, self._crash_some, context=self.context)
+
+    def _begin(self, one: Submit | Cancel | Replace) -> None:
+        callers = self.callers
+        if isinstance(one, Submit):
+            self.spawn(callers.submit(one))
+        elif isinstance(one, Cancel):
+            self.spawn(callers.cancel(one))
+        else:
+            self.spawn(callers.replace(one))
+
+    def _crash_some(self) -> None:
+        alive = [life for life in self._lives if not (life.dead or life.closed)]
+        if alive:
+            life = self.draw.choice(alive)
+            self.history.add(Fault(self.at_us(), "crash", "any time", life=life.number))
+            life.die("at some time")
+
+    async def _keep_running(self, host: int) -> None:
+        """Be the supervisor of a host: start a gateway, and another when it ends."""
+        while host in self._wanted:
+            life = Life(self, len(self._lives) + 1, host)
+            self._lives.append(life)
+            starting = life.spawn(life.gateway.start())
+            await asyncio.wait({starting})
+            if life.dead:
+                await life.over
+            elif starting.cancelled() or starting.exception() is not None:
+                error = None if starting.cancelled() else starting.exception()
+                if not isinstance(error, OnefillError):
+                    self.complaints.append(f"gw{life.number} could not start: {error!r}")
+                await life.close(f"{type(error).__name__}")
+                await asyncio.sleep(self.draw.uniform(0.3, 1.0) if isinstance(error, LeaseHeld) else 0.3)
+                continue
+            else:
+                self.history.add(Ready(self.at_us(), life.number, life.gateway.recovered))
+                self._ready.append(life)
+                await self._watch(life)
+                self._ready.remove(life)
+            if host in self._wanted:
+                await asyncio.sleep(self.draw.uniform(0, self.plan.downtime_s) if self._faulty else 0.05)
+
+    async def _watch(self, life: Life) -> None:
+        while life.host in self._wanted and not life.dead:
+            failure = life.gateway.failure()
+            if failure is not None:
+                self.history.add(Failed(self.at_us(), life.number, f"{type(failure).__name__}: {failure}"))
+                if not isinstance(failure, OnefillError) or type(failure).__name__ in _DEFECTS:
+                    self.complaints.append(f"gw{life.number} failed: {failure!r}")
+                await life.close("failed")
+                return
+            await asyncio.wait({life.over}, timeout=0.2 if self._faulty else 2.0)
+        await life.close("the end") if not life.dead else await life.over
+
+    async def _steady_gateway(self) -> Life | None:
+        await asyncio.sleep(max(life.asleep_s() for life in self._lives) + 0.01)  # let those who lost the route notice
+        life = await self.some_gateway()
+        if life is not None:
+            self._wanted.intersection_update({life.host})
+        return life
+
+    async def _come_to_rest(self, made: Run, life: Life) -> None:
+        """Cancel what is open, let a person resolve what is parked, and wait until all is over."""
+        await self._until(lambda: not self._callers_at_work(), 0.5)
+        firsts = {one.key: one for one in reversed(self.plan.callers) if isinstance(one, Submit)}
+        for phase in ("end", "again"):
+            life = await self.some_gateway() or life
+            self.history.add(Phase(self.at_us(), f"everything is to end ({phase})"))
+            ending = [self._end_key(life, one, phase) for one in firsts.values()]
+            await asyncio.gather(*ending)
+            waiting = await self._rest(life)
+            made.unrested = waiting
+            if waiting:
+                return
+            parked = [order for order in life.gateway.open_orders() if order.parked]
+            if phase == "end" and self.plan.operator_lies:
+                orders = await life.ledger.orders(0, 3)
+                for order in orders:
+                    await self.operator.deny(life, order)
+            if not parked:
+                break
+            self.history.add(Phase(self.at_us(), f"the operator resolves {len(parked)}"))
+            for order in parked:
+                await self.operator.resolve(life, order)
+        made.unrested = await self._rest(life, parked_rests=False)
+        self.history.add(Phase(self.at_us(), "at rest" if not made.unrested else "never at rest"))
+        await self._final_answers(made, life, list(firsts.values()))
+
+    async def _until(self, what: Callable[[], bool], pause_s: float) -> None:
+        while not what():  # noqa: ASYNC110 - in virtual time, where looking often costs nothing
+            await asyncio.sleep(pause_s)
+
+    def _callers_at_work(self) -> bool:
+        return self.at_us() < 1e6 * (self.plan.faults_end_s + 30) and len(self._tasks) > len(self._wanted)
+
+    async def _end_key(self, life: Life, one: Submit, phase: str) -> None:
+        await self.callers.submit_once(life, msgspec.structs.replace(one, gives_up_after_s=None), 1.5)
+        await self.callers.cancel_once(life, one.key, f"{phase}-{one.key}", 1.5)
+
+    async def _rest(self, life: Life, *, parked_rests: bool = True) -> list[str]:
+        """Wait until every order is over (or parked); return those that are not within the bound."""
+        pause_s, until_s = 0.25, self.loop.time() + BOUND_S
+        while True:
+            waiting = [o for o in life.gateway.open_orders() if not (o.parked and parked_rests)]
+            if not waiting or self.loop.time() >= until_s:
+                return [f"{order.key} is {order.status}{' and parked' if order.parked else ''}" for order in waiting]
+            await asyncio.sleep(pause_s)
+            pause_s = min(pause_s * 1.5, 5.0)
+
+    async def _final_answers(self, made: Run, life: Life, firsts: list[Submit]) -> None:
+        """Repeat every submit once more, catch up with the executions, and read the positions."""
+        for one in firsts:
+            await self.callers.submit_once(life, msgspec.structs.replace(one, gives_up_after_s=None), 1.0)
+        for _ in range(10):  # it says TimeoutError while the stream waits before it connects again
+            catching_up = life.spawn(life.gateway.catch_up())
+            await asyncio.wait({catching_up})
+            error = None if catching_up.cancelled() else catching_up.exception()
+            if error is None:
+                break
+        else:
+            self.complaints.append(f"catching up failed: {error!r}")
+        made.positions = life.gateway.positions()
+        made.rested = not made.unrested
+
+    def forget(self) -> None:
+        """Untie what holds each other, so that it goes away at once: thousands of worlds are run in a row."""
+        for life in self._lives:
+            life.tasks.clear()
+        self._lives.clear()
+        self._ready.clear()
+        self._tasks.clear()
+
+    async def _read(self, made: Run) -> None:
+        """Read the ledger as it is now, and the truth of the exchange."""
+        life = Life(self, 0, 0)
+        ledger = life.ledger
+        made.orders = await ledger.orders(0, 10_000)
+        made.executions = [execution for _, execution in await ledger.executions(0, 10_000)]
+        made.journal = await ledger.journal(ROUTE, 0, 100_000)
+        for record in self.history:
+            if isinstance(record, Called) and record.operation_key is not None:
+                name = (record.key, record.operation_key)
+                if name not in made.operations:
+                    known = await ledger.operation(ACCOUNT, STRATEGY, *name)
+                    made.operations[name] = None if known is None else known.answer
+        made.route = next((route for route in await ledger.routes() if route.name == ROUTE), None)
+        made.at_venue = [order for order in self.exchange.all_orders() if order.account == self.account]
+        made.reports = self.exchange.executions(self.account, 0, 100_000)
+        self.database.close()
+
+
+_DEFECTS = frozenset({"InvariantBroken", "RouteClosed"})
+"""Failures of a route that no fault explains."""
+
+
+def run_world(plan: Plan) -> Run:
+    """Run one world from beginning to end, in virtual time."""
+    loop = VirtualLoop()
+    loop.set_task_factory(cast("Any", _make_task))
+    asyncio.set_event_loop(loop)
+    world: World | None = None
+    complaints: list[str] = []
+
+    async def main() -> Run:
+        nonlocal world
+        world = World(plan, loop)
+        return await world.run()
+
+    try:
+        made = loop.run_until_complete(main())
+        loop.run_until_complete(loop.shutdown_asyncgens())
+    except NothingLeft as error:
+        complaints.append(f"a wake-up was lost: {error}")
+        made = Run(plan=plan, history=History() if world is None else world.history, born={})
+    finally:
+        if world is not None:
+            world.forget()
+        asyncio.set_event_loop(None)
+        loop.close()
+    made.complaints += complaints + loop.complaints
+    return made
+
+
+def _make_task(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, Any], **named: Any) -> "asyncio.Task[Any]":
+    task: asyncio.Task[Any] = asyncio.Task(work, loop=loop, **named)
+    context = named.get("context")
+    life = current.get() if context is None else context.get(current)
+    if life is not None:
+        life.tasks.append(task)
+    return task

@@ -1,0 +1,160 @@
+"""One life of a gateway's process: what it owns, where it may die, and how it is cleared away.
+
+Killed as by kill -9: from that moment nothing it does has any effect, because the only ways out of it, the ledger and the venue
+(and the calls of those who use it), go through here. Its tasks are cancelled afterwards so that none is left.
+"""
+
+import asyncio
+import contextvars
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from onefill.engine.gateway import Gateway
+from onefill.ledger.sqlite_write import Result
+from onefill.ports.ledger import Change
+from onefill.sim.history import Acquired, Began, Commit, Ended
+from onefill.sim.world_ledger import ProcessLedger, record
+from onefill.sim.world_plan import ROUTE
+from onefill.sim.world_venue import SimVenue
+
+if TYPE_CHECKING:
+    from onefill.sim.world import World
+
+T = TypeVar("T")
+_ROUNDS = 60
+"""Turns of the loop that a killed process's tasks get to end in."""
+
+_LONGEST_SLEEP_S = 5.0
+
+current: "contextvars.ContextVar[Life | None]" = contextvars.ContextVar("life", default=None)
+"""The life in which the running code runs, ``None`` for the world outside."""
+
+
+class HostClock:
+    """A host's wall clock: true time, and what it is off by."""
+
+    def __init__(self, world: "World", host: int) -> None:
+        self._world = world
+        self._host = host
+
+    def now_us(self) -> int:
+        """Return what the host takes for the time, µs since 1970."""
+        return self._world.true_us() + self._world.clock_off_us[self._host]
+
+
+class Life:
+    """A process from its start to its end."""
+
+    def __init__(self, world: "World", number: int, host: int) -> None:
+        self.world = world
+        self.number = number
+        self.host = host
+        self.dead = False
+        """It was killed."""
+        self.closed = False
+        """It ended in order."""
+        self.over: asyncio.Future[None] = world.loop.create_future()
+        """Done when nothing of it is left."""
+        self.tasks: list[asyncio.Task[Any]] = []
+        self.epoch = 0
+        self._awake_at_s = 0.0
+        self.venue = SimVenue(self)
+        self.ledger = ProcessLedger(self, world.database)
+        self._context = world.context.copy()
+        self._context.run(current.set, self)
+        world.history.add(Began(world.at_us(), number, f"host{host}"))
+        self.gateway = Gateway(
+            self.ledger,
+            {ROUTE: self.venue},
+            clock=HostClock(world, host),
+            holder=f"host{host}",
+            settings=world.plan.settings,
+        )
+
+    def spawn(self, work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
+        """Run ``work`` inside this process."""
+        return self.world.loop.create_task(work, context=self._context.copy())
+
+    # ------------------------------------------------------------------ dying
+
+    def passes(self, step: str) -> bool:
+        """Tell whether the process is dead after it came to a step at which it may die."""
+        if not self.dead and self.world.crashes_at(step, self.number):
+            self.die(step)
+        return self.dead
+
+    async def step(self, step: str) -> None:
+        """Come to a step at which the process may die, or be held up; does not return if it is dead."""
+        if self.passes(step):
+            await self.world.loop.create_future()
+        delay_s = self.asleep_s() or self.world.hold_up_s()
+        if delay_s is not None:
+            await asyncio.sleep(delay_s)
+            if self.dead:
+                await self.world.loop.create_future()
+
+    def sleep(self, for_s: float) -> None:
+        """Fall asleep: whatever comes to the ledger or leaves for the venue does so after that."""
+        self._awake_at_s = self.world.loop.time() + for_s
+
+    def asleep_s(self) -> float:
+        """Return for how long the process still sleeps."""
+        return max(self._awake_at_s - self.world.loop.time(), 0.0)
+
+    def die(self, why: str) -> None:
+        """End as by kill -9."""
+        if self.dead or self.closed:
+            return
+        self.dead = True
+        open_orders = len(self.gateway.open_orders())
+        self.world.history.add(Ended(self.world.at_us(), self.number, killed=True, why=why, open_orders=open_orders))
+        self.world.loop.call_soon(self._bury, context=self.world.context)
+
+    def _bury(self) -> None:
+        self.world.spawn(self._clear_away())
+
+    async def _clear_away(self) -> None:
+        for _ in range(_ROUNDS):
+            left = [task for task in self.tasks if not task.done()]
+            if not left:
+                break
+            for task in left:
+                task.cancel()
+            await asyncio.sleep(0)
+        else:
+            self.world.leaked += [f"of killed gw{self.number}: {task.get_coro()!r}" for task in left]
+        for task in self.tasks:
+            if task.done() and not task.cancelled():
+                task.exception()  # whatever it was, it happened to a dead process
+        self.over.set_result(None)
+
+    async def close(self, why: str) -> None:
+        """End in order, unless it is killed meanwhile."""
+        if not self.dead:
+            await asyncio.wait({self.spawn(self.gateway.close())})
+        if self.dead:
+            await self.over
+            return
+        self.closed = True
+        self.world.history.add(Ended(self.world.at_us(), self.number, killed=False, why=why))
+        left = [task for task in self.tasks if not task.done()]
+        if left:
+            await asyncio.wait(left, timeout=_LONGEST_SLEEP_S)
+        self.world.leaked += [
+            f"of closed gw{self.number}: {task.get_coro()!r}" for task in self.tasks if not task.done()
+        ]
+        self.over.set_result(None)
+
+    # ------------------------------------------------------------- its ledger
+
+    def acquired(self, epoch: int) -> None:
+        """Note that it became the route's owner."""
+        self.epoch = epoch
+        self.world.history.add(Acquired(self.world.at_us(), self.number, epoch))
+
+    def committed(self, change: Change, result: Result) -> None:
+        """Note what became of a change."""
+        made = record(change, result, self)
+        self.world.history.add(made)
+        if isinstance(made, Commit):
+            self.world.note_ids(change)
