@@ -10,7 +10,7 @@ from onefill.core import events as ev
 from onefill.core.answers import submit_answer
 from onefill.core.errors import InvariantBroken, require
 from onefill.core.events import CopyOutcome, Event
-from onefill.core.lifecycle import ENDED, TABLE, UNANSWERED, WORKING, Signal, Status, To
+from onefill.core.lifecycle import ENDED, NEVER_SENT, TABLE, UNANSWERED, WORKING, Signal, Status, To
 from onefill.core.messages import VenueStatus
 from onefill.core.order import Copy, Order, Replacement, Terms
 from onefill.core.values import EXACT
@@ -110,7 +110,9 @@ def _proven_absent(order: Order, event: ev.ProvenAbsent, _at_us: int) -> Order:
 
 def _acknowledged(order: Order, event: ev.Acknowledged, _at_us: int) -> Order:
     signal = Signal.PENDING if event.status is VenueStatus.PENDING_NEW else Signal.ACCEPT
-    return _to(order, signal, reason=None, **_seen(order, event.venue_order_id, event.venue_cum_quantity))
+    # Late news do not take away why it ended.
+    reason = order.reason if order.status in ENDED and order.status not in NEVER_SENT else None
+    return _to(order, signal, reason=reason, **_seen(order, event.venue_order_id, event.venue_cum_quantity))
 
 
 def _rejected(order: Order, event: ev.Rejected, _at_us: int) -> Order:

@@ -88,6 +88,22 @@ def all_dead(copies: Iterable[Copy], capabilities: Capabilities, lookup: LastLoo
     return lookup.waited_us >= wait_us + max(map(_leaves_within_us, copies), default=0)
 
 
+def under_way_for_us(copies: Iterable[Copy], capabilities: Capabilities, now_us: int, waited_us: int | None) -> int:
+    """Return for how long, in µs, a copy's bytes may yet leave or, where T is known, take effect; at most zero: no more.
+
+    ``waited_us``: the time since the last claim by a clock that nobody can set; ``None``: the time of day has to do.
+    """
+    wait_us = int((capabilities.conclusive_after_s or 0.0) * 1_000_000)
+    left_us = 0
+    for copy in copies:
+        lasts_us = max(
+            (copy.leaves_by_us or copy.claimed_at_us) - copy.claimed_at_us, _leaves_within_us(copy) + wait_us
+        )
+        passed_us = now_us - copy.claimed_at_us if waited_us is None else waited_us
+        left_us = max(left_us, lasts_us - passed_us)
+    return left_us
+
+
 def _leaves_within_us(copy: Copy) -> int:
     if copy.expires_at_us is not None:
         return 0  # stamped on the claim: however late it leaves, the venue refuses it in time

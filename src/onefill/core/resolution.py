@@ -5,7 +5,7 @@ import msgspec
 from onefill.core import events as ev
 from onefill.core import values
 from onefill.core.capabilities import Capabilities, Lookup
-from onefill.core.claims import dead_at_us
+from onefill.core.claims import under_way_for_us
 from onefill.core.errors import ContradictsEvidence, InvalidField
 from onefill.core.events import CopyOutcome, Event, Source, Verdict
 from onefill.core.evidence import foreign_field, from_venue_order, is_as_in_force, not_replaced
@@ -46,14 +46,26 @@ def adopt(order: Order, seen: Seen, venue_order_id: str, by: str, reason: str) -
         field = foreign_field(order, msgspec.structs.replace(shown, client_order_id=terms.client_order_id), terms)
     if field is not None:
         raise ContradictsEvidence(order.key, f"the venue's order {venue_order_id} is another one: its {field} differs")
+    if shown.status is VenueStatus.REJECTED:
+        raise ContradictsEvidence(
+            order.key, f"the venue's order {venue_order_id} was rejected; say not-sent once no copy can be under way"
+        )
     ours = msgspec.structs.replace(shown, client_order_id=order.client_order_id)
     return (said, *from_venue_order(order, ours, Source.PERSON))
 
 
 def not_sent(
-    order: Order, capabilities: Capabilities, seen: Seen, by: str, reason: str, now_us: int
+    order: Order,
+    capabilities: Capabilities,
+    seen: Seen,
+    by: str,
+    reason: str,
+    now_us: int,
+    waited_us: int | None = None,
 ) -> tuple[Event, ...]:
     """Return what it means that somebody says: nothing of this order is or can come to be at the venue.
+
+    ``waited_us``: the time since its last claim by a clock that nobody can set, if that was claimed by this process.
 
     The order ends here and nothing more of it is sent, whatever time it had left: another try is a new decision, under a new
     key. Raises :class:`ContradictsEvidence` if anything says otherwise or a copy may still be under way.
@@ -65,7 +77,7 @@ def not_sent(
             raise ContradictsEvidence(order.key, "the venue shows the order as replaced")
         if _is_listed(seen, target) and (order.gets_new_id or not _shows_in_force(order, seen)):
             raise ContradictsEvidence(order.key, "the venue shows the replace as done")
-        _check_asked_and_dead(order, copies, capabilities, seen, now_us)
+        _check_asked_and_dead(order, copies, capabilities, seen, now_us, waited_us)
         return (said, *not_replaced(order, f"not sent, by {by}: {reason}"))
     told = {copy.outcome for copy in order.copies}
     if CopyOutcome.ACCEPTED in told and order.status is not Status.PENDING_NEW:
@@ -73,27 +85,35 @@ def not_sent(
     if order.cum_quantity or order.venue_cum_quantity:
         raise ContradictsEvidence(order.key, "executions of it are known")
     under_id = [one for one in _all_shown(seen) if one.client_order_id == order.client_order_id]
-    ours = next((one for one in under_id if is_as_in_force(order, one)), None)
+    # What is shown as rejected came to nothing: it is not live, and another copy is what the word is about.
+    ours = next(
+        (one for one in under_id if one.status is not VenueStatus.REJECTED and is_as_in_force(order, one)), None
+    )
     if ours is not None:
         raise ContradictsEvidence(order.key, f"the venue shows it now, as {ours.venue_order_id}")
-    if CopyOutcome.DUPLICATE in told and not under_id:
+    if CopyOutcome.DUPLICATE in told and CopyOutcome.REJECTED not in told and not under_id:
         raise ContradictsEvidence(order.key, "the venue called its id a duplicate, so something is there under it")
-    _check_asked_and_dead(order, order.copies, capabilities, seen, now_us)
+    _check_asked_and_dead(order, order.copies, capabilities, seen, now_us, waited_us)
     return (said,)
 
 
 def _check_asked_and_dead(
-    order: Order, copies: tuple[Copy, ...], capabilities: Capabilities, seen: Seen, now_us: int
+    order: Order,
+    copies: tuple[Copy, ...],
+    capabilities: Capabilities,
+    seen: Seen,
+    now_us: int,
+    waited_us: int | None,
 ) -> None:
     """Raise where evidence can still come: the venue did not answer just now, or a copy may be under way."""
     answer = seen.scan if capabilities.lookup is Lookup.SCAN else seen.lookup
     if capabilities.can_be_asked and (answer is None or isinstance(answer, NoReply)):
         raise ContradictsEvidence(order.key, "the venue could not be asked just now; say it again when it can")
-    free_at_us = max((copy.leaves_by_us or copy.claimed_at_us for copy in copies), default=0)
-    free_at_us = max(free_at_us, dead_at_us(copies, capabilities) or 0)
-    if now_us < free_at_us:
-        left_s = (free_at_us - now_us) / 1_000_000
-        raise ContradictsEvidence(order.key, f"a copy of it may still be under way, for another {left_s:.1f} s")
+    left_us = under_way_for_us(copies, capabilities, now_us, waited_us)
+    if left_us > 0:
+        raise ContradictsEvidence(
+            order.key, f"a copy of it may still be under way, for another {left_us / 1_000_000:.1f} s"
+        )
 
 
 def _is_listed(seen: Seen, client_order_id: str) -> bool:

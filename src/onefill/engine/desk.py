@@ -328,7 +328,10 @@ async def resolve(desk: Desk, name: OrderName, word: Word, catch_up: Callable[[R
             events = resolution.adopt(order, seen, number, word.by, word.reason)
         else:
             number = None
-            events = resolution.not_sent(order, route.capabilities, seen, word.by, word.reason, now_us)
+            waited_us = None
+            if entry.claimed_at_s is not None:
+                waited_us = int((route.loop.time() - entry.claimed_at_s) * 1_000_000)
+            events = resolution.not_sent(order, route.capabilities, seen, word.by, word.reason, now_us, waited_us)
         outcome = await asyncio.shield(route.record(entry, events, adopts=number))
         if isinstance(outcome, VenueOrderTaken):
             await route.reload(entry)

@@ -157,6 +157,10 @@ class Gateway:
         digest = identity.key_digest(intent.account, intent.strategy, key)
         wait_s = self._wait_s(wait_s)
         while (entry := route.entries.get(digest) or self._elsewhere(digest)) is not None:
+            if entry.doubtful:
+                # The ledger refused a change: it may be that nothing stands under the key.
+                await next(home for home in self._routes.values() if home.entries.get(digest) is entry).make_sure(entry)
+                continue
             if not entry.unrecorded or first_difference(entry.order.intent, intent) is None:
                 return await self._join(route, entry, intent, wait_s)
             await route.settle(entry)  # an earlier order may turn out to have the key, and to be this one

@@ -116,7 +116,7 @@ def _wrong_answer(index: Index, called: Called, raw: bytes, *, was_over: bool) -
     if order is None:
         return f"answered {answer.result}, and it was never recorded"
     if answer.result is CancelResult.REFUSED:
-        return None
+        return f"answered refused, and the order was over before: {order.status}" if was_over else None
     if order.status not in _ENDS[answer.result] and order.anomaly is None:
         return f"answered {answer.result}, and it is {order.status}"
     if was_over and answer.changed and called.operation_key is None:

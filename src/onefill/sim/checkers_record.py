@@ -1,9 +1,12 @@
 """Checks about the ledger, its owners, and the end of a world."""
 
 from collections import Counter
+from collections.abc import Sequence
 from decimal import Decimal
 
-from onefill.core.audit import GENESIS, first_fault
+import msgspec
+
+from onefill.core.audit import GENESIS, JournalEntry, first_fault
 from onefill.core.lifecycle import ENDED
 from onefill.core.messages import ExecutionKind
 from onefill.core.values import Side
@@ -105,10 +108,30 @@ def append_only(index: Index) -> Verdict:
             verdict.broken(f"entry {place}: {fault}")
             return verdict
         previous, epoch = entry.hash, entry.epoch
+    verdict.cases += _notice_changes(verdict, index.run.journal)
     route = index.run.route
     if route is not None and (route.head, route.journal_entries) != (previous, len(index.run.journal)):
         verdict.broken("the chain does not end in the head that the route holds")
     return verdict
+
+
+def _notice_changes(verdict: Verdict, journal: Sequence[JournalEntry]) -> int:
+    """Change an entry in each way that leaves its place and its links as they are, and see that each is noticed."""
+    if not journal:
+        return 0
+    place = len(journal) // 2
+    entry = journal[place]
+    changed = (
+        msgspec.structs.replace(entry, payload=entry.payload + " "),
+        msgspec.structs.replace(entry, kind=entry.kind + "x"),
+        msgspec.structs.replace(entry, at_us=entry.at_us + 1),
+        msgspec.structs.replace(entry, epoch=entry.epoch + 1),
+        msgspec.structs.replace(entry, intent_id=(entry.intent_id or 0) + 1),
+    )
+    for one in changed:
+        if first_fault(one, place + 1, entry.previous_hash) is None:
+            verdict.broken(f"entry {place + 1} was changed, and nobody would notice: {one}")
+    return len(changed)
 
 
 def converges(index: Index) -> Verdict:

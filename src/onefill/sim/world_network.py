@@ -85,6 +85,8 @@ class Network:
         self._down_until_us = 0
         self._parted_until_us = [0] * len(self._parted_until_us)
         self._halted_until_us = 0
+        self.session += 1  # streams come anew: what one of them had skipped for good is not the venue's last word
+        self._stir()
 
     def halt(self, for_s: float) -> None:
         """Halt trading: every new order is rejected at the door, the repeat of an accepted one too."""
@@ -308,18 +310,18 @@ class Network:
         """Return how long reports are on their way."""
         return self._draw.choice((0.0, self._draw.uniform(0, 0.004), self._draw.uniform(0, 0.05)))
 
-    def spoil_stream(self, batch: list[ExecutionReport]) -> tuple[bool, list[ExecutionReport]]:
-        """Return whether the stream ends after a batch, and the batch as it is delivered."""
+    def spoil_stream(self, batch: list[ExecutionReport]) -> tuple[bool, list[ExecutionReport], int]:
+        """Return whether the stream ends after a batch, the batch as it is delivered, and how many of it are skipped."""
         if not self._happens(self._weather.stream):
-            return False, batch
+            return False, batch, 0
         fault = self._draw.choice(("ends", "repeats", "skips"))
         first = batch[0].position
         self._fault(f"stream {fault}", "stream", f"at {first}")
         if fault == "ends":
-            return True, batch[: self._draw.randint(0, len(batch))]
+            return True, batch[: self._draw.randint(0, len(batch))], 0
         if fault == "repeats":
-            return False, self._feed[max(first - 1 - self._draw.randint(1, 3), 0) : first - 1] + batch
-        return False, batch[1:]
+            return False, self._feed[max(first - 1 - self._draw.randint(1, 3), 0) : first - 1] + batch, 0
+        return False, batch[1:], 1
 
     def reports(self, after: int) -> list[ExecutionReport]:
         """Return the venue's reports after a position of its stream, in which it tells some of them twice."""

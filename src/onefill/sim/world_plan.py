@@ -198,7 +198,7 @@ class _Planner:
             restarts=self._timed(0.0 if calm else 0.12, faults_end_s, 1, (0.01, 1.5)),
             partitions=self._timed(0.0 if calm else 0.15, faults_end_s, self.hosts, (0.1, 2.5)),
             stalls=self._stalls(0.0 if calm else 0.15 if self.hosts == 1 else 0.5),
-            halts=self._timed(0.0 if calm else 0.12, faults_end_s, 1, (0.05, 1.5)),
+            halts=self._timed(0.0 if calm else 0.2, faults_end_s, 1, (0.2, 2.0)),
             ledger_failures=failures,
             operator_lies=self.chance(0.4),
         )

@@ -134,8 +134,10 @@ class SimVenue:
                     await changed.wait()
                     await asyncio.sleep(network.stream_delay_s())
                     continue
-                ends, batch = network.spoil_stream(batch)
-                for report in batch:
+                ends, kept, skipped = network.spoil_stream(batch)
+                if skipped:
+                    after = batch[skipped - 1].position  # gone for this connection: only a gap shows that it was there
+                for report in kept:
                     after = max(after, report.position)
                     if not life.dead:
                         world.history.add(Reported(world.at_us(), life.number, report))

@@ -30,7 +30,7 @@ def test_an_order_found_filled_as_it_was_is_not_called_replaced():
 
 
 def test_one_rejection_told_twice_does_not_settle_two_copies():
-    """Copy 1 is live, its ack lost. Copy 2 is rejected as a repeat: the stream says so, and its reply adds nothing. Copy 1's fate is open."""
+    """Copy 1 is live, its ack lost. Copy 2 is rejected as a repeat, by the stream. Copy 1's fate is open."""
     driven = Driven(venue_of("ever"))
     driven.reply(msg.Unknown("time-out"))
     driven.pass_time(1)
