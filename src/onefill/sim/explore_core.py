@@ -156,8 +156,6 @@ class Core:
 
     def unsent(self, number: int, what: int, request: int, wall_us: int) -> int:
         """Return the order after a claimed request that surely did not leave."""
-        if what == SUBMIT:
-            return self.commit(number, (ev.CopySettled(request, CopyOutcome.NOT_SENT, _NO_TEXT),), wall_us)
         return self.settle(number, what, request, self.reply("not_sent", None), wall_us)
 
     def told(self, number: int, report: Report, wall_us: int) -> int:

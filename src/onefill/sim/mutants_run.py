@@ -23,10 +23,11 @@ from rich.table import Table
 from onefill.sim.explore import SCENARIOS, applies, combinations
 from onefill.sim.explore_search import Bounds, Search
 from onefill.sim.mutants import MUTANTS, Mutant
-from onefill.sim.simulate import run_worlds
+from onefill.sim.simulate import run_worlds, seeds_of
 
 SIMULATION: Final = "simulation"
 SEARCH: Final = "search"
+NOT_SEARCHED: Final = "not a rule of the core"
 _STATES_PER_SEARCH: Final = 3_000
 _GRACE_S: Final = 30.0
 """How much longer than it was told a judge may take before it counts as hung."""
@@ -60,11 +61,12 @@ class Row(msgspec.Struct, frozen=True):
         return bool(self.simulation.promise or self.search.promise)
 
 
-def by_simulation(limit_s: float, worlds: int) -> Caught:
-    """Run simulated worlds until one breaks a promise, or the time or the worlds are over."""
+def by_simulation(limit_s: float, worlds: int, aim: str = "") -> Caught:
+    """Run simulated worlds until one breaks a promise, or the time or the worlds are over. ``aim``: only such profiles."""
     began, run = time.monotonic(), 0
+    seeds = seeds_of(0, worlds, aim or None)
     while run < worlds and time.monotonic() - began < limit_s:
-        result = run_worlds(range(run, run + 25))
+        result = run_worlds(seeds[run : run + 25])
         run += result.worlds
         if result.broken:
             first = result.broken[0]
@@ -92,8 +94,10 @@ def by_search(limit_s: float) -> Caught:
 def _judge(place: int | None, judge: str, limit_s: float, worlds: int, told: Any) -> None:
     """Let one judge look at one mutant (or at none), in this process of its own, and tell what it saw."""
 
+    aim = "" if place is None else MUTANTS[place].aim
+
     def look() -> Caught:
-        return by_simulation(limit_s, worlds) if judge == SIMULATION else by_search(limit_s)
+        return by_simulation(limit_s, worlds, aim) if judge == SIMULATION else by_search(limit_s)
 
     began = time.monotonic()
     try:
@@ -132,8 +136,15 @@ def look_at(place: int | None, judge: str, limit_s: float, worlds: int) -> Caugh
 def matrix(places: Iterable[int], *, limit_s: float, worlds: int, jobs: int) -> Iterator[Row]:
     """Let both judges look at each mutant, several at a time, and return the lines as they come."""
     todo = [(place, judge) for place in places for judge in (SIMULATION, SEARCH)]
+
+    def look(one: tuple[int, str]) -> Caught:
+        place, judge = one
+        if judge == SEARCH and not MUTANTS[place].in_core:
+            return Caught(SEARCH, "", 0, 0.0, NOT_SEARCHED)
+        return look_at(place, judge, limit_s if judge == SIMULATION else limit_s / 2, worlds)
+
     with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
-        seen = pool.map(lambda one: look_at(one[0], one[1], limit_s, worlds), todo)
+        seen = pool.map(look, todo)
         for place, _ in todo[::2]:
             mutant: Mutant = MUTANTS[place]
             yield Row(mutant.guard, mutant.without, next(seen), next(seen))
@@ -182,7 +193,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _show(rows: Sequence[Row]) -> None:
-    table = Table(title="guard x what notices that it is switched off, and after how many worlds or states")
+    table = Table(
+        title="guard x what notices that it is switched off, and after how many worlds or states",
+        caption="search: empty where the guard is no rule of the core, which is all that the search runs",
+    )
     for heading in ("guard", "without it", "simulation", "worlds", "search", "states"):
         table.add_column(heading, justify="right" if heading in ("worlds", "states") else "left", overflow="fold")
     for row in rows:
@@ -191,8 +205,8 @@ def _show(rows: Sequence[Row]) -> None:
             row.without,
             row.simulation.promise or "-",
             f"{row.simulation.after:,}",
-            row.search.promise or "-",
-            f"{row.search.after:,}",
+            row.search.promise or ("" if row.search.what == NOT_SEARCHED else "-"),
+            "" if row.search.what == NOT_SEARCHED else f"{row.search.after:,}",
             style=None if row.caught else "red",
         )
     console = Console()

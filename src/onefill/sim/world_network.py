@@ -14,6 +14,7 @@ import msgspec
 from onefill.core.capabilities import UniqueScope
 from onefill.core.messages import (
     CancelRequest,
+    DuplicateId,
     ExecutionReport,
     Found,
     Listed,
@@ -221,6 +222,9 @@ class Network:
         world.keep_exchange_going()
         if message.arrived == 1:
             self._answer(message, reply)
+        elif message.reply_fate == "reply lost" and isinstance(reply, DuplicateId):
+            # Whatever doubled the request hands on the second answer, having lost the first.
+            world.loop.call_later(0.001, self._hear, message, reply, context=world.context)
 
     def _answer(self, message: _Message, reply: object) -> None:
         world, draw = self._world, self._draw

@@ -243,7 +243,7 @@ class _Planner:
     def _weather(self) -> Weather:
         draw, profile = self.draw, self.profile
         bad = draw.choice((0.03, 0.1, 0.2, 0.35))
-        latest_s = draw.uniform(1.0, 12.0)
+        latest_s = draw.choice((draw.uniform(1.0, 12.0), draw.uniform(10.0, 40.0)))
         if profile.conclusive and not profile.expiry:
             # What the declared T says of the way there; the lag of the readers is part of it.
             latest_s = max((self.dialect.conclusive_after_s or 0.0) - self.lag_s - 0.01, 0.05)
