@@ -121,10 +121,14 @@ def test_after_its_time_to_live_nothing_is_sent_again() -> None:
 
 
 def test_an_order_left_for_a_person_is_only_asked_for() -> None:
-    """No words promise that anything is decided by itself."""
+    """No words promise that anything is sent by itself; it is concluded where "not found" is evidence."""
     for capabilities in VENUE_CLASSES.values():
         said = outlook(sent(LOST, (ev.Parked("?"),)), capabilities, None, NOON_US + 3600 * SECOND_US)
-        assert said.endswith("evidence or a person moves it")
+        if capabilities.can_be_asked and capabilities.conclusive_after_s is not None:
+            assert "holds it for absent, and ends it as never sent" in said
+        else:
+            assert said.endswith("evidence or a person moves it")
+        assert "sends" not in said
 
 
 def test_a_venue_just_asked_in_vain_after_every_copy_died_is_evidence() -> None:

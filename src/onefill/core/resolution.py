@@ -46,7 +46,9 @@ def adopt(order: Order, seen: Seen, venue_order_id: str, by: str, reason: str) -
         field = foreign_field(order, msgspec.structs.replace(shown, client_order_id=terms.client_order_id), terms)
     if field is not None:
         raise ContradictsEvidence(order.key, f"the venue's order {venue_order_id} is another one: its {field} differs")
-    if shown.status is VenueStatus.REJECTED:
+    refused = any(copy.outcome is CopyOutcome.REJECTED for copy in order.copies)
+    if shown.status is VenueStatus.REJECTED and (refused or len(order.copies_under_way) > 1):
+        # It is that of one copy, and the question is what became of the other.
         raise ContradictsEvidence(
             order.key, f"the venue's order {venue_order_id} was rejected; say not-sent once no copy can be under way"
         )

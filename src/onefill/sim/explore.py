@@ -15,7 +15,9 @@ import msgspec
 from onefill.core.capabilities import Capabilities, DuplicateReply, Lookup, ReplaceStyle, UniqueScope
 from onefill.sim.explore_search import Bounds, Counterexample, Search, Searched
 from onefill.sim.explore_state import CONCLUSIVE_S, EXPIRY_S, Scenario
+from onefill.sim.explore_worlds import SCENARIOS, applies
 
+__all__ = ["SCENARIOS", "UNIQUENESS", "Result", "applies", "combinations", "explore"]
 UNIQUENESS: Final = {
     "none": (UniqueScope.NONE, DuplicateReply.ACCEPTS),
     **{
@@ -25,18 +27,6 @@ UNIQUENESS: Final = {
     },
 }
 """What a venue does with a repeated id. A scope without refusals, or refusals without a scope, is no uniqueness."""
-_CRASHES: Final = frozenset({"crash", "cut", "not_sent"})
-SCENARIOS: Final = (
-    Scenario(name="send", faults=2, kinds=_CRASHES | {"duplicate", "throttle", "reject", "silence", "lag"}),
-    Scenario(name="takeover", processes=2, faults=2, kinds=frozenset({"pause", "crash", "cut", "reject"}), lease_s=1.0),
-    Scenario(name="cancel", faults=1, cancels=2, kinds=_CRASHES | {"refuse", "throttle", "lag"}, partial=True),
-    Scenario(name="replace", faults=1, replaces=1, kinds=_CRASHES | {"refuse", "lag"}, partial=True),
-    Scenario(name="replace-twice", faults=1, replaces=2, cancels=1, kinds=frozenset({"cut", "refuse"})),
-    Scenario(name="two", intents=2, faults=1, cancels=1, kinds=_CRASHES | {"duplicate"}, copies=2),
-    Scenario(name="short", faults=1, cancels=1, lifetime_s=2.5, kinds=_CRASHES | {"throttle", "duplicate"}),
-    Scenario(name="clock", faults=2, lifetime_s=20.0, kinds=frozenset({"clock", "crash", "cut"})),
-    Scenario(name="midnight", faults=1, cancels=1, midnight_s=3.5, kinds=_CRASHES | {"duplicate"}),
-)
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
@@ -104,17 +94,6 @@ def combinations() -> Iterator[tuple[str, Capabilities]]:
                 replace=replace,
             ),
         )
-
-
-def applies(scenario: Scenario, capabilities: Capabilities) -> bool:
-    """Tell whether a scenario has anything to show at a venue that another does not show there."""
-    if scenario.replaces and capabilities.replace is ReplaceStyle.NONE:
-        return False
-    if not scenario.replaces and capabilities.replace is not ReplaceStyle.NONE:
-        return False  # the same worlds as where there is no replace
-    if not (scenario.cancels or scenario.replaces) and capabilities.cancel_by_client_order_id:
-        return False
-    return scenario.midnight_s is None or capabilities.unique_scope is UniqueScope.DAY
 
 
 def explore(

@@ -16,6 +16,9 @@ from onefill.sim.explore_trace import tell
 
 _LOOK_AT_CLOCK: Final = 256
 """States between two looks at the clock, and two reports of progress."""
+_TOLD_FIRST: Final = 16
+_TOLD_LAST: Final = 6
+"""How many moves are told of a long way on, from its beginning and from its end."""
 
 
 class Counterexample(msgspec.Struct, frozen=True, kw_only=True):
@@ -162,5 +165,14 @@ class Search:
             venue=self._venue,
             scenario=self._scenario.name,
             states=len(self._worlds),
-            trace=tell(self._moves.core, path),
+            trace=_shortened(tell(self._moves.core, path), len(more)),
         )
+
+
+def _shortened(trace: tuple[str, ...], settling: int) -> tuple[str, ...]:
+    """Return a trace without the middle of a long way on, in which an order that comes to no end repeats itself."""
+    left_out = settling - _TOLD_FIRST - _TOLD_LAST
+    if left_out <= 1:
+        return trace
+    begin = len(trace) - settling + _TOLD_FIRST
+    return (*trace[:begin], f"… {left_out} moves are left out …", *trace[begin + left_out :])

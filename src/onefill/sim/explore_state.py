@@ -158,7 +158,8 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
 
     ``kinds``: which faults may happen, ``faults``: how many of them in all. ``lifetime_s``: the intents' time to live.
     ``stops``: at how many moments at most the clock stops (``None``: at all of :func:`instants`). ``midnight_s``: when the
-    venue's day ends, seconds after the start (``None``: not while it lasts). ``lease_s``: for how long the route is lent (``None``: until somebody takes it, and a lock keeps a second process out).
+    venue's day ends, seconds after the start (``None``: not while it lasts). ``lease_s``: for how long the route is lent
+    (``None``: until somebody takes it, and a lock keeps a second process out).
     """
 
     name: str

@@ -347,6 +347,7 @@ def _scope_of_report(report: Any, _scope: Any) -> str:
 
 
 _AIM: Final = "ever-error/lookup-none"
+_KEEPS: Final = "/T/sync/replace-keep"
 
 MUTANTS: Final[tuple[Mutant, ...]] = (
     Mutant("status query before resend", "sends again at once", retry, "next_step", _resend_without_asking),
@@ -394,7 +395,14 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     Mutant("a cancel of a filled order says so", "it says refused", desk, "_cancel_order", _cancel_again),
     Mutant("a cancel is remembered", "it is dropped", apply, "_cancel_recorded", _wish_forgotten),
     Mutant("a replaced order is not cancelled", "over is over", apply, "_superseded", _over_is_over),
-    Mutant("a stray replace is waited for", "the next one goes at once", retry_live, "_wait_for_death", _stray_ignored),
+    Mutant(
+        "a stray replace is waited for",
+        "the next one goes at once",
+        retry_live,
+        "_wait_for_death",
+        _stray_ignored,
+        _KEEPS,
+    ),
     Mutant("a person may be wrong", "any word is taken", resolution, "not_sent", _trusts_anybody),
     Mutant("stop when in doubt", "a failed route goes on", route.Route, "fail", _keeps_going),
     Mutant("checksum of the journal", "every entry has the same", audit, "entry_hash", _first_of_the_journal_only),

@@ -98,6 +98,16 @@ def test_an_adopted_order_is_what_the_venue_shows_not_what_somebody_hopes(
     assert done.cum_quantity == 0
 
 
+def test_a_rejected_copy_is_not_the_order_while_another_copy_may_be() -> None:
+    """Of two copies one shows as rejected: adopting that one would not answer the question, and saying not-sent may."""
+    before = uncertain("?0 ?1")
+    seen = found(shown(status=VenueStatus.REJECTED))
+    with pytest.raises(ContradictsEvidence, match="was rejected"):
+        say_adopt(before, seen)
+    told = not_sent(before, venue_of("open lookup"), seen, "ann", "nothing there", LATER_US)
+    assert advance(before, told, LATER_US).status is Status.CANCELED_UNSENT
+
+
 @pytest.mark.parametrize(
     "seen", [NO_ANSWER, Seen(None, msg.Unknown("time-out")), Seen(msg.NotFound(""), msg.Unknown(""))]
 )
