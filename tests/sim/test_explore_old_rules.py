@@ -5,9 +5,10 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
-from onefill.core import claims, retry, retry_live
+from onefill.core import claims, query, retry, retry_live
 from onefill.core.capabilities import Capabilities, UniqueScope
 from onefill.core.lifecycle import TABLE, Signal, Status
+from onefill.core.messages import Found, Listed, LookupReply, NotFound, ScanReply
 from onefill.core.order import Copy, Order
 from onefill.core.steps import LastLookup, Step
 from onefill.sim.explore import SCENARIOS, combinations, explore
@@ -98,3 +99,21 @@ def test_a_query_from_before_a_replace_speaks_of_the_order_after_it(monkeypatch:
     violation = _found(venue, "small-replace", put_back)
     assert violation.promise == "FALSE-ALARM"
     assert "the venue has another order under C1" in violation.reason
+
+
+def test_the_last_order_listed_under_an_id(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rejected order listed behind the live one of another copy made the order count as rejected; a list has no order."""
+
+    def search(listed: ScanReply, client_order_id: str, _wanted: Order | None = None) -> LookupReply:
+        if not isinstance(listed, Listed):
+            return listed
+        under_it = [order for order in listed.orders if order.client_order_id == client_order_id]
+        return Found(under_it[-1]) if under_it else NotFound("")
+
+    def put_back() -> None:
+        monkeypatch.setattr(query, "search", search)
+
+    venue = "day-error/lookup-scan/expiry/conclusive/async/replace-none"
+    violation = _found(venue, "small-send", put_back)
+    assert violation.promise == "SAY-UNKNOWN"
+    assert violation.reason == "order 1 is rejected, and it is live at the venue"

@@ -3,7 +3,7 @@
 from onefill.core.capabilities import Capabilities, Lookup
 from onefill.core.claims import PATIENT_DELAY_US, delay_us
 from onefill.core.evidence import is_as_in_force, is_like
-from onefill.core.messages import Found, Listed, LookupReply, NotFound, ScanReply, Unknown
+from onefill.core.messages import Found, Listed, LookupReply, NotFound, ScanReply, Unknown, VenueStatus
 from onefill.core.order import Order
 from onefill.core.steps import Ask, LastLookup, Scan, Step, WaitUntil
 
@@ -70,7 +70,9 @@ def search(listed: ScanReply, client_order_id: str, wanted: Order | None = None)
         return listed
     under_it = [order for order in listed.orders if order.client_order_id == client_order_id]
     if under_it:
-        return Found(under_it[-1])
+        # Where each copy made an order of its own, the one that was not rejected is what matters.
+        taken = [order for order in under_it if order.status is not VenueStatus.REJECTED]
+        return Found((taken or under_it)[-1])
     if wanted is not None and any(not order.client_order_id and is_like(wanted, order) for order in listed.orders):
         return Unknown("an order like this one is listed without a client order id")
     return NotFound("no order with this client order id among those listed")

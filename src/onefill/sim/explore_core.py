@@ -246,18 +246,25 @@ class Core:
 
     # ------------------------------------------------------------------- queries
 
-    def query(self, number: int, step: Step, book: tuple[Booked, ...], last: int, wall_us: int, waited_us: int) -> int:
-        """Return the number of what a query begun now says. ``waited_us`` below zero: since an earlier process's claim."""
+    def query(
+        self, number: int, step: Step, book: tuple[Booked, ...], last: int, wall_us: int, waited_us: int
+    ) -> tuple[int, ...]:
+        """Return the numbers of what a query begun now may say: a list comes in any order. ``waited_us`` below zero: since an
+        earlier process's claim.
+        """
         if not isinstance(step, steps.Ask | steps.Scan):
             raise TypeError(f"{step} is no query")
         client_id = step.client_order_id
-        found = [self.shown(one.view) for one in book if not one.hidden]
+        found = tuple(self.shown(one.view) for one in book if not one.hidden)
+        replies: tuple[msg.LookupReply, ...]
         if isinstance(step, steps.Scan):
-            reply = queries.search(msg.Listed(tuple(found)), client_id, self.orders[number])
+            lists = (found, found[::-1]) if len(found) > 1 else (found,)
+            replies = tuple(queries.search(msg.Listed(one), client_id, self.orders[number]) for one in lists)
         else:
             under_it = [one for one in found if one.client_order_id == client_id]
-            reply = msg.Found(under_it[-1]) if under_it else msg.NotFound("")
-        return self.looked(number, client_id, reply, last, wall_us, waited_us)
+            replies = (msg.Found(under_it[-1]) if under_it else msg.NotFound(""),)
+        said = (self.looked(number, client_id, reply, last, wall_us, waited_us) for reply in replies)
+        return tuple(dict.fromkeys(said))
 
     def looked(
         self, number: int, client_id: str, reply: msg.LookupReply, last: int, wall_us: int, waited_us: int

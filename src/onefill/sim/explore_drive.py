@@ -170,20 +170,23 @@ class Drive:
         driver = process.drivers[intent]
         order, wall = self.known(world, place, intent), self.wall(world, process)
         waited_us = -1 if driver.claimed < 0 else world.now - driver.claimed
-        said = self._core.query(order, step, world.book, driver.lookup, wall, waited_us)
         asked = world
         if process.epoch == world.epoch and world.unasked[intent]:
             asked = _with(world, unasked=(*world.unasked[:intent], False, *world.unasked[intent + 1 :]))
-        label = ("query", process.epoch, intent, step, said)
-        calling = _with(driver, phase=CALLING, what=QUERY, number=0, since=world.now, reply=said)
-        found: list[Successor] = [(label, self.driven(asked, place, intent, calling), None)]
+        calling = _with(driver, phase=CALLING, what=QUERY, number=0, since=world.now)
+        replies = [(asked, said) for said in self._core.query(order, step, world.book, driver.lookup, wall, waited_us)]
         if self.faulty(world, "silence"):
             unknown = msg.Unknown("no reply")
             said = self._core.looked(order, step.client_order_id, unknown, driver.lookup, wall, waited_us)
-            silent = _with(asked, faults=world.faults - 1)
-            after = self.driven(silent, place, intent, _with(calling, reply=said))
-            found.append((("query", process.epoch, intent, step, said), after, None))
-        return found
+            replies.append((_with(asked, faults=world.faults - 1), said))
+        return [
+            (
+                ("query", process.epoch, intent, step, said),
+                self.driven(before, place, intent, _with(calling, reply=said)),
+                None,
+            )
+            for before, said in replies
+        ]
 
     def faulty(self, world: World, kind: str) -> bool:
         """Tell whether a fault of this kind may happen (yet)."""

@@ -35,7 +35,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     states: int = 1_000
-    deep: int = 27
+    deep: int = 54
     deep_states: int = 60_000
     seed: int = 1
     seconds: float = 120.0
