@@ -5,6 +5,7 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 import pytest
 from gateway_world import WHO, World, intent, until
 from scripted_venue import (
@@ -21,7 +22,7 @@ from onefill.core.answers import CancelResult, ReplaceResult
 from onefill.core.capabilities import Lookup, ReplaceStyle, UniqueScope
 from onefill.core.errors import CannotReplace, InvalidField, KeyReused, OrderUncertain, UnknownKey
 from onefill.core.lifecycle import Status
-from onefill.core.messages import NotSent, ReplaceRejected, Throttled, VenueStatus
+from onefill.core.messages import NotSent, Replaced, ReplaceRejected, Throttled, VenueStatus
 from onefill.sim.order_book import chains
 
 Make = Callable[..., World]
@@ -424,3 +425,27 @@ def test_a_crash_at_any_call_of_a_replace_leaves_one_order(make_world: Make, sty
                 assert one_chain(world).quantity == 12
 
             run(main)
+
+
+def test_a_venue_may_make_the_quantity_what_is_executed(world: World) -> None:
+    """Less was wanted than is executed, and the venue answers with what is: that is in force, also after a restart."""
+
+    async def crossing(venue: Any, request: Any) -> Any:
+        world.offer(6, 100)
+        made = await take_replace(venue, msgspec.structs.replace(request, quantity=Decimal(6)))
+        assert isinstance(made, Replaced)
+        return made
+
+    world.venue.replaces = [crossing]
+
+    async def main() -> None:
+        async with world.gateway() as gateway:
+            await gateway.submit(intent(), key="k")
+            told = await gateway.replace("k", **WHO, quantity=5)
+            assert (told.result, told.quantity) == (ReplaceResult.REPLACED, "6")
+            await gateway.catch_up()
+        async with world.gateway() as gateway:
+            order = await gateway.order("k", **WHO)
+            assert (order.status, order.quantity, order.cum_quantity) == (Status.FILLED, 6, 6)
+
+    run(main)

@@ -64,8 +64,11 @@ def replacement(before: Order, after: Order) -> ReplacementChange | None:
         return ReplacementChange(replacement=now, new_id=after.gets_new_id)
     if was is None:
         return None
-    done = after.in_force is not None and after.in_force.number == was.number
-    return ReplacementChange(replacement=was, new_id=before.gets_new_id, outcome="replaced" if done else "refused")
+    if after.in_force is None or after.in_force.number != was.number:
+        return ReplacementChange(replacement=was, new_id=before.gets_new_id, outcome="refused")
+    # What is in force may be other than what was wanted: never less than is executed.
+    made = msgspec.structs.replace(was, quantity=after.in_force.quantity)
+    return ReplacementChange(replacement=made, new_id=before.gets_new_id, outcome="replaced")
 
 
 def answered(

@@ -72,7 +72,8 @@ KEEP_REPLACEMENT = _insert(
     "intent_id, number, route, client_order_id, quantity, price, valid_until_us, operation_key, copies_before, original_over, "
     "outcome",
     _listed("0 1 2 3 4 5 6 7 8 9 10"),
-    "ON CONFLICT (intent_id, number) DO UPDATE SET original_over = excluded.original_over, outcome = excluded.outcome",
+    "ON CONFLICT (intent_id, number) DO UPDATE SET quantity = excluded.quantity, original_over = excluded.original_over, "
+    "outcome = excluded.outcome",
 )
 INSERT_OPERATION = _insert(
     "operation",
