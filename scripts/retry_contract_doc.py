@@ -88,6 +88,8 @@ field; if it is ours it is adopted, otherwise it is an incident. If none shows a
 
 A reply that the order was taken in is not one that it lives. Such an order is `pending_new` and asked for until the venue
 has decided. If it vanishes, and every copy is dead, a person is told.
+A venue that takes a *repeat* in under a number of its own, and refuses it only when it decides, counts as *not unique*: until
+then there are two orders, and news of the one are taken for news of the other.
 
 ### Cancels
 

@@ -62,7 +62,8 @@ class ExecutionIdScope(StrEnum):
 class Capabilities(msgspec.Struct, frozen=True, gc=False, kw_only=True, forbid_unknown_fields=True):
     """A venue's declared behaviour. The defaults are the least a venue can promise.
 
-    * ``unique_scope``, ``duplicate_reply``: among which orders a client order id is refused, and what the repeat gets.
+    * ``unique_scope``, ``duplicate_reply``: among which orders a client order id is refused, and what the repeat gets. A venue
+      that takes a repeat in under a number of its own and refuses it only later promises none of this: scope *none*.
     * ``lookup``: how an order is found again by its client order id.
     * ``request_expiry_s``: how long after the claim a request stays acceptable, where the venue honours an expiry stamped
       on the request (Binance ``recvWindow``, Kraken ``deadline``); ``None`` where it does not.
