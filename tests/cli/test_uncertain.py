@@ -66,7 +66,7 @@ def test_an_order_left_for_a_person_is_listed_with_all_evidence(parked: Path, ac
     assert (case["instrument"], case["side"], case["quantity"], case["price"]) == ("BTC-USD", "buy", "1", "100")
     assert case["live_client_order_id"] == case["client_order_id"]
     assert case["parked"] is True
-    assert case["parked_because"] == "maybe sent; not found, which this venue never makes conclusive"
+    assert case["parked_because"] == "maybe sent; an order like it is listed without a client order id"
     assert case["recorded_at_us"] <= case["parked_at_us"] < case["valid_until_us"]
     (copy,) = case["requests"]
     assert (copy["request"], copy["number"], copy["outcome"]) == ("submit", 1, "unknown")
@@ -145,7 +145,7 @@ def test_people_get_an_overview_and_one_block_for_each_order(parked: Path, accou
         "requests (UTC)",
         "history (UTC)",
         "a person may say  onefill resolve k adopt NUMBER | not-sent, with --reason",
-        "parked: reason maybe sent; not found, which this venue never makes conclusive",
+        "parked: reason maybe sent; an order like it is listed without a client order id",
     ):
         assert told in done.out
     assert "\x1b" not in done.out

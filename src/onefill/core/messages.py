@@ -128,9 +128,13 @@ class NotSent(msgspec.Struct, frozen=True, gc=False, tag="not_sent"):
 
 
 class Unknown(msgspec.Struct, frozen=True, gc=False, tag="unknown"):
-    """The request may have reached the venue. Also the answer of choice when in doubt."""
+    """The request may have reached the venue. Also the answer of choice when in doubt.
+
+    ``answered``: the venue did answer a query, and its answer decides nothing.
+    """
 
     reason: str
+    answered: bool = False
 
 
 SubmitReply = Accepted | Rejected | TooLate | DuplicateId | Throttled | NotSent | Unknown

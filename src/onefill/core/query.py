@@ -50,6 +50,7 @@ def looked_up(
         asked_at_us=asked_at_us,
         count=1 if last is None else last.count + 1,
         not_found=isinstance(reply, NotFound),
+        undecided=isinstance(reply, Unknown) and reply.answered,
         shown=None if seen is None else seen.status,
         as_in_force=seen is not None and is_as_in_force(order, seen),
         terms=order.terms_number,
@@ -74,5 +75,5 @@ def search(listed: ScanReply, client_order_id: str, wanted: Order | None = None)
         taken = [order for order in under_it if order.status is not VenueStatus.REJECTED]
         return Found((taken or under_it)[-1])
     if wanted is not None and any(not order.client_order_id and is_like(wanted, order) for order in listed.orders):
-        return Unknown("an order like this one is listed without a client order id")
+        return Unknown("an order like this one is listed without a client order id", answered=True)
     return NotFound("no order with this client order id among those listed")

@@ -120,6 +120,9 @@ def _when_uncertain(order: Order, capabilities: Capabilities, lookup: LastLookup
 
 def _why_in_vain(order: Order, capabilities: Capabilities, lookup: LastLookup, now_us: int) -> str | None:
     """Return why it is time for a person, after enough queries that decided nothing; ``None`` while it is not."""
+    if lookup.undecided:
+        unclear = lookup.count >= LOOKUPS_BEFORE_PARKING
+        return "maybe sent; an order like it is listed without a client order id" if unclear else None
     if lookup.shown is None and not lookup.not_found:
         silent = lookup.count >= LOOKUPS_WITHOUT_ANSWER
         return "maybe sent; the venue does not say whether it is there" if silent else None

@@ -142,7 +142,7 @@ def _when_asked(order: Order, wanted: Replacement, capabilities: Capabilities, l
         last = wanted.copies[-1]
         if wait_until_us(last.claimed_at_us, last.claimed_at_us + delay_us(len(wanted.copies)), now_us) is None:
             return _send(order, wanted, capabilities, now_us)
-    elif (lookup.not_found or lookup.shown) and (dead or capabilities.conclusive_after_s is None):
+    elif (lookup.not_found or lookup.shown or lookup.undecided) and (dead or capabilities.conclusive_after_s is None):
         return _park(
             order, wanted, capabilities, lookup, now_us, "maybe replaced, and nothing that the venue shows decides it"
         )

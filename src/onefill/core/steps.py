@@ -10,7 +10,8 @@ class LastLookup(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
     * ``client_order_id``: which id was asked for; ``asked_at_us``: when the query was begun; ``count``: which one it was.
     * ``not_found``: it had an answer, and the order was not in it. ``shown``: it had an answer, and the order was in it with
-      this status. Neither, if the query itself failed. ``found``: what was shown, until that is taken in.
+      this status. Neither, if the query itself failed, or (``undecided``) if its answer leaves open whether the order is there.
+      ``found``: what was shown, until that is taken in.
     * ``as_in_force``: what was shown has the terms that were in force by our record. ``terms``: which replace had made them
       (0: none). It says nothing about an order that was replaced since.
     * ``copies``, ``cancels``, ``replaces``: how many requests of each kind had been claimed when it was begun. It says
@@ -23,6 +24,7 @@ class LastLookup(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     asked_at_us: int
     count: int
     not_found: bool
+    undecided: bool = False
     shown: VenueStatus | None = None
     as_in_force: bool = False
     terms: int = 0

@@ -16,7 +16,7 @@ from onefill.core.events import CopyOutcome
 from onefill.core.evidence import from_lookup, from_report
 from onefill.core.lifecycle import ENDED, Status
 from onefill.core.messages import ExecutionKind, VenueStatus
-from onefill.core.query import search
+from onefill.core.query import looked_up, search
 from onefill.core.resolution import Seen, not_sent
 from onefill.core.retry import next_step
 from onefill.core.values import Side
@@ -84,3 +84,14 @@ def test_a_person_can_close_an_order_whose_id_a_stranger_holds():
     stranger = shown(side=Side.SELL, venue_order_id="V9")
     seen = Seen(msg.Found(stranger), msg.Listed((stranger,)))
     assert not_sent(before, venue_of("ever lookup T5"), seen, "ann", "somebody else's order", us(1000))
+
+
+def test_a_list_that_leaves_it_open_is_for_a_person_soon_and_proves_nothing():
+    """An order like ours listed without an id, again and again: nothing is sent or concluded, even after every copy died."""
+    made = order(status=Status.UNCERTAIN, copies=copies("?0"))
+    seen = msg.Listed((shown(client_order_id=""),))
+    lookup = None
+    for _ in range(5):
+        reply = search(seen, made.client_order_id, made)
+        lookup = looked_up(made, made.client_order_id, reply, lookup, asked_at_us=us(1000), waited_us=None)
+    assert isinstance(next_step(made, venue_of("open scan T5"), lookup, us(2000)), steps.Park)
