@@ -107,9 +107,14 @@ def under_way_for_us(copies: Iterable[Copy], capabilities: Capabilities, now_us:
 def _leaves_within_us(copy: Copy) -> int:
     if copy.expires_at_us is not None:
         return 0  # stamped on the claim: however late it leaves, the venue refuses it in time
+    return latest_leave_us(copy) - copy.claimed_at_us
+
+
+def latest_leave_us(copy: Copy) -> int:
+    """Return the last moment at which a claimed copy's bytes can leave, also where its claim does not say."""
     if copy.leaves_by_us is None:
-        return SEND_WITHIN_US + _LONGEST_CALL_US
-    return copy.leaves_by_us - copy.claimed_at_us
+        return copy.claimed_at_us + SEND_WITHIN_US + _LONGEST_CALL_US
+    return copy.leaves_by_us
 
 
 def repeat_is_refused(order: Order, capabilities: Capabilities, now_us: int) -> bool:

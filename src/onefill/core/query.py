@@ -18,8 +18,13 @@ _CLOCKS_DIFFER_US = 60_000_000
 def query(order: Order, capabilities: Capabilities, client_order_id: str) -> Step:
     """Return the step that looks for the order under this id. The venue must have one (``can_be_asked``)."""
     if capabilities.lookup is Lookup.SCAN:
-        return Scan(client_order_id, order.recorded_at_us - _CLOCKS_DIFFER_US)
+        return Scan(client_order_id, scan_from_us(order))
     return Ask(client_order_id)
+
+
+def scan_from_us(order: Order) -> int:
+    """Return the moment (µs since 1970) from which a list shows all that the order can have done."""
+    return order.recorded_at_us - _CLOCKS_DIFFER_US
 
 
 def query_again(

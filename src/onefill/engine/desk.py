@@ -28,7 +28,7 @@ from onefill.core.events import Verdict
 from onefill.core.intent import Intent, first_difference, fit_terms
 from onefill.core.lifecycle import ENDED
 from onefill.core.order import Order
-from onefill.core.query import query
+from onefill.core.query import query, scan_from_us
 from onefill.core.steps import Ask, Scan
 from onefill.core.values import OrderType
 from onefill.engine.entry import Entry, Waiter, wait_for_answer
@@ -36,9 +36,6 @@ from onefill.engine.route import Route
 from onefill.engine.sender import ask, scan, start_driver
 from onefill.ports.clock import Clock
 from onefill.ports.ledger import Committed, Ledger, Operation, RequestKind, VenueOrderTaken
-
-_SCAN_BACK_US = 60_000_000
-"""A person is shown what the venue lists from so long before the order was recorded."""
 
 
 class Desk:
@@ -344,7 +341,7 @@ async def resolve(desk: Desk, name: OrderName, word: Word, catch_up: Callable[[R
 
 async def look(route: Route, order: Order) -> resolution.Seen:
     """Ask the venue for everything it can say of an order now, for a person to judge by."""
-    listed = await scan(route, order, order.recorded_at_us - _SCAN_BACK_US)
+    listed = await scan(route, order, scan_from_us(order))
     lookup = None
     if route.capabilities.lookup is not Lookup.NONE:
         wanted = order.replacement

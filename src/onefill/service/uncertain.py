@@ -14,21 +14,17 @@ from onefill.core import evidence, steps
 from onefill.core.apply import advance
 from onefill.core.audit import JournalEntry
 from onefill.core.capabilities import Capabilities, Lookup
-from onefill.core.claims import SEND_WITHIN_US, dead_at_us
+from onefill.core.claims import dead_at_us, latest_leave_us
 from onefill.core.lifecycle import ENDED, Status
 from onefill.core.messages import Found, Listed, LookupReply, NotFound, ScanReply, VenueOrder, VenueStatus
 from onefill.core.order import Copy, Order, Terms
-from onefill.core.query import looked_up, search
+from onefill.core.query import looked_up, scan_from_us, search
 from onefill.core.retry import next_step
 from onefill.core.steps import LastLookup, Step
 from onefill.ledger.sqlite import SqliteLedger
 from onefill.ports.ledger import RequestKind
 from onefill.ports.venue import Venue
 
-_CLOCKS_DIFFER_US: Final = 60_000_000
-"""How far the venue's clock may be from ours, for a list that begins at a claim."""
-_LONGEST_CALL_US: Final = SEND_WITHIN_US + 60_000_000
-"""How long after its claim a request's reply may still be awaited, where the claim does not say."""
 _WORTH_TELLING_US: Final = 500_000
 _MOST_STEPS: Final = 3000
 _SUBMIT_OPEN: Final = frozenset({Status.UNCERTAIN, Status.SENDING})
@@ -117,7 +113,7 @@ class OpenCase(msgspec.Struct, frozen=True, kw_only=True):
         last = _last_request(self.order)
         if self.order.parked or self.order.status is Status.UNCERTAIN or last is None or last.outcome is not None:
             return None
-        until_us = last.leaves_by_us or last.claimed_at_us + _LONGEST_CALL_US
+        until_us = latest_leave_us(last)
         return until_us if now_us < until_us else None
 
     def open_to_a_person(self, now_us: int) -> bool:
@@ -195,7 +191,7 @@ async def ask(store: SqliteLedger, venue: Venue, capabilities: Capabilities, cas
     """Return the case with what the venue says of it now: by each of its client order ids, and as a list. Changes nothing."""
     order = case.order
     account, instrument = order.intent.account, order.intent.instrument
-    since_us = min((copy.claimed_at_us for copy in order.copies), default=order.recorded_at_us) - _CLOCKS_DIFFER_US
+    since_us = scan_from_us(order)
     listed = await venue.scan(account, instrument, since_us)
     by_id: list[tuple[str, LookupReply]] = []
     for terms in _terms(order):
