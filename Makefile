@@ -47,6 +47,8 @@ wheel-check: setup ## Build a wheel, install it into an empty environment, run t
 docs: setup ## Renew the pages that are made from the code
 	$(BIN)/python scripts/lifecycle_doc.py
 	$(BIN)/python scripts/retry_contract_doc.py
+	$(BIN)/python -m onefill.testing.fix_order_states_page > docs/fix-order-states.md
+	$(BIN)/python scripts/metrics_doc.py
 
 lock: ## Renew requirements.lock (names, versions, hashes)
 	$(BIN)/python -m pip install --quiet uv

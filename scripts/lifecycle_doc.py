@@ -10,9 +10,9 @@ _HEAD = """# The life of an order
 
 This page is made from the table in `src/onefill/core/lifecycle.py` by `make docs`; a test keeps the two equal.
 
-States are FIX's (tag 39) with five of our own: `recorded`, `sending`, `uncertain`, `expired_unsent`, `canceled_unsent`.
-A signal is what an event means for the state; several events may mean the same. Rows and columns that stand for *no change* are
-left out of the picture and shown as `·` in the table; an empty cell cannot happen, and meeting it is a defect.
+States are FIX's (tag 39) with six of our own: `recorded`, `sending`, `uncertain`, `expired_unsent`, `canceled_unsent` and
+`refused`. A signal is what an event means for the state; several events may mean the same. Rows and columns that stand for *no
+change* are left out of the picture and shown as `·` in the table; an empty cell cannot happen, and meeting it is a defect.
 
 """
 _FORKS = {
@@ -25,6 +25,7 @@ _FORKS = {
         Status.FILLED,
     ),
     To.FILLED_OR_SAME: (Status.FILLED,),
+    To.FILLED_OR_CANCELED: (Status.CANCELED,),
     To.BY_COPIES: (Status.UNCERTAIN, Status.RECORDED),
     To.REFUSED_BY_COPIES: (Status.UNCERTAIN, Status.REJECTED),
 }
@@ -34,6 +35,7 @@ _NAMES = {
     To.BY_QUANTITY: "*quantity*",
     To.AS_IT_WAS: "*as it was*",
     To.FILLED_OR_SAME: "*filled?*",
+    To.FILLED_OR_CANCELED: "*filled, canceled*",
     To.BY_COPIES: "*copies*",
     To.REFUSED_BY_COPIES: "*copies, rejected*",
 }

@@ -39,6 +39,7 @@ from onefill.core.intent import Intent
 from onefill.core.lifecycle import Status
 from onefill.core.order import Order
 from onefill.core.position import Position
+from onefill.core.risk_limits import Limits, Risk
 from onefill.core.values import Instrument, OrderType, Side, TimeInForce
 from onefill.engine.gateway import Gateway
 from onefill.engine.settings import GatewaySettings
@@ -70,6 +71,7 @@ __all__ = [
     "KeyReused",
     "LeaseHeld",
     "LedgerError",
+    "Limits",
     "Lookup",
     "OnefillError",
     "Order",
@@ -79,6 +81,7 @@ __all__ = [
     "ReplaceAnswer",
     "ReplaceResult",
     "ReplaceStyle",
+    "Risk",
     "RouteClosed",
     "Side",
     "Status",

@@ -10,20 +10,26 @@ import asyncio
 import concurrent.futures
 import os
 import threading
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from decimal import Decimal
 from types import TracebackType
 from typing import Any, TypeVar
 
 from onefill.core.answers import Answer, CancelAnswer, ReplaceAnswer
+from onefill.core.control import Control, State
 from onefill.core.errors import RouteClosed
 from onefill.core.events import Verdict
+from onefill.core.incident import Incident, Step, StepResult
 from onefill.core.intent import Intent
 from onefill.core.order import Order
 from onefill.core.position import Position
+from onefill.core.reconcile import Report
+from onefill.core.risk_limits import Risk
+from onefill.engine.controller import ControlPlan, GatewayStatus
 from onefill.engine.gateway import Gateway
 from onefill.engine.settings import GatewaySettings
+from onefill.ports.ledger import OpeningPosition
 from onefill.ports.venue import Venue
 from onefill.service.wiring import open_gateway
 
@@ -90,11 +96,21 @@ class SyncGateway:
         return self._gateway
 
     def submit(
-        self, intent: Intent, *, key: str, time_to_live_s: float | None = None, wait_s: float | None = None
+        self,
+        intent: Intent,
+        *,
+        key: str,
+        time_to_live_s: float | None = None,
+        wait_s: float | None = None,
+        allow_similar: bool = False,
     ) -> Answer:
         """See :meth:`onefill.engine.gateway.Gateway.submit`."""
         gateway = self._open
-        return self._run(lambda: gateway.submit(intent, key=key, time_to_live_s=time_to_live_s, wait_s=wait_s))
+        return self._run(
+            lambda: gateway.submit(
+                intent, key=key, time_to_live_s=time_to_live_s, wait_s=wait_s, allow_similar=allow_similar
+            )
+        )
 
     def cancel(
         self, key: str, *, account: str, strategy: str, operation_key: str | None = None, wait_s: float | None = None
@@ -157,6 +173,16 @@ class SyncGateway:
             )
         )
 
+    def reconcile(self, route: str | None = None, *, full: bool = False) -> list[Report]:
+        """See :meth:`onefill.engine.oversight.Oversight.reconcile`."""
+        gateway = self._open
+        return self._run(lambda: gateway.reconcile(route, full=full))
+
+    def accept_position(self, route: str, account: str, instrument: str, *, by: str, reason: str) -> OpeningPosition:
+        """See :meth:`onefill.engine.oversight.Oversight.accept_position`."""
+        gateway = self._open
+        return self._run(lambda: gateway.accept_position(route, account, instrument, by=by, reason=reason))
+
     def order(self, key: str, *, account: str, strategy: str) -> Order:
         """See :meth:`onefill.engine.gateway.Gateway.order`."""
         gateway = self._open
@@ -170,6 +196,80 @@ class SyncGateway:
             return gateway.positions()
 
         return self._run(read)
+
+    def reference_price(self, venue: str, instrument: str, price: Decimal | int | str | None) -> None:
+        """See :meth:`onefill.engine.gateway.Gateway.reference_price`."""
+        gateway = self._open
+
+        async def tell() -> None:
+            gateway.reference_price(venue, instrument, price)
+
+        self._run(tell)
+
+    def incidents(self, *, open_only: bool = True) -> list[Incident]:
+        """See :meth:`onefill.engine.gateway.Gateway.incidents`."""
+        gateway = self._open
+        return self._run(lambda: gateway.incidents(open_only=open_only))
+
+    def incident(self, name: str) -> Incident:
+        """See :meth:`onefill.engine.gateway.Gateway.incident`."""
+        gateway = self._open
+        return self._run(lambda: gateway.incident(name))
+
+    def step(
+        self,
+        name: str,
+        step: Step | str,
+        *,
+        by: str,
+        note: str = "",
+        skip: bool = False,
+        keys: Sequence[str] = (),
+        venue_orders: Sequence[str] = (),
+        out: str | None = None,
+        times: int = 2,
+    ) -> StepResult:
+        """See :meth:`onefill.engine.gateway.Gateway.step`."""
+        gateway = self._open
+        return self._run(
+            lambda: gateway.step(
+                name,
+                step,
+                by=by,
+                note=note,
+                skip=skip,
+                keys=keys,
+                venue_orders=venue_orders,
+                out=out,
+                times=times,
+            )
+        )
+
+    def resolve_incident(self, name: str, by: str, reason: str, *, force: bool = False) -> Incident:
+        """See :meth:`onefill.engine.gateway.Gateway.resolve_incident`."""
+        gateway = self._open
+        return self._run(lambda: gateway.resolve_incident(name, by, reason, force=force))
+
+    def status(self) -> GatewayStatus:
+        """See :meth:`onefill.engine.gateway.Gateway.status`."""
+        gateway = self._open
+
+        async def read() -> GatewayStatus:
+            return gateway.status()
+
+        return self._run(read)
+
+    def freeze(
+        self, route: str | None = None, *, by: str, reason: str, state: State = State.SAFE
+    ) -> dict[str, Control]:
+        """See :meth:`onefill.engine.gateway.Gateway.freeze`."""
+        gateway = self._open
+        return self._run(lambda: gateway.freeze(route, by=by, reason=reason, state=state))
+
+    def release(self, route: str | None = None, *, by: str, reason: str, force: bool = False) -> dict[str, Control]:
+        """See :meth:`onefill.engine.gateway.Gateway.release`."""
+        gateway = self._open
+        return self._run(lambda: gateway.release(route, by=by, reason=reason, force=force))
 
     def catch_up(self) -> None:
         """See :meth:`onefill.engine.gateway.Gateway.catch_up`."""
@@ -189,7 +289,12 @@ async def _end_tasks() -> None:
 
 
 def open(  # noqa: A001 - reads as onefill.sync.open(...)
-    ledger: str | os.PathLike[str], *, venues: Mapping[str, Venue], settings: GatewaySettings | None = None
+    ledger: str | os.PathLike[str],
+    *,
+    venues: Mapping[str, Venue],
+    settings: GatewaySettings | None = None,
+    risk: Risk | None = None,
+    control: ControlPlan | None = None,
 ) -> SyncGateway:
     """Return a gateway for plain code; enter it with ``with``. Arguments as for :func:`onefill.open`."""
-    return SyncGateway(open_gateway(ledger, venues=venues, settings=settings))
+    return SyncGateway(open_gateway(ledger, venues=venues, settings=settings, risk=risk, control=control))

@@ -54,7 +54,7 @@ def test_positions_follow_from_the_executions(traded: Path, account: str) -> Non
         assert (one["account"], one["instrument"], one["venue"]) == (account, "BTC-USD", f"exchange:{account}")
         assert (one["bought"], one["sold"], one["quantity"], one["executions"]) == ("0.4", "0.4", "0", 2)
         assert onefill("positions", "--ledger", traded, *more).out.splitlines()[1].split() == [
-            account, "blotter", f"exchange:{account}", "BTC-USD", "0", "0.4", "0.4", "2",
+            account, "blotter", f"exchange:{account}", "BTC-USD", "0", "0", "0.4", "0.4", "2",
         ]  # fmt: skip
 
 

@@ -101,7 +101,7 @@ def test_adopting_the_right_order_is_recorded_with_who_and_why(
     assert said in onefill("audit", "log", "--ledger", parked).out
     (decision,) = decisions(parked)
     assert (decision["key"], decision["kind"]) == ("k", "resolved")
-    assert [event["type"] for event in decision["events"]] == ["resolved", "acknowledged"]
+    assert [event["type"] for event in decision["events"]] == ["resolved", "acknowledged", "incident_converged"]
     assert decision["events"][1]["source"] == "person"
     now = shown(parked)
     assert (now["status"], now["venue_order_id"], now["parked"]) == ("new", number, False)
@@ -128,7 +128,8 @@ def test_not_sent_is_taken_once_no_copy_can_be_under_way_and_ends_the_order(
     words = ("resolve", "k", "not-sent", *where, "--reason", "the venue's desk says it has nothing", "--json")
     done = until(0, *words).json
     assert (done["status"], done["resolution"]["kind"]) == ("canceled_unsent", "resolved")
-    (said,) = done["resolution"]["events"]
+    said, gone = done["resolution"]["events"]
+    assert gone["type"] == "incident_converged"
     assert said["verdict"] == "not_sent"
     assert said["by"] == f"{pwd.getpwuid(os.getuid()).pw_name}@{socket.gethostname()}"
     assert said["reason"] == "the venue's desk says it has nothing"

@@ -84,14 +84,10 @@ def test_a_ledger_in_use_is_told_with_the_process_that_has_it(tmp_path: Path, le
     file = blotter(tmp_path, *LINES)
     with stuck_run(file, ledger, account) as stuck:
         other = blotter(tmp_path, limit("other"), name="other.csv")
-        for arguments in (
-            run(other, ledger, stuck.venue, account),
-            ("cancel", "k0", *run(other, ledger, stuck.venue, account)[2:6]),
-        ):
-            done = onefill(*arguments)
-            assert done.code == 4
-            assert done.err.startswith(f"error: {ledger}: is in use by process {stuck.child.pid} on ")
-            assert ". Nothing was changed. Stop that process, or let it do the work" in done.err
+        done = onefill(*run(other, ledger, stuck.venue, account))
+        assert done.code == 4
+        assert done.err.startswith(f"error: {ledger}: is in use by process {stuck.child.pid} on ")
+        assert ". Nothing was changed. Stop that process, or let it do the work" in done.err
         told = onefill(*run(other, ledger, stuck.venue, account), "--json").json
         assert (told["kind"], told["exit_code"]) == ("LedgerInUse", 4)
         for arguments in (("orders",), ("positions",), ("show", "k0"), ("audit", "verify")):

@@ -70,7 +70,8 @@ class _Passage(http.server.BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Length", str(len(answer)))
         self.end_headers()
-        self.wfile.write(answer)
+        with contextlib.suppress(ConnectionError):  # whoever asked may have gone
+            self.wfile.write(answer)
 
     def _asked(self, body: bytes | None) -> tuple[int, bytes]:
         request = urllib.request.Request(  # noqa: S310 - our own exchange

@@ -16,9 +16,10 @@ from onefill.core.capabilities import Lookup
 from onefill.core.errors import LedgerFailed
 from onefill.core.intent import Intent
 from onefill.core.messages import SubmitRequest
+from onefill.core.risk_limits import Risk
 from onefill.core.values import Instrument, OrderType, Side, TimeInForce
 from onefill.engine.gateway import Gateway
-from onefill.engine.settings import GatewaySettings
+from onefill.engine.settings import GatewaySettings, ReconcileSettings
 from onefill.ledger.sqlite import SqliteLedger
 from onefill.sim.dialect import Dialect
 from onefill.sim.exchange import Exchange
@@ -26,6 +27,8 @@ from onefill.sim.exchange import Exchange
 ACME = Instrument(symbol="ACME", price_tick=Decimal("0.01"), quantity_step=Decimal(1), min_quantity=Decimal(1))
 NOON_US = 1_750_000_000 * 1_000_000 // 86_400_000_000 * 86_400_000_000 + 43_200_000_000
 WHO = {"account": "A", "strategy": "s"}
+ON_COMMAND = ReconcileSettings(every_s=None)
+"""Ledger and venue are compared when a test asks for it, and not in between."""
 
 
 def intent(**other: Any) -> Intent:
@@ -126,8 +129,9 @@ class World:
         if isinstance(dialect.get("lookup"), bool):
             dialect["lookup"] = Lookup.DIRECT if dialect["lookup"] else Lookup.NONE
         self.exchange = Exchange(Dialect(**dialect), [ACME])
-        self.settings = settings or GatewaySettings()
+        self.settings = settings or GatewaySettings(reconcile=ON_COMMAND)
         self.venue = self.connection()
+        self.risk: Risk | None = None
         self.now_s = 0.0
         self.crashed = asyncio.Event()
         self.point: Callable[[str], str | None] = lambda _: None
@@ -152,7 +156,14 @@ class World:
         """Start a gateway. ``settings`` replaces single settings."""
         self.ledger = ledger or await self.store()
         chosen = GatewaySettings(**{f: getattr(self.settings, f) for f in self.settings.__struct_fields__} | settings)
-        gateway = Gateway(self.ledger, {"X": venue or self.venue}, clock=self.clock, holder="test", settings=chosen)
+        gateway = Gateway(
+            self.ledger,
+            {"X": venue or self.venue},
+            clock=self.clock,
+            holder="test",
+            settings=chosen,
+            risk=self.risk,
+        )
         await gateway.start()
         return gateway
 

@@ -1,7 +1,8 @@
 """A venue that does as it is told, call by call, over a simulated exchange, and remembers what it was asked and when.
 
-Each list (``submits``, ``cancels``, ``replaces``, ``lookups``, ``scans``, ``streams``) holds what the next calls do; when it
-is empty, a call does what an honest venue does. A step is an async function of the venue and the request.
+Each list (``submits``, ``cancels``, ``replaces``, ``lookups``, ``scans``, ``listings``, ``holdings``, ``streams``,
+``drop_copy_streams``) holds what the next calls do; when it is empty, a call does what an honest venue does. A step is an async
+function of the venue and the request.
 """
 
 import asyncio
@@ -11,7 +12,7 @@ from typing import Any
 import msgspec
 
 from onefill.core.capabilities import Capabilities
-from onefill.core.messages import CancelRequest, ExecutionReport, ReplaceRequest, SubmitRequest
+from onefill.core.messages import CancelRequest, ExecutionReport, Held, Holdings, Listed, ReplaceRequest, SubmitRequest
 from onefill.core.values import Instrument
 from onefill.sim.exchange import Exchange
 
@@ -52,13 +53,16 @@ class ScriptedVenue:
         self.lookups: list[Step] = []
         self.replaces: list[Step] = []
         self.scans: list[Step] = []
+        self.listings: list[Step] = []
+        self.holdings: list[Step] = []
+        self.drop_copy_streams: list[Callable[[ScriptedVenue, int], AsyncIterator[ExecutionReport]]] = []
         self.streams: list[Callable[[ScriptedVenue, int], AsyncIterator[ExecutionReport]]] = []
         self.before_call: Callable[[], Awaitable[None]] | None = None
         """Awaited at the start of every call that reaches for the venue."""
         self.closed = 0
         self.muted = False
-        """While true, the stream delivers nothing."""
-        self._stirred: asyncio.Event | None = None
+        """While true, the streams deliver nothing."""
+        self._stirred: list[asyncio.Event] = []
 
     # --------------------------------------------------------------- the port
 
@@ -85,6 +89,20 @@ class ScriptedVenue:
 
     async def scan(self, account: str, instrument: str, since_us: int) -> Any:
         return await self._do("scan", self.scans, list_orders, (account, instrument, since_us), "")
+
+    async def open_orders(self, account: str) -> Any:
+        return await self._do("open_orders", self.listings, list_open, account, "")
+
+    async def positions(self, account: str) -> Any:
+        return await self._do("positions", self.holdings, show_positions, account, "")
+
+    async def drop_copies(self, after: int) -> list[ExecutionReport]:
+        return self.exchange.drop_copies(self.account, after)
+
+    def drop_copy(self, after: int) -> AsyncIterator[ExecutionReport]:
+        if self.drop_copy_streams:
+            return self.drop_copy_streams.pop(0)(self, after)
+        return follow(self, after, self.exchange.drop_copies)
 
     async def executions(self, after: int) -> list[ExecutionReport]:
         return self.exchange.executions(self.account, after)
@@ -119,8 +137,8 @@ class ScriptedVenue:
     def unmute(self) -> None:
         """Let the stream deliver again."""
         self.muted = False
-        if self._stirred is not None:
-            self._stirred.set()
+        for changed in self._stirred:
+            changed.set()
 
 
 # ------------------------------------------------------------------------ steps
@@ -215,6 +233,17 @@ async def list_orders(venue: ScriptedVenue, asked: tuple[str, str, int]) -> Any:
     return venue.exchange.scan(*asked, venue.now_us())
 
 
+async def list_open(venue: ScriptedVenue, account: str) -> Any:
+    """Tell truthfully which orders are live."""
+    return Listed(tuple(venue.exchange.open_orders(account)))
+
+
+async def show_positions(venue: ScriptedVenue, account: str) -> Any:
+    """Tell truthfully what the account holds."""
+    held = venue.exchange.positions(account).items()
+    return Holdings(tuple(Held(instrument=symbol, quantity=quantity) for symbol, quantity in held))
+
+
 async def show(venue: ScriptedVenue, client_order_id: str) -> Any:
     """Answer a status query truthfully."""
     return venue.exchange.lookup(client_order_id, venue.account, venue.now_us())
@@ -223,21 +252,24 @@ async def show(venue: ScriptedVenue, client_order_id: str) -> Any:
 # ---------------------------------------------------------------------- streams
 
 
-async def follow(venue: ScriptedVenue, after: int) -> AsyncIterator[ExecutionReport]:
-    """Deliver what there is and what comes, without a gap."""
+async def follow(
+    venue: ScriptedVenue, after: int, page: Callable[[str, int], list[ExecutionReport]] | None = None
+) -> AsyncIterator[ExecutionReport]:
+    """Deliver what there is and what comes, without a gap. ``page``: of another channel than the execution stream."""
     changed = asyncio.Event()
-    venue._stirred = changed
+    venue._stirred.append(changed)
     unsubscribe = venue.exchange.subscribe(venue.account, changed.set)
     try:
         while True:
             changed.clear()
-            batch = [] if venue.muted else venue.exchange.executions(venue.account, after)
+            batch = [] if venue.muted else (page or venue.exchange.executions)(venue.account, after)
             for report in batch:
                 yield report
                 after = report.position
             if not batch:
                 await changed.wait()
     finally:
+        venue._stirred.remove(changed)
         unsubscribe()
 
 

@@ -139,7 +139,7 @@ def test_a_fenced_gateway_that_noticed_nothing_closes_cleanly(world: World) -> N
         world.offer(3, 100)
         await first.submit(intent(price=1), key="far")
         await first.catch_up()
-        assert first._receivers["X"]._seen > first._receivers["X"]._moved  # the cursor is to be kept at the close
+        assert first._receivers["X"][0]._seen > first._receivers["X"][0]._moved  # the cursor is to be kept at the close
         world.venue.muted = True
         other = await world.start(second, ledger=store)
         await other.submit(intent(strategy="t", price=101), key="b")
@@ -218,7 +218,7 @@ def test_a_task_that_somebody_cancels_closes_the_route(world: World, what: str) 
             await until(lambda: world.venue.calls)
             route = gateway._routes["X"]
             (entry,) = route.entries.values()
-            task = entry.driver if what == "driver" else gateway._receivers["X"]._task
+            task = entry.driver if what == "driver" else gateway._receivers["X"][0]._task
             assert task is not None
             task.cancel()
             with pytest.raises(RouteClosed, match="from outside"):

@@ -73,7 +73,7 @@ STATES: dict[Status, tuple[Event, ...]] = {
         ev.Withdrawn("no"),
     ),
 }
-"""How an order gets into each state that version 1 knew, but for those that take an execution."""
+"""How an order gets into each state that every version knew, but for those that take an execution."""
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
@@ -156,13 +156,14 @@ def version_of(path: Path) -> int:
 
 
 class Past:
-    """A ledger of version 1, as files, and what version 2 must make of it."""
+    """A ledger of an older version, as files, and what this version must make of it."""
 
-    def __init__(self, place: Path) -> None:
+    def __init__(self, place: Path, version: int) -> None:
+        self.version = version
         self.state: State = {}
         source, old = place / "source.db", place / "old.db"
         run(self._live(source))
-        self._write_version_1(source, old)
+        self._write_old(source, old)
         self.files = {suffix: old.with_name(old.name + suffix).read_bytes() for suffix in ("", "-wal")}
         """The file and its log as a killed writer leaves them: part of the ledger is in the log only."""
 
@@ -170,24 +171,27 @@ class Past:
         ledger = await open_at(path)
         await live_a_past(ledger)
         self.state = await read_all(ledger)
+        self.state["positions"] = ([], 0)  # a projection, folded anew
         await ledger.close()
 
-    def _write_version_1(self, source: Path, old: Path) -> None:
-        """Write the same rows by version 1's schema."""
-        schema = importlib.resources.files("onefill.ledger").joinpath("schema/0001.sql").read_text("utf-8")
+    def _write_old(self, source: Path, old: Path) -> None:
+        """Write the same rows by the older version's schema."""
+        folder = importlib.resources.files("onefill.ledger").joinpath("schema")
+        schema = "\n".join(folder.joinpath(f"{n:04}.sql").read_text("utf-8") for n in range(1, self.version + 1))
         writing = old.with_name("writing.db")
         with (
             contextlib.closing(sqlite3.connect(source)) as new,
             contextlib.closing(apsw.Connection(str(writing))) as db,
         ):
             db.pragma("journal_mode", "wal")
-            db.execute(f"BEGIN; {schema}; PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = 1; COMMIT")
+            marks = f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {self.version}"
+            db.execute(f"BEGIN; {schema}; {marks}; COMMIT")
             db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             for (table,) in db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall():
                 columns = [row[1] for row in db.execute(f"PRAGMA table_info({table})")]
                 named = ", ".join("kind" if column == "cancels" else column for column in columns)
                 rows = new.execute(f"SELECT {named} FROM {table}").fetchall()
-                assert rows or table == "sqlite_stat1", table
+                assert rows or table in {"sqlite_stat1", "replacement"}, table
                 db.executemany(f"INSERT INTO {table} VALUES ({', '.join('?' * len(columns))})", rows)
             for suffix in ("", "-wal"):
                 shutil.copyfile(f"{writing}{suffix}", f"{old}{suffix}")
@@ -204,17 +208,17 @@ class Past:
             disk.calls += [Call(Kind.WRITE, f"{path}{suffix}", 0, content), Call(Kind.SYNC, f"{path}{suffix}")]
 
 
-@pytest.fixture(scope="module")
-def past(tmp_path_factory: pytest.TempPathFactory) -> Past:
-    """One ledger of version 1 for all tests."""
-    return Past(tmp_path_factory.mktemp("past"))
+@pytest.fixture(scope="module", params=range(1, VERSION))
+def past(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Past:
+    """One ledger of each older version for all tests."""
+    return Past(tmp_path_factory.mktemp("past"), request.param)
 
 
 def test_an_old_ledger_loses_nothing(past: Past, tmp_path: Path) -> None:
     """NO-LOSS, APPEND-ONLY: an old ledger shows every order, copy, operation, execution and entry, and its chain holds."""
     path = tmp_path / "l.db"
     past.put(path)
-    assert version_of(path) == 1
+    assert version_of(path) == past.version
 
     async def scenario() -> None:
         for _ in range(2):
@@ -229,7 +233,7 @@ def test_an_old_ledger_loses_nothing(past: Past, tmp_path: Path) -> None:
     run(scenario())
     assert version_of(path) == VERSION
     statuses = {loaded.order.status for loaded in past.state["loaded"] if loaded is not None}  # type: ignore[attr-defined]
-    assert statuses == set(Status) - {Status.PENDING_REPLACE}  # the comparison was worth something
+    assert statuses == set(Status) - {Status.PENDING_REPLACE, Status.REFUSED}  # the comparison was worth something
 
 
 def test_an_old_ledger_becomes_one_like_a_new_one(past: Past, tmp_path: Path) -> None:
@@ -239,7 +243,7 @@ def test_an_old_ledger_becomes_one_like_a_new_one(past: Past, tmp_path: Path) ->
     for path in (old, new):
         run(run_and_close(path))
     assert schema_of(old) == schema_of(new)
-    assert {"intent", "attempt", "replacement"} <= {name for _, name, _, _ in schema_of(old)}
+    assert {"intent", "attempt", "replacement", "incident", "checkpoint"} <= {name for _, name, _, _ in schema_of(old)}
 
 
 async def run_and_close(path: Path) -> None:
@@ -307,7 +311,7 @@ def brought_up_to_date(past: Past, place: Path) -> tuple[Disk, Path, int]:
 
 @pytest.mark.parametrize("unsynced", list(Unsynced))
 def test_power_may_fail_while_it_is_brought_up_to_date(past: Past, unsynced: Unsynced, tmp_path: Path) -> None:
-    """NO-LOSS: wherever the power fails on the way, the file is of version 1 or of version 2, whole, and opens again."""
+    """NO-LOSS: wherever the power fails on the way, the file is of the old version or of this one, whole, and opens again."""
     disk, path, before = brought_up_to_date(past, tmp_path)
     found: set[int] = set()
     for calls in range(before, len(disk.calls) + 1):
@@ -328,7 +332,7 @@ def test_power_may_fail_while_it_is_brought_up_to_date(past: Past, unsynced: Uns
 
         assert run(recover()) == past.state, f"power lost after call {calls}"
         shutil.rmtree(place)
-    assert found == {1, VERSION}
+    assert found == {past.version, VERSION}
     assert len(disk.calls) - before > 50
 
 
@@ -364,7 +368,7 @@ def test_a_failure_on_the_way_leaves_the_old_ledger(past: Past, kind: Kind, faul
 
         run(again())
     assert all(".db: " in text and str(tmp_path) in text for text in told)
-    assert any(f"could not be brought from version 1 to {VERSION}" in text for text in told)
+    assert any(f"could not be brought from version {past.version} to {VERSION}" in text for text in told)
 
 
 # Reading and sharing.
@@ -375,7 +379,8 @@ def test_an_old_ledger_is_not_read_before_it_is_up_to_date(past: Past, tmp_path:
     path = tmp_path / "l.db"
     past.put(path)
     with pytest.raises(
-        LedgerError, match=r"older Onefill \(ledger version 1, this one reads 2\).*for writing once"
+        LedgerError,
+        match=rf"older Onefill \(ledger version {past.version}, this one reads {VERSION}\).*for writing once",
     ) as told:
         run(SqliteLedger.open_read_only(str(path)))
     assert str(path) in str(told.value)
@@ -392,11 +397,11 @@ def test_an_old_ledger_is_not_read_before_it_is_up_to_date(past: Past, tmp_path:
 
 
 def test_an_old_ledger_in_use_is_left_alone(past: Past, tmp_path: Path) -> None:
-    """ONE-WRITER: while an older Onefill has the ledger, it is refused, naming the holder, and stays of version 1."""
+    """ONE-WRITER: while an older Onefill has the ledger, it is refused, naming the holder, and stays as it is."""
     path = tmp_path / "l.db"
     past.put(path)
     with contextlib.closing(apsw.Connection(f"{path}-owner")) as lock:
         lock.execute("BEGIN EXCLUSIVE")
         with pytest.raises(LedgerInUse, match="in use by test"):
             run(open_at(path))
-    assert version_of(path) == 1
+    assert version_of(path) == past.version

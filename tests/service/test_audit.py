@@ -14,6 +14,10 @@ from onefill.service.wiring import open_for_reading
 
 ROUTE = 1 << 40
 """Where the journal ids of the first route begin."""
+REST = (
+    "route, scope, intent_id, account, strategy, instrument, side, quantity, price, client_order_id, venue_order_id, "
+    "transacted_at_us, recorded_at_us"
+)
 
 
 def audit(ledger: Path) -> Audit:
@@ -86,10 +90,29 @@ def test_an_untouched_ledger_holds(ledger: Path) -> None:
         ("UPDATE execution SET intent_id = intent_id + 1 WHERE id = 1", ", in its place"),
         ("DELETE FROM execution WHERE id = 4", " is not in the execution log"),
         (
-            "INSERT INTO execution SELECT 99, route, scope, 'E-forged', intent_id, account, strategy, instrument, side, "
-            "quantity, price, client_order_id, venue_order_id, transacted_at_us, recorded_at_us FROM execution WHERE id = 1",
+            f"INSERT INTO execution (id, execution_id, {REST}) SELECT 99, 'E-forged', {REST} FROM execution WHERE id = 1",
             "execution 'E-forged' is in the log and in no entry",
         ),
+        ("UPDATE execution SET side = 'sell' WHERE id = 1", "with side 'buy'; the execution log has side 'sell'"),
+        ("UPDATE execution SET account = 'x' WHERE id = 1", "with account 'main'; the execution log has account 'x'"),
+        (
+            "UPDATE execution SET strategy = 'x' WHERE id = 1",
+            "with strategy 'blotter'; the execution log has strategy 'x'",
+        ),
+        (
+            "UPDATE execution SET instrument = 'X' WHERE id = 1",
+            "with instrument 'BTC-USD'; the execution log has instrument",
+        ),
+        ("UPDATE execution SET venue_order_id = 'X' WHERE id = 1", "; the execution log has venue_order_id 'X'"),
+        (
+            "UPDATE execution SET fee = '1', fee_currency = 'USD' WHERE id = 1",
+            "fee None; the execution log has fee '1'",
+        ),
+        (
+            "UPDATE execution SET kind = 'bust', refers_to = 'E9' WHERE id = 1",
+            "with kind 'trade'; the execution log has kind 'bust'",
+        ),
+        ("UPDATE execution SET account = cast(x'ff' AS TEXT) WHERE id = 1", ": the execution log cannot be read: "),
     ],
 )
 def test_whatever_is_altered_is_found_and_named(ledger: Path, statement: str, fault: str) -> None:
@@ -117,11 +140,11 @@ def test_an_entry_beyond_the_end_is_found(ledger: Path) -> None:
     [
         (
             "UPDATE position SET bought = '4'",
-            "stored bought 4, sold 3, value 300 and 300, 4 fills; the executions give bought 3",
+            "stored bought 4, sold 3, value 300 and 300, cost 0, 4 fills; the executions give bought 3",
         ),
         (
             "UPDATE position SET executions = 3",
-            "3 fills; the executions give bought 3, sold 3, value 300 and 300, 4 fills",
+            "3 fills; the executions give bought 3, sold 3, value 300 and 300, cost 0, 4 fills",
         ),
         (
             "UPDATE position SET account = 'other'",

@@ -160,6 +160,11 @@ def test_a_body_that_cannot_be_read_is_malformed(path: str, body: object) -> Non
         "/v1/orders/scan?instrument=ACME",
         "/v1/orders/scan?account=A&instrument=ACME&since_us=-1",
         "/v1/open-orders",
+        "/v1/positions",
+        "/v1/drop-copies",
+        "/v1/drop-copies?account=A&after=-1",
+        "/v1/drop-copy",
+        "/v1/admin/trades",
         "/v1/executions",
         "/v1/executions?account=A&after=-1",
         "/v1/executions?account=A&after=soon",
@@ -176,7 +181,7 @@ def test_a_query_that_cannot_be_read_is_malformed(query: str) -> None:
         status, body = await got(session, query)
         assert (status, body["code"]) == (400, "malformed")
 
-    with_server(scenario)
+    with_server(scenario, lists_open_orders=True, tells_positions=True, drop_copy=True)
 
 
 def test_quantities_and_prices_are_exact_on_the_wire() -> None:
@@ -203,14 +208,16 @@ def test_everything_can_be_read() -> None:
         assert msgspec.convert(body["dialect"], Dialect) == exchange.dialect
         assert body["capabilities"]["unique_scope"] == "open"
         assert [one["symbol"] for one in (await got(session, "/v1/instruments"))[1]] == ["ACME"]
-        assert len((await got(session, "/v1/open-orders?account=A"))[1]) == 3
+        told = (await got(session, "/v1/open-orders?account=A"))[1]
+        assert (told["account"], len(told["orders"])) == ("A", 3)
+        assert (await got(session, "/v1/positions?account=A"))[1] == {"account": "A", "positions": []}
         assert [one["position"] for one in (await got(session, "/v1/executions?account=A&after=1&limit=1"))[1]] == [2]
         assert len((await got(session, "/v1/all-orders"))[1]) == 3
         assert [one["number"] for one in (await got(session, "/v1/all-orders?after=1&limit=1"))[1]] == [2]
         assert (await got(session, "/v1/counts"))[1]["open_orders"] == 3
         assert (await got(session, "/healthz"))[0] == 200
 
-    with_server(scenario, unique_scope=UniqueScope.OPEN)
+    with_server(scenario, unique_scope=UniqueScope.OPEN, lists_open_orders=True, tells_positions=True)
 
 
 def test_a_venue_without_lookup_says_so() -> None:

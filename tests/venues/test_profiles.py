@@ -64,6 +64,10 @@ MINIMAL = 'title = "X"\nnotes = []\n[capabilities]\n' + "".join(
         "replace": '"none"',
         "cumulative_fills_only": "false",
         "execution_id_scope": '"order"',
+        "execution_revisions": "false",
+        "drop_copy": "false",
+        "lists_open_orders": "false",
+        "tells_positions": "false",
         "id_format": "{}",
     }.items()
 )
@@ -112,6 +116,8 @@ def test_what_is_unsure_leans_to_the_careful_side(profile: Profile) -> None:
         assert caps.execution_id_scope is ExecutionIdScope.ORDER
     if "replace" in assumed:
         assert caps.replace is ReplaceStyle.NONE
+    for name in ("execution_revisions", "drop_copy", "lists_open_orders", "tells_positions"):
+        assert not (getattr(caps, name) and name in unsure), name
 
 
 def test_t_covers_the_request_expiry_with_room_to_spare(profile: Profile) -> None:
@@ -150,6 +156,19 @@ def test_execution_ids_keep_what_else_names_the_execution() -> None:
         one for one in map(profiles.load, VENUES) if one.capabilities.execution_id_scope is ExecutionIdScope.ORDER
     ]
     assert {one.name for one in matched} == set(VENUES) - {"alpaca"}
+
+
+def test_what_the_books_can_be_compared_with() -> None:
+    """Positions are only those of venues where everything held has an instrument: where spot is held, balances tell of it.
+    Only Interactive Brokers puts a revision into its execution ids, so the whole id is kept there.
+    """
+    caps = {name: profiles.load(name).capabilities for name in VENUES}
+    telling = {name for name, one in caps.items() if one.tells_positions}
+    assert telling == {"alpaca", "binance_usdm", "deribit", "interactive_brokers", "oanda", "tradier"}
+    assert {name for name, one in caps.items() if not one.lists_open_orders} == {"bitget", "coinbase"}
+    assert {name for name, one in caps.items() if one.execution_revisions} == {"interactive_brokers"}
+    assert profiles.load("interactive_brokers").wire.execution_id_fields == ("execId",)
+    assert not any(one.drop_copy for one in caps.values())
 
 
 def test_the_wire_facts_that_adapters_rely_on_are_there() -> None:

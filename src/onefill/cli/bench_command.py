@@ -15,14 +15,21 @@ from onefill.cli import options
 from onefill.cli.loop import run_loop
 from onefill.cli.output import errors, print_json, print_table, told
 from onefill.gameday import bench as measure
+from onefill.gameday import bench_books as books
 from onefill.gameday.bench import Scale
+from onefill.gameday.bench_audit import audit_entries_per_s
 from onefill.gameday.old_ledger import fill
 from onefill.ledger.sqlite_file import open_file
+from onefill.service.audit import verify
 
 _TARGETS = {
     "submit_to_wire_over_floor": ("at most", 2.0),
     "submits_per_s_1024": ("at least", 10_000.0),
     "lifecycles_per_s": ("at least", 5_000.0),
+    "executions_per_s": ("at least", 15_000.0),
+    "duplicate_executions_per_s": ("at least", 60_000.0),
+    "executions_small_over_large": ("at most", 1.3),
+    "audit_entries_per_s": ("at least", 200_000.0),
     "recovery_s_large": ("at most", 1.0),
     "submit_to_wire_large_over_small": ("at most", 1.3),
     "rss_large_over_small": ("at most", 1.3),
@@ -51,6 +58,8 @@ def bench(
             submits=5_000,
             lifecycles=4_000,
             rounds_per_figure=1,
+            executions=5_000,
+            audit_entries=50_000,
             old_intents=(1_000, min(old_intents, 50_000)),
         )
     with told(as_json=as_json), tempfile.TemporaryDirectory(dir=folder, prefix="onefill-bench-") as made:
@@ -81,10 +90,34 @@ def _measure(folder: Path, scale: Scale, *, quick: bool, random_keys: bool) -> d
         _tell("recovery and submit to wire on it")
         figures[f"old_intents_{size}"] = count
         figures |= {f"{name}_{size}": value for name, value in _probe(path, quick=quick).items()}
+        if size == "large":
+            figures |= _books(folder, path, count, scale)
     for name in ("submit_to_wire_us_p50", "rss_mb", "recovery_s"):
         ratio = figures[f"{name}_large"] / figures[f"{name}_small"]
         figures[name.replace("_us_p50", "").replace("_mb", "") + "_large_over_small"] = ratio
     return figures
+
+
+def _books(folder: Path, old: Path, count: int, scale: Scale) -> dict[str, float]:
+    """Measure executions on an empty ledger and on one with as many old executions as orders, by turns; then the audit."""
+    file = open_file(str(old), seed=bytes(16), holder="bench", at_us=0)
+    books.fill_executions(file.connection, count)
+    file.close()
+    best: dict[str, float] = {}
+    for number in range(scale.rounds_per_figure):
+        _tell(
+            f"executions, on an empty ledger and on {count:,} old ones, round {number + 1} of {scale.rounds_per_figure}"
+        )
+        for suffix, path in (("", folder / f"executions-{number}.db"), ("_large", old)):
+            found = run_loop(books.executions(path, scale.executions, scale.executions * 4))
+            best |= {name + suffix: max(value, best.get(name + suffix, 0.0)) for name, value in found.items()}
+    best["executions_small_over_large"] = best["executions_per_s"] / best["executions_per_s_large"]
+    _tell("audit verify")
+    for _ in range(scale.rounds_per_figure):
+        with tempfile.TemporaryDirectory(dir=folder) as place:
+            found = run_loop(audit_entries_per_s(Path(place), scale.audit_entries, verify))
+        best |= {name: max(value, best.get(name, 0.0)) for name, value in found.items()}
+    return best
 
 
 def _idle(folder: Path, scale: Scale) -> dict[str, float]:

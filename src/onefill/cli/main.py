@@ -9,11 +9,17 @@ from typer.core import TyperGroup
 
 from onefill import __version__
 from onefill.cli import read_commands, serve_commands
+from onefill.cli.audit_command import audit_app
 from onefill.cli.bench_command import bench
 from onefill.cli.cancel_command import cancel
+from onefill.cli.control_commands import freeze, release, status
 from onefill.cli.demo_command import demo
+from onefill.cli.incident_commands import incidents_app
+from onefill.cli.metrics_command import metrics
 from onefill.cli.output import ExitCode, print_json
+from onefill.cli.reconcile_command import reconcile
 from onefill.cli.replace_command import replace
+from onefill.cli.replay_command import replay
 from onefill.cli.resolve_command import resolve
 from onefill.cli.run_command import run
 from onefill.cli.uncertain_command import uncertain
@@ -85,12 +91,19 @@ app.command()(cancel)
 app.command()(replace)
 app.command()(uncertain)
 app.command()(resolve)
+app.command()(reconcile)
+app.command()(status)
+app.command()(freeze)
+app.command()(release)
 app.command()(read_commands.positions)
 app.command()(serve_commands.exchange)
 app.command()(serve_commands.link)
 app.command()(venues)
 app.command()(bench)
-app.add_typer(read_commands.audit_app, name="audit")
+app.command()(metrics)
+app.add_typer(audit_app, name="audit")
+app.command()(replay)
+app.add_typer(incidents_app, name="incidents")
 
 
 def main() -> None:

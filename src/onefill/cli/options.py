@@ -1,20 +1,21 @@
 """Options that several commands share, and how they become a gateway."""
 
 import contextlib
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import msgspec
 import typer
 
+from onefill.cli.output import remark
 from onefill.core import values
-from onefill.core.errors import CallerError, InvalidField
+from onefill.core.errors import CallerError, InvalidField, OnefillError
 from onefill.core.identity import IdScheme
 from onefill.core.intent import Intent
 from onefill.engine.gateway import Gateway
 from onefill.service import settings as settings_file
-from onefill.service.settings import Settings, VenueSettings
+from onefill.service.settings import MetricsSettings, Settings, VenueSettings
 from onefill.service.wiring import open_gateway
 
 if TYPE_CHECKING:
@@ -28,6 +29,10 @@ VenueOption = Annotated[
 ]
 AskedVenue = Annotated[
     str | None, typer.Option("--venue", help="Ask this venue too: one of the settings file, or a URL.")
+]
+VenueUnlessRunning = Annotated[
+    str | None,
+    typer.Option("--venue", help="A venue of the settings file, or a URL; not needed beside a running gateway."),
 ]
 SettingsFile = Annotated[Path | None, typer.Option("--settings", help="A TOML settings file.")]
 TimeoutS = Annotated[
@@ -69,13 +74,38 @@ def connection(venue: VenueSettings, account: str) -> "ExchangeVenue":
     return ExchangeVenue(venue.url, account, venue.timeout_s, overrides=venue.overrides())
 
 
+def needed(named: tuple[str, VenueSettings] | None) -> tuple[str, VenueSettings]:
+    """Return the venue that was named. Raises InvalidField if none was, which only a running gateway can do without."""
+    if named is None:
+        raise InvalidField(
+            "--venue", "is missing: no gateway runs that has this ledger, so it is to be opened with its venue"
+        )
+    return named
+
+
 @contextlib.asynccontextmanager
 async def opened(
-    ledger: Path, name: str, venue: VenueSettings, accounts: Iterable[str], settings: Settings
+    ledger: Path,
+    name: str,
+    venue: VenueSettings,
+    accounts: Iterable[str],
+    settings: Settings,
+    on_audit_trouble: Callable[[OnefillError], None] = lambda error: remark(f"no checkpoint: {error}"),
+    metrics: MetricsSettings | None = None,
 ) -> AsyncIterator[Gateway]:
     """Open a gateway with one route for each account at a venue."""
     venues = {route_name(name, account): connection(venue, account) for account in sorted(accounts)}
-    async with open_gateway(ledger, venues=venues, settings=settings.gateway) as gateway:
+    async with open_gateway(
+        ledger,
+        venues=venues,
+        settings=settings.gateway,
+        risk=settings.risk,
+        control=settings.control,
+        audit=settings.audit,
+        on_audit_trouble=on_audit_trouble,
+        metrics=metrics,
+        on_metrics=lambda url: remark(f"metrics at {url}/metrics"),
+    ) as gateway:
         yield gateway
 
 
@@ -101,3 +131,17 @@ IdSchemeOption = Annotated[
     IdScheme | None,
     typer.Option("--client-order-ids", help="sequence: readable, durable counter; derived: a hash of the key."),
 ]
+
+MetricsOption = Annotated[
+    str | None, typer.Option("--metrics", metavar="HOST:PORT", help="Serve /metrics and /healthz there meanwhile.")
+]
+
+
+def with_metrics(settings: Settings, listen: str | None) -> Settings:
+    """Return settings that serve the figures at ``listen``, if it is given. Raises InvalidField."""
+    if listen is None:
+        return settings
+    try:
+        return msgspec.structs.replace(settings, metrics=MetricsSettings(listen=listen))
+    except InvalidField as error:
+        raise InvalidField("--metrics", error.problem) from None

@@ -49,6 +49,8 @@ class ExitCode(IntEnum):
     """Ledger, venue or a file to write cannot be used now."""
     BROKEN = 5
     """A promise does not hold, a record was altered, or Onefill itself has a defect."""
+    DIVERGED = 6
+    """Ledger and venue differ, and it lasts: there is an incident."""
     INTERRUPTED = 130
     """Ctrl-C (143: told to end by SIGTERM). Running the same command again finishes."""
     TERMINATED = 143

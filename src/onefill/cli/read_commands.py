@@ -1,7 +1,6 @@
-"""Commands that read a ledger, also while a gateway writes it: orders, show, positions, audit log, audit verify."""
+"""Commands that read a ledger, also while a gateway writes it: orders, show, positions."""
 
 import datetime as dt
-from collections import deque
 from collections.abc import Iterable, Iterator
 from decimal import Decimal
 from typing import Annotated
@@ -11,7 +10,7 @@ import typer
 
 from onefill.cli import options
 from onefill.cli.loop import run_loop
-from onefill.cli.output import ExitCode, print_json, print_table, progress, remark, say, told
+from onefill.cli.output import print_json, print_table, remark, say, told
 from onefill.core.audit import JournalEntry
 from onefill.core.errors import CallerError
 from onefill.core.intent import as_plain
@@ -20,12 +19,8 @@ from onefill.core.position import Position
 from onefill.core.values import plain
 from onefill.engine.book import Book, rebuild
 from onefill.ledger.sqlite import SqliteLedger
-from onefill.ports.ledger import Loaded, RouteInfo
-from onefill.service.audit import Audit, verify
+from onefill.ports.ledger import Loaded
 from onefill.service.wiring import open_for_reading
-
-_PAGE = 1000
-audit_app = typer.Typer(help="The hash-chained record.", no_args_is_help=True)
 
 
 class NoSuchOrder(CallerError):
@@ -260,7 +255,7 @@ def positions(
     recompute: Annotated[bool, typer.Option("--recompute", help="From every execution, not the projection.")] = False,
     as_json: options.Json = False,
 ) -> None:
-    """Show positions, computed from the execution log."""
+    """Show positions, computed from the execution log: quantity, average price, realised profit before fees, fees."""
     with told(as_json=as_json):
 
         async def read() -> list[Position]:
@@ -273,23 +268,7 @@ def positions(
 
         found = run_loop(read())
         if as_json:
-            print_json(
-                [
-                    {
-                        "account": p.account,
-                        "strategy": p.strategy,
-                        "venue": p.venue,
-                        "instrument": p.instrument,
-                        "quantity": plain(p.quantity),
-                        "bought": plain(p.bought),
-                        "sold": plain(p.sold),
-                        "bought_value": plain(p.bought_value),
-                        "sold_value": plain(p.sold_value),
-                        "executions": p.executions,
-                    }
-                    for p in found
-                ]
-            )
+            print_json([position_json(position) for position in found])
             return
         if not found:
             remark("no positions: nothing was executed")
@@ -300,6 +279,9 @@ def positions(
             ("venue", "left"),
             ("instrument", "left"),
             ("quantity", "right"),
+            ("average price", "right"),
+            ("realised", "right"),
+            ("fees", "right"),
             ("bought", "right"),
             ("sold", "right"),
             ("fills", "right"),
@@ -311,89 +293,33 @@ def positions(
                 p.venue,
                 p.instrument,
                 plain(p.quantity),
+                "" if p.average_price is None else plain(p.average_price),
+                plain(p.realised),
+                ", ".join(f"{plain(amount)} {currency}" for currency, amount in p.fees),
                 plain(p.bought),
                 plain(p.sold),
                 f"{p.executions:,}",
             )
             for p in found
         ]
-        print_table("", columns, rows, spare=("venue", "sold", "bought", "fills"))
+        print_table("", columns, rows, spare=("sold", "bought", "fills", "venue"))
 
 
-@audit_app.command("log")
-def audit_log(
-    ledger: options.Ledger,
-    kind: Annotated[
-        str | None, typer.Option(help="Only entries of this kind, such as resolved: what people decided.")
-    ] = None,
-    limit: Annotated[int, typer.Option(help="At most so many of each route, the last ones.", min=1)] = 50,
-    as_json: options.Json = False,
-) -> None:
-    """Show the journal of every route, the latest entry last: what was done and seen, and what people decided."""
-    with told(as_json=as_json):
-
-        async def read() -> list[tuple[JournalEntry, Order | None]]:
-            async with open_for_reading(ledger) as store:
-                found = [e for route in await store.routes() for e in await _last_entries(store, route, kind, limit)]
-                return [(entry, await _order_of(store, entry)) for entry in found]
-
-        found = run_loop(read())
-        if as_json:
-            print_json(
-                [
-                    {"route": entry.route, "key": None if order is None else order.key, **history_json([entry])[0]}
-                    for entry, order in found
-                ]
-            )
-            return
-        if not found:
-            remark("no entries" if kind is None else f"no entries of kind {kind!r}")
-        for entry, order in found:
-            say(f"{entry.route}{'' if order is None else f'  key {order.key}'}")
-            print_history([entry])
-
-
-async def _last_entries(store: SqliteLedger, route: RouteInfo, kind: str | None, limit: int) -> list[JournalEntry]:
-    if kind is None:
-        return await store.journal(route.name, max(route.journal_entries - limit, 0), limit)
-    found: deque[JournalEntry] = deque(maxlen=limit)
-    after = 0
-    while page := await store.journal(route.name, after, _PAGE):
-        found += [entry for entry in page if entry.kind == kind]
-        after = page[-1].sequence
-    return list(found)
-
-
-async def _order_of(store: SqliteLedger, entry: JournalEntry) -> Order | None:
-    if entry.intent_id is None:
-        return None
-    page = await store.orders(entry.intent_id - 1, 1)
-    return page[0] if page else None
-
-
-@audit_app.command("verify")
-def audit_verify(ledger: options.Ledger, as_json: options.Json = False) -> None:
-    """Verify every route's hash chain and that positions follow from the executions. Exit code 5 if not."""
-    with told(as_json=as_json):
-
-        async def read() -> Audit:
-            async with open_for_reading(ledger) as store:
-                total = sum(route.journal_entries for route in await store.routes())
-                with progress(shown=True) as bar:
-                    task = bar.add_task("verifying", total=total, note="")
-                    return await verify(store, lambda count: bar.update(task, advance=count))
-
-        audit = run_loop(read())
-        if as_json:
-            print_json({"holds": audit.holds, "positions_agree": not audit.positions, **msgspec.structs.asdict(audit)})
-        else:
-            for route in audit.routes:
-                fault = "holds" if route.fault is None else f"BROKEN at {route.fault}"
-                say(f"{route.route}: {route.entries:,} entries, chain {fault}")
-            for fault in audit.positions:
-                say(f"positions: BROKEN: {fault}")
-            if not audit.routes:
-                say("no routes: nothing was ever run on this ledger")
-        if not audit.holds:
-            remark("the record does not hold. Keep this file as it is, and compare it with a copy made earlier")
-            raise typer.Exit(ExitCode.BROKEN)
+def position_json(p: Position) -> dict[str, object]:
+    """Return a position as JSON values. The average price is rounded at 28 decimal places, ``null`` while it is flat."""
+    return {
+        "account": p.account,
+        "strategy": p.strategy,
+        "venue": p.venue,
+        "instrument": p.instrument,
+        "quantity": plain(p.quantity),
+        "average_price": None if p.average_price is None else plain(p.average_price),
+        "realised": plain(p.realised),
+        "fees": {currency: plain(amount) for currency, amount in p.fees},
+        "bought": plain(p.bought),
+        "sold": plain(p.sold),
+        "bought_value": plain(p.bought_value),
+        "sold_value": plain(p.sold_value),
+        "cost": plain(p.cost),
+        "executions": p.executions,
+    }

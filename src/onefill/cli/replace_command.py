@@ -1,6 +1,7 @@
 """``onefill replace``: give a live order other quantity or price, and say what is true of it."""
 
-from typing import Annotated
+import contextlib
+from typing import Annotated, Any
 
 import msgspec
 import typer
@@ -11,13 +12,14 @@ from onefill.cli.output import ExitCode, print_json, say, told
 from onefill.cli.read_commands import find_key
 from onefill.core.answers import ReplaceAnswer, ReplaceResult
 from onefill.service import settings as settings_file
+from onefill.service.control_socket_client import NotRunning, ask
 from onefill.service.wiring import open_for_reading
 
 
 def replace(
     key: Annotated[str, typer.Argument(help="The order's key.")],
     ledger: options.Ledger,
-    venue: options.VenueOption,
+    venue: options.VenueUnlessRunning = None,
     quantity: Annotated[str | None, typer.Option(help="The whole quantity, what is executed counted in.")] = None,
     price: Annotated[str | None, typer.Option(help="The limit price.")] = None,
     operation_key: Annotated[
@@ -36,21 +38,24 @@ def replace(
     """
     with told(as_json=as_json):
         configured = options.load_settings(settings)
-        name, venue_settings = settings_file.venue(configured, venue, timeout_s)
+        named = None if venue is None else settings_file.venue(configured, venue, timeout_s)
 
         async def work() -> ReplaceAnswer:
             async with open_for_reading(ledger) as store:
                 intent = (await find_key(store, key, account, strategy)).order.intent
-            async with options.opened_for(ledger, key, intent, name, venue_settings, configured) as gateway:
-                return await gateway.replace(
-                    key,
-                    account=intent.account,
-                    strategy=intent.strategy,
-                    quantity=quantity,
-                    price=price,
-                    operation_key=operation_key,
-                    wait_s=wait_s,
-                )
+            wish: dict[str, Any] = {
+                "key": key,
+                "account": intent.account,
+                "strategy": intent.strategy,
+                "quantity": quantity,
+                "price": price,
+                "operation_key": operation_key,
+                "wait_s": wait_s,
+            }
+            with contextlib.suppress(NotRunning):
+                return await ask(ledger, "replace", ReplaceAnswer, **wish)
+            async with options.opened_for(ledger, key, intent, *options.needed(named), configured) as gateway:
+                return await gateway.replace(**wish)
 
         answer = run_loop(work())
         if as_json:

@@ -1,17 +1,14 @@
 """``onefill resolve``: a person says what became of an order whose fate no automatic step can find out."""
 
-import getpass
-import os
-import socket
-import sys
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from onefill.cli import options
 from onefill.cli.loop import run_loop
 from onefill.cli.output import print_json, remark, say, told
+from onefill.cli.person import person
 from onefill.cli.read_commands import find_key, history_json, order_json, print_history
 from onefill.core.audit import JournalEntry
 from onefill.core.errors import InvalidField
@@ -20,6 +17,7 @@ from onefill.core.lifecycle import NEVER_SENT
 from onefill.core.order import Order
 from onefill.core.values import plain
 from onefill.service import settings as settings_file
+from onefill.service.control_socket_client import NotRunning, ask
 from onefill.service.wiring import open_for_reading
 
 _KIND = "resolved"
@@ -42,8 +40,8 @@ def resolve(
         Said, typer.Argument(help="adopt: it is the venue's order VENUE_ORDER_ID; not-sent: nothing of it is there.")
     ],
     ledger: options.Ledger,
-    venue: options.VenueOption,
     reason: Annotated[str, typer.Option(help="Why, for the audit log.")],
+    venue: options.VenueUnlessRunning = None,
     venue_order_id: Annotated[str | None, typer.Argument(help="With adopt: the venue's number of the order.")] = None,
     by: Annotated[str | None, typer.Option(help="Who says so; else this system's user at this host.")] = None,
     account: options.Account = None,
@@ -64,23 +62,29 @@ def resolve(
             )
             raise InvalidField("VENUE_ORDER_ID", f"{problem}. Nothing was changed")
         configured = options.load_settings(settings)
-        name, venue_settings = settings_file.venue(configured, venue, timeout_s)
+        named = None if venue is None else settings_file.venue(configured, venue, timeout_s)
+        who = by or person()
 
         async def work() -> tuple[Order, list[JournalEntry]]:
             async with open_for_reading(ledger) as store:
                 intent = (await find_key(store, key, account, strategy)).order.intent
-            async with options.opened_for(ledger, key, intent, name, venue_settings, configured) as gateway:
-                await gateway.catch_up()  # what the venue has reported by now is evidence too
-                order = await gateway.resolve(
-                    key,
-                    account=intent.account,
-                    strategy=intent.strategy,
-                    verdict=_VERDICTS[said],
-                    by=_person() if by is None else by,
-                    reason=reason,
-                    venue_order_id=venue_order_id,
-                )
+            word: dict[str, Any] = {
+                "key": key,
+                "account": intent.account,
+                "strategy": intent.strategy,
+                "verdict": _VERDICTS[said],
+                "by": who,
+                "reason": reason,
+                "venue_order_id": venue_order_id,
+            }
+            try:
+                await ask(ledger, "resolve", object, **word)
+            except NotRunning:
+                async with options.opened_for(ledger, key, intent, *options.needed(named), configured) as gateway:
+                    await gateway.catch_up()  # what the venue has reported by now is evidence too
+                    await gateway.resolve(**word)
             async with open_for_reading(ledger) as store:
+                order = (await find_key(store, key, intent.account, intent.strategy)).order
                 history = await store.history(order.intent_id)
             return order, [entry for entry in history if entry.kind == _KIND][-1:]
 
@@ -93,17 +97,3 @@ def resolve(
         print_history(recorded)
         if order.cancel_wanted:
             remark(f"it is still to be cancelled: `onefill cancel {key}` sees to that")
-
-
-def _person() -> str:
-    """Return who runs this: the operating system's user, whatever the environment says, at which host."""
-    if sys.platform == "win32":
-        user = getpass.getuser()
-    else:
-        import pwd  # noqa: PLC0415 - not there on Windows
-
-        try:
-            user = pwd.getpwuid(os.getuid()).pw_name
-        except KeyError:
-            user = f"user {os.getuid()}"
-    return f"{user}@{socket.gethostname()}"

@@ -17,6 +17,7 @@ from onefill.cli.output import (
     BadRows,
     ExitCode,
     Problem,
+    exit_code,
     print_json,
     print_table,
     remark,
@@ -24,9 +25,9 @@ from onefill.cli.output import (
 )
 from onefill.cli.run_progress import RunProgress
 from onefill.core import values
-from onefill.core.errors import CallerError, InvalidField
+from onefill.core.errors import CallerError, InvalidField, OnefillError
 from onefill.core.intent import Intent
-from onefill.engine.route import Counts
+from onefill.engine.measures import Counts
 from onefill.service import blotter, runner
 from onefill.service import settings as settings_file
 from onefill.service.blotter import Defaults, Format, Row
@@ -77,6 +78,8 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True):
     begun: int
     signal: int | None = None
     """The signal that ended it before its time."""
+    audit_trouble: OnefillError | None = None
+    """Why the last checkpoint was not made. It says nothing about any order."""
 
 
 def run(
@@ -87,6 +90,9 @@ def run(
     account: Annotated[str, typer.Option(help="Account of rows that name none.")] = "main",
     strategy: Annotated[str, typer.Option(help="Strategy of rows that name none.")] = "blotter",
     instrument: Annotated[str, typer.Option(help="Instrument of a recorded day.")] = "BTC-USD",
+    allow_similar: Annotated[
+        bool, typer.Option("--allow-similar", help="Rows are wanted also where they are just like others before them.")
+    ] = False,
     strict: Annotated[
         bool, typer.Option("--strict", help="Check the whole file first; send nothing unless every row is usable.")
     ] = False,
@@ -98,17 +104,19 @@ def run(
     wait_s: Annotated[float | None, typer.Option(help="Seconds to wait for one row's answer.", min=0.001)] = None,
     timeout_s: options.TimeoutS = None,
     client_order_ids: options.IdSchemeOption = None,
+    metrics: options.MetricsOption = None,
     settings: options.SettingsFile = None,
     as_json: options.Json = False,
 ) -> None:
     """Send a file of orders. Run it again, or after a kill: nothing is sent twice and the same answers come back.
 
-    Rows have the columns key, instrument, side, quantity, type and, if wanted, price, time in force, account, strategy;
-    a row of type cancel cancels its key. Exit codes: 0 done, 1 some rows refused or rejected, 2 nothing was sent, 3 some
-    order's fate is not known yet, 4 ledger or venue cannot be used, 5 a defect, 130 interrupted.
+    Rows have the columns key, instrument, side, quantity, type and, if wanted, price, time in force, account, strategy,
+    allow similar; a row of type cancel cancels its key. Exit codes: 0 done, 1 some rows refused or rejected, 2 nothing was
+    sent, 3 some order's fate is not known yet, 4 ledger or venue cannot be used, 5 a defect, 130 interrupted.
     """
     with told(as_json=as_json):
         configured = options.with_gateway_settings(options.load_settings(settings), client_order_ids=client_order_ids)
+        configured = options.with_metrics(configured, metrics)
         name, venue_settings = settings_file.venue(configured, venue, timeout_s)
         for text, option in ((account, "--account"), (strategy, "--strategy"), (instrument, "--instrument")):
             values.name(text, option)
@@ -116,7 +124,9 @@ def run(
             Job(
                 file=file,
                 form=form,
-                defaults=Defaults(account=account, strategy=strategy, instrument=instrument),
+                defaults=Defaults(
+                    account=account, strategy=strategy, instrument=instrument, allow_similar=allow_similar
+                ),
                 ledger=ledger,
                 name=name,
                 venue=venue_settings,
@@ -164,7 +174,10 @@ def _at(line: int) -> Iterator[None]:
 async def _run(job: Job, keep: WholeFile | None, *, strict: bool, as_json: bool) -> Ended:
     if strict:
         await _refuse_bad(job)
-    async with options.opened(job.ledger, job.name, job.venue, job.accounts, job.settings) as gateway:
+    troubles: list[OnefillError] = []
+    async with options.opened(
+        job.ledger, job.name, job.venue, job.accounts, job.settings, troubles.append, metrics=job.settings.metrics
+    ) as gateway:
         with RunProgress(job.file.name, job.rows, gateway, as_json=as_json) as shown:
             work = runner.Runner(
                 gateway,
@@ -183,9 +196,10 @@ async def _run(job: Job, keep: WholeFile | None, *, strict: bool, as_json: bool)
                     raise FileError(f"{error}. The file changed while it was being run: {answered}") from None
             if not caught:
                 await gateway.catch_up()
-        return Ended(
+        ended = Ended(
             summary=summary, counts=gateway.counts(), begun=work.begun, signal=int(caught[0]) if caught else None
         )
+    return msgspec.structs.replace(ended, audit_trouble=troubles[-1] if troubles else None)
 
 
 @contextlib.contextmanager
@@ -311,6 +325,7 @@ def _report(job: Job, ended: Ended, *, as_json: bool, failed_write: str | None) 
                 "interrupted": ended.signal is not None,
                 "not_begun": job.rows - ended.begun,
                 "answers_failed": failed_write,
+                "checkpoint_failed": None if ended.audit_trouble is None else str(ended.audit_trouble),
                 "notes": summary.notes,
                 "notes_left_out": summary.told - len(summary.notes),
                 "routes": ended.counts,
@@ -328,7 +343,8 @@ def _report(job: Job, ended: Ended, *, as_json: bool, failed_write: str | None) 
     shown = [note.error or "" for note in summary.notes[:_SHOWN_NOTES]]
     if summary.told > len(shown):
         shown.append(f"… and {summary.told - len(shown):,} more (--answers FILE tells of every row)")
-    for text in [*shown, *_advice(job, ended), *filter(None, [failed_write])]:
+    trouble = None if ended.audit_trouble is None else f"no checkpoint: {ended.audit_trouble}"
+    for text in [*shown, *_advice(job, ended), *filter(None, [failed_write, trouble])]:
         remark(text)
 
 
@@ -368,7 +384,15 @@ def _code(ended: Ended, failed_write: str | None) -> ExitCode:
         return ExitCode.TERMINATED if ended.signal == signal.SIGTERM else ExitCode.INTERRUPTED
     if outcomes.get(RowOutcome.UNCERTAIN):
         return ExitCode.UNCERTAIN
+    if ended.audit_trouble is not None:
+        return exit_code(ended.audit_trouble)
     if failed_write is not None:
         return ExitCode.UNAVAILABLE
-    refused = (RowOutcome.BAD, RowOutcome.REJECTED, RowOutcome.EXPIRED_UNSENT, RowOutcome.CANCEL_REFUSED)
+    refused = (
+        RowOutcome.BAD,
+        RowOutcome.REJECTED,
+        RowOutcome.REFUSED,
+        RowOutcome.EXPIRED_UNSENT,
+        RowOutcome.CANCEL_REFUSED,
+    )
     return ExitCode.SOME_REFUSED if any(outcomes.get(outcome) for outcome in refused) else ExitCode.DONE

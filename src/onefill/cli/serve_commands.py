@@ -6,8 +6,9 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable
+from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, BinaryIO
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 from urllib.parse import urlsplit
 
 import msgspec
@@ -19,13 +20,30 @@ from onefill.cli.output import print_json_line, remark, say, told
 from onefill.core.capabilities import DuplicateReply, Lookup, ReplaceStyle, UniqueScope
 from onefill.core.errors import CallerError, InvalidField, SettingsError, VenueError
 from onefill.core.messages import VenueStatus
-from onefill.core.values import Instrument, positive_decimal
+from onefill.core.values import Instrument, exact_decimal, positive_decimal
 
 if TYPE_CHECKING:
     from onefill.sim.link_plan import LinkSettings
 
 DEFAULT_INSTRUMENT = "BTC-USD:0.01:0.00000001"
 Host = Annotated[str, typer.Option(help="Address to listen on.")]
+Scope = Annotated[UniqueScope, typer.Option(help="Among what a client order id is unique.")]
+ReplacedAsCanceled = Annotated[
+    bool, typer.Option("--replaced-as-canceled", help="With new_id: a replaced order shows as canceled.")
+]
+CancelByNumber = Annotated[
+    bool, typer.Option("--cancel-by-number", help="A cancel must name the exchange's own order number.")
+]
+FeeRate = Annotated[str | None, typer.Option(help="Part of a trade's value that is paid for it; below zero a rebate.")]
+ExecutionRevisions = Annotated[
+    bool, typer.Option("--execution-revisions", help="Execution ids end in a revision, as .01.")
+]
+Holding = Annotated[
+    list[str] | None, typer.Option(help="ACCOUNT:INSTRUMENT:QUANTITY held to begin with; below zero: short.")
+]
+Listed = Annotated[
+    list[str] | None, typer.Option(help=f"SYMBOL:PRICE_TICK:QUANTITY_STEP. [default: {DEFAULT_INSTRUMENT}]")
+]
 
 
 def parse_instrument(text: str) -> Instrument:
@@ -40,28 +58,43 @@ def parse_instrument(text: str) -> Instrument:
     return Instrument(symbol=parts[0], price_tick=tick, quantity_step=step, min_quantity=step)
 
 
+def parse_holdings(texts: list[str]) -> dict[str, dict[str, Decimal]]:
+    """Return what accounts hold, each given as ``ACCOUNT:INSTRUMENT:QUANTITY``. Raises InvalidField."""
+    found: dict[str, dict[str, Decimal]] = {}
+    for text in texts:
+        account, _, rest = text.partition(":")
+        instrument, _, quantity = rest.rpartition(":")
+        if not (account and instrument):
+            raise InvalidField("--holding", f"{text!r} is not ACCOUNT:INSTRUMENT:QUANTITY, such as A:BTC-USD:-2")
+        if instrument in found.setdefault(account, {}):
+            raise InvalidField("--holding", f"{instrument!r} of account {account!r} is given twice")
+        found[account][instrument] = exact_decimal(quantity, "--holding")
+    return found
+
+
 def exchange(
     host: Host = "127.0.0.1",
     port: Annotated[int, typer.Option(help="0 takes a free port.", min=0, max=65535)] = 8700,
-    unique_scope: Annotated[
-        UniqueScope, typer.Option(help="Among what a client order id is unique.")
-    ] = UniqueScope.EVER,
+    unique_scope: Scope = UniqueScope.EVER,
     duplicate_reply: Annotated[DuplicateReply, typer.Option(help="What a repeat gets.")] = DuplicateReply.ERROR,
     lookup: Annotated[Lookup, typer.Option(help="How an order is found by its client order id.")] = Lookup.DIRECT,
     replace: Annotated[ReplaceStyle, typer.Option(help="What a replace does to the order's id.")] = ReplaceStyle.KEEP,
-    replaced_as_canceled: Annotated[
-        bool, typer.Option("--replaced-as-canceled", help="With new_id: a replaced order shows as canceled.")
-    ] = False,
-    cancel_by_number: Annotated[
-        bool, typer.Option("--cancel-by-number", help="A cancel must name the exchange's own order number.")
-    ] = False,
+    replaced_as_canceled: ReplacedAsCanceled = False,
+    cancel_by_number: CancelByNumber = False,
     request_expiry_s: Annotated[float, typer.Option(help="Request expiry to suggest; 0 honours none.", min=0)] = 2.0,
     conclusive_after_s: Annotated[float, typer.Option(help="When not-found is conclusive; 0: never.", min=0)] = 5.0,
     asynchronous: Annotated[bool, typer.Option("--asynchronous", help="Acknowledge first, decide later.")] = False,
     matching: Annotated[bool, typer.Option(help="Match orders, or let all rest.")] = True,
-    instrument: Annotated[
-        list[str] | None, typer.Option(help=f"SYMBOL:PRICE_TICK:QUANTITY_STEP. [default: {DEFAULT_INSTRUMENT}]")
-    ] = None,
+    fee_rate: FeeRate = None,
+    fee_currency: Annotated[str, typer.Option(help="What fees are paid in.")] = "USD",
+    no_execution_ids: Annotated[bool, typer.Option("--no-execution-ids", help="Reports have none.")] = False,
+    totals_only: Annotated[bool, typer.Option("--totals-only", help="Tell totals, no single executions.")] = False,
+    execution_revisions: ExecutionRevisions = False,
+    drop_copy: Annotated[bool, typer.Option("--drop-copy", help="Tell executions by a second stream too.")] = False,
+    lists_open_orders: Annotated[bool, typer.Option(help="Whether open orders can be listed.")] = True,
+    tells_positions: Annotated[bool, typer.Option(help="Whether positions can be asked for.")] = True,
+    holding: Holding = None,
+    instrument: Listed = None,
     as_json: options.Json = False,
 ) -> None:
     """Run a simulated exchange: HTTP for orders, WebSocket for execution reports with replay from a cursor.
@@ -69,36 +102,51 @@ def exchange(
     It keeps its orders in memory: another start is another exchange, so begin with another ledger then. With --json the
     first line of output is {"listening": URL}.
     """
+    with told(as_json=as_json):
+        habits = {
+            "unique_scope": unique_scope,
+            "duplicate_reply": duplicate_reply,
+            "lookup": lookup,
+            "replace": replace,
+            "replaced_shows_as": VenueStatus.CANCELED if replaced_as_canceled else VenueStatus.REPLACED,
+            "cancel_by_client_order_id": not cancel_by_number,
+            "request_expiry": request_expiry_s > 0,
+            "request_expiry_s": request_expiry_s or 2.0,
+            "conclusive_after_s": conclusive_after_s or None,
+            "acknowledges_asynchronously": asynchronous,
+            "matching": matching,
+            "fee_rate": None if fee_rate is None else exact_decimal(fee_rate, "--fee-rate"),
+            "fee_currency": fee_currency,
+            "execution_ids": "none" if no_execution_ids else "given",
+            "cumulative_fills_only": totals_only,
+            "execution_revisions": execution_revisions,
+            "drop_copy": drop_copy,
+            "lists_open_orders": lists_open_orders,
+            "tells_positions": tells_positions,
+        }
+        instruments = [parse_instrument(text) for text in instrument or [DEFAULT_INSTRUMENT]]
+        serving = _exchange(habits, instruments, parse_holdings(holding or []), host, port)
+        run_loop(_serve(serving, host, "exchange", as_json=as_json))
+
+
+@contextlib.asynccontextmanager
+async def _exchange(
+    habits: dict[str, Any],
+    instruments: list[Instrument],
+    holdings: dict[str, dict[str, Decimal]],
+    host: str,
+    port: int,
+) -> AsyncIterator[int]:
     from onefill.sim.dialect import Dialect  # noqa: PLC0415 - other commands need no server
     from onefill.sim.exchange import Exchange  # noqa: PLC0415
     from onefill.sim.exchange_server import ExchangeServer  # noqa: PLC0415
 
-    with told(as_json=as_json):
-        dialect = Dialect(
-            unique_scope=unique_scope,
-            duplicate_reply=duplicate_reply,
-            lookup=lookup,
-            replace=replace,
-            replaced_shows_as=VenueStatus.CANCELED if replaced_as_canceled else VenueStatus.REPLACED,
-            cancel_by_client_order_id=not cancel_by_number,
-            request_expiry=request_expiry_s > 0,
-            request_expiry_s=request_expiry_s or 2.0,
-            conclusive_after_s=conclusive_after_s or None,
-            acknowledges_asynchronously=asynchronous,
-            matching=matching,
-        )
-        instruments = [parse_instrument(text) for text in instrument or [DEFAULT_INSTRUMENT]]
-        server = ExchangeServer(Exchange(dialect, instruments))
-
-        @contextlib.asynccontextmanager
-        async def serving() -> AsyncIterator[int]:
-            bound = await _listen(server.start(host, port), host, port)
-            try:
-                yield bound
-            finally:
-                await server.close()
-
-        run_loop(_serve(serving(), host, "exchange", as_json=as_json))
+    server = ExchangeServer(Exchange(Dialect(**habits), instruments, holdings))
+    bound = await _listen(server.start(host, port), host, port)
+    try:
+        yield bound
+    finally:
+        await server.close()
 
 
 def link(

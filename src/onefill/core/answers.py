@@ -86,6 +86,7 @@ def cancel_answer(order: Order, at_us: int, *, changed: bool) -> bytes:
         Status.EXPIRED: CancelResult.ENDED,
         Status.EXPIRED_UNSENT: CancelResult.NEVER_SENT,
         Status.CANCELED_UNSENT: CancelResult.NEVER_SENT,
+        Status.REFUSED: CancelResult.NEVER_SENT,
     }
     return msgspec.json.encode(
         CancelAnswer(
@@ -162,6 +163,7 @@ def replace_answer(order: Order, at_us: int, *, done: bool, changed: bool) -> by
         Status.EXPIRED: ReplaceResult.ENDED,
         Status.EXPIRED_UNSENT: ReplaceResult.NEVER_SENT,
         Status.CANCELED_UNSENT: ReplaceResult.NEVER_SENT,
+        Status.REFUSED: ReplaceResult.NEVER_SENT,
     }
     return msgspec.json.encode(
         ReplaceAnswer(

@@ -34,6 +34,8 @@ def next_status(order: Order, signal: Signal) -> Status:
         return Status.PARTIALLY_FILLED if order.cum_quantity else Status.NEW
     if target is To.FILLED_OR_SAME:
         return Status.FILLED if full else order.status
+    if target is To.FILLED_OR_CANCELED:
+        return Status.FILLED if full else Status.CANCELED
     if target is To.SAME:
         return order.status
     if order.copies_under_way:
@@ -149,6 +151,27 @@ def _traded(order: Order, event: ev.Traded, _at_us: int) -> Order:
     return _to(order, Signal.TRADE, cum_quantity=EXACT.add(order.cum_quantity, event.quantity), **seen)
 
 
+def _trade_amended(order: Order, event: ev.TradeAmended, _at_us: int) -> Order:
+    number = event.venue_order_id if order.venue_order_id is None else order.venue_order_id
+    seen = _seen(order, number, max(event.venue_cum_quantity, event.venue_gross_quantity))
+    totals = {"cum_quantity": event.cum_quantity, "reversed_quantity": event.reversed_quantity}
+    trades_on = event.live and order.status is Status.FILLED and event.cum_quantity < order.most_quantity
+    return _to(order, Signal.REOPEN if trades_on else Signal.AMEND, **totals, **seen)
+
+
+def _restated(order: Order, event: ev.Restated, _at_us: int) -> Order:
+    require(event.number == order.replacements + 1, f"restatement {event.number} recorded out of turn")
+    terms = Terms(event.number, order.live_id, event.quantity, event.price, event.transacted_at_us)
+    seen = _seen(order, event.venue_order_id, event.venue_cum_quantity)
+    trades_on = order.status is Status.FILLED and event.quantity > order.cum_quantity
+    signal = Signal.REOPEN if trades_on else Signal.AMEND
+    return _to(order, signal, in_force=terms, replacements=event.number, **seen)
+
+
+def _refused(order: Order, event: ev.Refused, _at_us: int) -> Order:
+    return _to(order, Signal.GATE, reason=f"{event.gate}: {event.reason}")
+
+
 def _seen(order: Order, venue_order_id: str, venue_cum_quantity: Decimal) -> dict[str, object]:
     # A reply may be older than what the stream already told: the venue's total only ever grows.
     return {
@@ -228,7 +251,8 @@ def _replaced(order: Order, event: ev.Replaced, _at_us: int) -> Order:
     require(wanted is not None or order.status in ENDED, f"order {order.client_order_id}: nobody asked for a replace")
     if wanted is None:
         return order
-    terms = Terms(wanted.number, event.client_order_id, event.quantity, event.price)
+    since_us = event.transacted_at_us
+    terms = Terms(wanted.number, event.client_order_id, event.quantity, event.price, since_us)
     seen = _seen(order, event.venue_order_id, event.venue_cum_quantity)
     over = _replace_over(order) | {"given_up": order.given_up}
     return _to(order, Signal.REPLACE, in_force=terms, reason=None, **over, **seen)
@@ -297,6 +321,9 @@ _APPLY: dict[type[Event], Callable[[Order, Any, int], Order]] = {
     ev.Acknowledged: _acknowledged,
     ev.Rejected: _rejected,
     ev.Traded: _traded,
+    ev.TradeAmended: _trade_amended,
+    ev.Restated: _restated,
+    ev.Refused: _refused,
     ev.CancelRecorded: _cancel_recorded,
     ev.CancelClaimed: _cancel_claimed,
     ev.CancelSettled: _cancel_settled,
@@ -321,7 +348,7 @@ def _shows_accepted(event: Event) -> bool:
     """Tell whether an event shows that the venue accepted the order, whatever became of it then."""
     if isinstance(event, ev.Acknowledged):
         return event.status is not VenueStatus.PENDING_NEW
-    return isinstance(event, ev.Traded)
+    return isinstance(event, ev.Traded | ev.TradeAmended | ev.Restated)
 
 
 def advance(order: Order, events: tuple[Event, ...], at_us: int) -> Order:

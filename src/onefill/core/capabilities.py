@@ -74,6 +74,9 @@ class Capabilities(msgspec.Struct, frozen=True, gc=False, kw_only=True, forbid_u
     * ``cancel_by_client_order_id``: whether a cancel may name the client order id; otherwise it names the venue's number.
     * ``replace``: what a replace does to the order's id, or that there is none.
     * ``cumulative_fills_only``: the stream tells growing totals and no single executions.
+    * ``execution_revisions``: an execution id ends in a revision behind its last dot; a higher one corrects a lower one.
+    * ``drop_copy``: executions are told by a second channel too.
+    * ``lists_open_orders``, ``tells_positions``: what the reconciliation can compare with.
 
     Checked on construction; raises :class:`~onefill.core.errors.InvalidField`.
     """
@@ -88,6 +91,10 @@ class Capabilities(msgspec.Struct, frozen=True, gc=False, kw_only=True, forbid_u
     replace: ReplaceStyle = ReplaceStyle.NONE
     cumulative_fills_only: bool = False
     execution_id_scope: ExecutionIdScope = ExecutionIdScope.ORDER
+    execution_revisions: bool = False
+    drop_copy: bool = False
+    lists_open_orders: bool = False
+    tells_positions: bool = False
     id_format: IdFormat = IdFormat()
 
     def __post_init__(self) -> None:

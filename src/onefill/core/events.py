@@ -8,6 +8,7 @@ from enum import StrEnum
 
 import msgspec
 
+from onefill.core.incident import IncidentKind, Snapshot, Step
 from onefill.core.messages import VenueStatus, legible
 
 
@@ -103,14 +104,70 @@ class Rejected(msgspec.Struct, frozen=True, gc=False, tag="rejected"):
     venue_order_id: str | None = None
 
 
-class Traded(msgspec.Struct, frozen=True, gc=False, tag="traded"):
-    """An execution was applied, once (promise FILL-ONCE)."""
+class Traded(msgspec.Struct, frozen=True, gc=False, tag="traded", omit_defaults=True):
+    """An execution was applied, once (promise FILL-ONCE).
+
+    ``client_order_id``: under which it came, where that is not the order's first one. ``incident``: under which it was taken
+    in, where the stream had passed it by.
+    """
 
     execution_id: str
     quantity: Decimal
     price: Decimal
     venue_order_id: str
     venue_cum_quantity: Decimal
+    transacted_at_us: int = 0
+    fee: Decimal | None = None
+    fee_currency: str | None = None
+    client_order_id: str | None = None
+    stream: str = "executions"
+    incident: int | None = None
+
+
+class TradeAmended(msgspec.Struct, frozen=True, gc=False, tag="trade_amended", omit_defaults=True):
+    """An execution was busted or corrected, or came after the news that it was. Executions came to these totals by it.
+
+    ``kind``: trade, correct or bust; ``refers_to``: the execution it speaks of; ``quantity`` and ``price``: as it tells them.
+    ``live``: by the venue's word the order can trade on. ``venue_gross_quantity``: the venue's count, and what it had taken
+    back by then.
+    """
+
+    execution_id: str
+    kind: str
+    refers_to: str | None
+    quantity: Decimal
+    price: Decimal
+    cum_quantity: Decimal
+    reversed_quantity: Decimal
+    venue_order_id: str
+    venue_cum_quantity: Decimal
+    live: bool
+    venue_gross_quantity: Decimal = Decimal(0)
+    transacted_at_us: int = 0
+    fee: Decimal | None = None
+    fee_currency: str | None = None
+    client_order_id: str | None = None
+    stream: str = "executions"
+    incident: int | None = None
+
+
+class Restated(msgspec.Struct, frozen=True, gc=False, tag="restated"):
+    """The venue gave the order other quantity or price by itself (FIX ExecType D)."""
+
+    number: int
+    venue_order_id: str
+    quantity: Decimal
+    price: Decimal | None
+    venue_cum_quantity: Decimal
+    reason: str
+    transacted_at_us: int = 0
+
+
+class Refused(msgspec.Struct, frozen=True, gc=False, tag="refused"):
+    """A risk gate refused the intent as it was recorded: nothing of it will be sent, whenever it is asked for again."""
+
+    gate: str
+    reason: str
 
 
 class CancelRecorded(msgspec.Struct, frozen=True, gc=False, tag="cancel_recorded"):
@@ -172,8 +229,8 @@ class ReplaceSettled(msgspec.Struct, frozen=True, gc=False, tag="replace_settled
     retry_at_us: int | None = None
 
 
-class Replaced(msgspec.Struct, frozen=True, gc=False, tag="replaced"):
-    """The venue shows the order with the wanted quantity and price."""
+class Replaced(msgspec.Struct, frozen=True, gc=False, tag="replaced", omit_defaults=True):
+    """The venue shows the order with the wanted quantity and price. ``transacted_at_us``: since when, where it says."""
 
     source: Source
     client_order_id: str
@@ -181,6 +238,7 @@ class Replaced(msgspec.Struct, frozen=True, gc=False, tag="replaced"):
     quantity: Decimal
     price: Decimal | None
     venue_cum_quantity: Decimal
+    transacted_at_us: int = 0
 
 
 class ReplaceRefused(msgspec.Struct, frozen=True, gc=False, tag="replace_refused"):
@@ -249,6 +307,7 @@ class Anomaly(msgspec.Struct, frozen=True, gc=False, tag="anomaly"):
     """The venue's word contradicts what was known. Kept for a person; nothing is adjusted because of it."""
 
     reason: str
+    kind: IncidentKind = IncidentKind.CONTRADICTION
 
 
 Event = (
@@ -260,6 +319,9 @@ Event = (
     | Acknowledged
     | Rejected
     | Traded
+    | TradeAmended
+    | Restated
+    | Refused
     | CancelRecorded
     | CancelClaimed
     | CancelSettled
@@ -286,8 +348,8 @@ class RouteAcquired(msgspec.Struct, frozen=True, gc=False, tag="route_acquired")
     holder: str
 
 
-class Quarantined(msgspec.Struct, frozen=True, gc=False, tag="quarantined"):
-    """An execution for an order that nobody here sent. Kept, and applied to no position."""
+class Quarantined(msgspec.Struct, frozen=True, gc=False, tag="quarantined", omit_defaults=True):
+    """An execution for an order that nobody here sent, or that contradicts its order. Kept, and applied to no position."""
 
     execution_id: str
     client_order_id: str
@@ -296,6 +358,81 @@ class Quarantined(msgspec.Struct, frozen=True, gc=False, tag="quarantined"):
     side: str
     quantity: Decimal
     price: Decimal
+    account: str = ""
+    kind: str = "trade"
+    refers_to: str | None = None
+    transacted_at_us: int = 0
+    fee: Decimal | None = None
+    fee_currency: str | None = None
+    stream: str = "executions"
+    reason: str = ""
+
+
+class IncidentOpened(msgspec.Struct, frozen=True, gc=False, tag="incident_opened"):
+    """A divergence was found (promise NO-SILENT-HEAL)."""
+
+    number: int
+    kind: IncidentKind
+    subject: str
+    summary: str
+    evidence: tuple[str, ...]
+
+
+class IncidentSeen(msgspec.Struct, frozen=True, gc=False, tag="incident_seen"):
+    """The same was found again, with other evidence, or after it had been gone."""
+
+    number: int
+    evidence: tuple[str, ...]
+
+
+class IncidentConverged(msgspec.Struct, frozen=True, gc=False, tag="incident_converged"):
+    """The difference is gone. The incident stays open until a person closes it."""
+
+    number: int
+
+
+class IncidentSnapshot(msgspec.Struct, frozen=True, gc=False, tag="incident_snapshot"):
+    """How things stood."""
+
+    number: int
+    snapshot: Snapshot
+
+
+class IncidentStepped(msgspec.Struct, frozen=True, gc=False, tag="incident_stepped"):
+    """A step of the runbook was done."""
+
+    number: int
+    step: Step
+    by: str
+    result: str
+    skipped: bool
+
+
+class IncidentResolved(msgspec.Struct, frozen=True, gc=False, tag="incident_resolved"):
+    """A person closed the incident."""
+
+    number: int
+    by: str
+    reason: str
+
+
+class ControlMoved(msgspec.Struct, frozen=True, gc=False, tag="control_moved"):
+    """The route lets other things through from now on."""
+
+    state: str
+    before: str
+    reason: str
+    by: str
+
+
+class PositionOpened(msgspec.Struct, frozen=True, gc=False, tag="position_opened"):
+    """What an account held before the first order was sent from here, by the venue's word or a person's."""
+
+    account: str
+    instrument: str
+    quantity: Decimal
+    by: str
+    reason: str
 
 
 class CancelOfUnknownKey(msgspec.Struct, frozen=True, gc=False, tag="cancel_of_unknown_key"):
@@ -317,7 +454,19 @@ class ReplaceAnswered(msgspec.Struct, frozen=True, gc=False, tag="replace_answer
     operation_key: str
 
 
-RouteEvent = RouteAcquired | Quarantined | CancelOfUnknownKey | CancelAnswered | ReplaceAnswered
+IncidentEvent = (
+    IncidentOpened | IncidentSeen | IncidentConverged | IncidentSnapshot | IncidentStepped | IncidentResolved
+)
+RouteEvent = (
+    RouteAcquired
+    | Quarantined
+    | CancelOfUnknownKey
+    | CancelAnswered
+    | ReplaceAnswered
+    | IncidentEvent
+    | ControlMoved
+    | PositionOpened
+)
 
 
 def legible_event(event: Event) -> Event:

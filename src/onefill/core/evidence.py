@@ -4,16 +4,19 @@ Fills are never taken from a reply's or look-up's cumulative quantity: only exec
 cumulative quantity is kept as the venue's word, and the order stays open until executions account for it.
 """
 
+from decimal import Decimal
+
 import msgspec
 
 from onefill.core import events as ev
 from onefill.core import messages as msg
 from onefill.core.errors import require
 from onefill.core.events import CopyOutcome, Event, Source
+from onefill.core.incident import IncidentKind
 from onefill.core.lifecycle import ENDED, NEVER_SENT, WORKING, Status
 from onefill.core.messages import ExecutionKind, ExecutionReport, VenueOrder, VenueStatus
 from onefill.core.order import Order, Terms
-from onefill.core.values import EXACT, plain
+from onefill.core.values import EXACT, TimeInForce, plain
 
 _LONGEST_PAUSE_S = 86_400.0
 _KNOWN_THERE = frozenset(
@@ -118,14 +121,17 @@ def is_like(order: Order, seen: VenueOrder) -> bool:
 
 def _from_order_in_force(order: Order, seen: VenueOrder, source: Source) -> tuple[Event, ...]:
     field = foreign_field(order, seen, _in_force(order))
+    if field is not None and _is_earlier_self(order, seen, field):
+        return ()
     if field is not None:
         reason = f"the venue has another order under {order.client_order_id}: its {field} differs"
+        foreign = ev.Anomaly(reason, IncidentKind.FOREIGN_ORDER)
         if order.status is Status.UNCERTAIN:
-            return (ev.Anomaly(reason), ev.Parked(reason))
+            return (foreign, ev.Parked(reason))
         if order.status is Status.SENDING:
             number = order.copies[-1].number
-            return (ev.OutcomeUnknown(number, reason), ev.Anomaly(reason), ev.Parked(reason))
-        return (ev.Anomaly(reason),)
+            return (ev.OutcomeUnknown(number, reason), foreign, ev.Parked(reason))
+        return (foreign,)
     if seen.status is VenueStatus.REJECTED:
         return _from_rejection(order, seen.reason, source, seen.venue_order_id)
     other = _other_order(order, seen.venue_order_id)
@@ -142,6 +148,15 @@ def _from_order_in_force(order: Order, seen: VenueOrder, source: Source) -> tupl
         dead = (ev.ReplaceSettled(copy.number, CopyOutcome.ABSENT, reason) for copy in under_way)
         return (told, *dead, *other)
     return (told, *other)
+
+
+def _is_earlier_self(order: Order, seen: VenueOrder, field: str) -> bool:
+    """Tell whether an order that differs may be ours all the same: as it was before a replace, or as one left it that ended
+    with the order.
+    """
+    if not order.replace_copies or field not in ("client order id", "quantity", "price"):
+        return False
+    return order.status in ENDED or (order.in_force is not None and seen.status in _OVER_THERE)
 
 
 def _from_rejection(order: Order, text: str | None, source: Source, venue_order_id: str) -> tuple[Event, ...]:
@@ -167,7 +182,8 @@ def _two_orders(order: Order, venue_order_id: str) -> tuple[Event, ...]:
     if order.in_force is not None or order.replacing:
         return ()  # a replace may give an order another number, and late news name the earlier one
     first, second = sorted((known, venue_order_id))
-    return (ev.Anomaly(f"the venue has two orders under {order.client_order_id}: {first} and {second}"),)
+    told = f"the venue has two orders under {order.client_order_id}: {first} and {second}"
+    return (ev.Anomaly(told, IncidentKind.TWO_ORDERS),)
 
 
 def foreign_field(order: Order, seen: VenueOrder, terms: Terms) -> str | None:
@@ -224,9 +240,13 @@ def not_replaced(order: Order, reason: str) -> tuple[Event, ...]:
         number = order.venue_order_id or ""
         return (refused, ev.Canceled(Source.LOOKUP, number, order.venue_cum_quantity, "over, and nothing replaced it"))
     excess = EXACT.subtract(order.cum_quantity, order.quantity)
-    if excess > 0:
-        return (refused, ev.Anomaly(f"overfill: {plain(excess)} more than the order's quantity was executed"))
-    return (refused,)
+    return (refused, overfill(excess)) if excess > 0 else (refused,)
+
+
+def overfill(excess: Decimal) -> ev.Anomaly:
+    """Return what is to be said of an order that was executed by more than its quantity."""
+    told = f"overfill: {plain(excess)} more than the order's quantity was executed"
+    return ev.Anomaly(told, IncidentKind.OVERFILL)
 
 
 def from_cancel_reply(order: Order, number: int, reply: msg.CancelReply, now_us: int) -> tuple[Event, ...]:
@@ -250,21 +270,60 @@ def from_report(order: Order, report: ExecutionReport) -> tuple[Event, ...]:
     """Return what a report of the execution stream says about our order. The caller has deduped trades by ExecID."""
     intent = order.intent
     if report.instrument != intent.instrument or report.side is not intent.side:
-        return (ev.Anomaly(f"execution {report.execution_id} names another instrument or side than the order"),)
+        told = f"a report under {report.client_order_id} names another instrument or side than the order"
+        return (ev.Anomaly(told, IncidentKind.FOREIGN_ORDER),)
     if report.kind is ExecutionKind.TRADE:
-        return _from_trade(order, report)
+        return from_trade(order, report, report.execution_id)
     if report.client_order_id != order.live_id or report.kind is ExecutionKind.REPLACED:
         return _from_report_of_chain(order, report)
     if report.kind is ExecutionKind.CANCELED and order.replacing and order.gets_new_id:
         return (ev.Superseded(Source.STREAM, report.venue_order_id, report.cum_quantity),)
-    if report.kind is ExecutionKind.REJECTED:
+    if report.kind is ExecutionKind.REJECTED and report.status is VenueStatus.REJECTED:
         return _from_rejection(order, report.text, Source.STREAM, report.venue_order_id)
+    if report.kind is ExecutionKind.RESTATED:
+        return _from_restatement(order, report)
     other = _other_order(order, report.venue_order_id)
-    if report.kind is ExecutionKind.CANCELED:
+    kind = _meaning(order, report)
+    if kind is ExecutionKind.CANCELED:
         return (ev.Canceled(Source.STREAM, report.venue_order_id, report.cum_quantity, report.text), *other)
-    if report.kind is ExecutionKind.EXPIRED:
-        return (ev.Expired(Source.STREAM, report.venue_order_id, report.cum_quantity, report.text), *other)
+    if kind is ExecutionKind.EXPIRED:
+        reason = report.text or (_DONE if report.kind is ExecutionKind.DONE_FOR_DAY else None)
+        return (ev.Expired(Source.STREAM, report.venue_order_id, report.cum_quantity, reason), *other)
     return (ev.Acknowledged(report.venue_order_id, report.status, report.cum_quantity, Source.STREAM), *other)
+
+
+_DONE = "done for the day"
+
+
+def _meaning(order: Order, report: ExecutionReport) -> ExecutionKind:
+    """Return what a report means for the order: an answer to a question by the state it shows, the end of its only day as its
+    end.
+    """
+    if report.kind is ExecutionKind.ORDER_STATUS:
+        over = {VenueStatus.CANCELED: ExecutionKind.CANCELED, VenueStatus.EXPIRED: ExecutionKind.EXPIRED}
+        return over.get(report.status, report.kind)
+    if report.kind is ExecutionKind.DONE_FOR_DAY and order.intent.time_in_force is TimeInForce.DAY:
+        return ExecutionKind.EXPIRED
+    return report.kind
+
+
+def _from_restatement(order: Order, report: ExecutionReport) -> tuple[Event, ...]:
+    """Return what it proves that the venue tells an order's terms by itself: often they are the same."""
+    quantity = order.quantity if report.order_quantity is None else report.order_quantity
+    price = order.price if report.order_price is None else report.order_price
+    if (quantity, price) == (order.quantity, order.price):
+        return (ev.Acknowledged(report.venue_order_id, report.status, report.cum_quantity, Source.STREAM),)
+    terms = f"{plain(quantity)}" if price is None else f"{plain(quantity)} at {plain(price)}"
+    told = ev.Anomaly(f"the venue restated the order to {terms}: {report.text or 'no reason'}", IncidentKind.RESTATED)
+    late = order.in_force is not None and report.transacted_at_us < order.in_force.since_us
+    if late or order.status in ENDED - {Status.FILLED}:
+        return (told,)
+    number, at_us = order.replacements + 1, report.transacted_at_us
+    reason = report.text or "restated by the venue"
+    return (ev.Restated(number, report.venue_order_id, quantity, price, report.cum_quantity, reason, at_us), told)
+
+
+_UNDECIDED = frozenset({ExecutionKind.PENDING_NEW, ExecutionKind.PENDING_REPLACE, ExecutionKind.PENDING_CANCEL})
 
 
 def _from_report_of_chain(order: Order, report: ExecutionReport) -> tuple[Event, ...]:
@@ -274,17 +333,21 @@ def _from_report_of_chain(order: Order, report: ExecutionReport) -> tuple[Event,
     if wanted is not None and wanted.copies and report.client_order_id == wanted.client_order_id != order.live_id:
         if report.kind is ExecutionKind.REJECTED:
             return _copy_refused(order, report.text)
-        if report.kind is ExecutionKind.PENDING_NEW:
-            return ()  # not decided: it may yet be refused, and the original go on
+        if report.kind in _UNDECIDED:
+            return ()  # it may yet be refused, and the original go on
     if replaced is None and report.client_order_id in order.given_up:
-        if report.kind in (ExecutionKind.REJECTED, ExecutionKind.CANCELED, ExecutionKind.EXPIRED):
+        if report.kind in _UNDECIDED or report.kind in (
+            ExecutionKind.REJECTED,
+            ExecutionKind.CANCELED,
+            ExecutionKind.EXPIRED,
+        ):
             return ()
         return (
             ev.Anomaly(f"the venue shows {report.client_order_id}, a replace that was held to have come to nothing"),
         )
     if replaced is None:
         known = report.kind is ExecutionKind.REPLACED and report.client_order_id == order.live_id
-        if known and order.in_force is None:
+        if known and order.in_force is None and not order.replace_copies:
             return (ev.Anomaly(f"the venue replaced {order.live_id} by terms that nobody here asked for"),)
         return ()  # news of an order that has been replaced
     if report.kind is ExecutionKind.CANCELED:
@@ -302,34 +365,61 @@ def _replaced_by_report(order: Order, report: ExecutionReport) -> ev.Replaced | 
     if not order.gets_new_id:
         if order.in_force is not None:
             return None  # it may be late news of an earlier replace by the same terms: only asking can tell
-        if (report.order_quantity, report.order_price) != (wanted.quantity, wanted.price):
+        made_of_it = max(wanted.quantity, report.cum_quantity)
+        if report.order_price != wanted.price or report.order_quantity not in (wanted.quantity, made_of_it):
             return None
+    quantity, made = wanted.quantity, report.order_quantity
+    if made is not None and made == report.cum_quantity > quantity:
+        quantity = made  # less was wanted than is executed: the venue made it what is executed (FIX 4.2 matrix D12)
+    number, cum_quantity = report.venue_order_id, report.cum_quantity
     return ev.Replaced(
-        Source.STREAM,
-        wanted.client_order_id,
-        report.venue_order_id,
-        wanted.quantity,
-        wanted.price,
-        report.cum_quantity,
+        Source.STREAM, wanted.client_order_id, number, quantity, wanted.price, cum_quantity, report.transacted_at_us
     )
 
 
-def _from_trade(order: Order, report: ExecutionReport) -> tuple[Event, ...]:
+def is_trade(report: ExecutionReport) -> bool:
+    """Tell whether a report has the quantity and price of an execution."""
     quantity, price = report.last_quantity, report.last_price
-    if quantity is None or price is None or not (quantity.is_finite() and price.is_finite()) or quantity <= 0:
-        return (ev.Anomaly(f"execution {report.execution_id} is a trade without quantity or price"),)
-    traded = ev.Traded(report.execution_id, quantity, price, report.venue_order_id, report.cum_quantity)
+    finite = quantity is not None and price is not None and quantity.is_finite() and price.is_finite()
+    return finite and quantity is not None and quantity > 0
+
+
+def from_trade(
+    order: Order, report: ExecutionReport, execution_id: str, stream: str = "executions", incident: int | None = None
+) -> tuple[Event, ...]:
+    """Return what an execution proves about our order; ``execution_id``: what it goes by in the execution log.
+
+    ``stream``: by which channel it came. ``incident``: under which it is taken in.
+    """
+    quantity, price = report.last_quantity, report.last_price
+    if not is_trade(report) or quantity is None or price is None:
+        return (ev.Anomaly(f"execution {execution_id} is a trade without quantity or price"),)
+    paid = report.fee is not None and report.fee_currency is not None
+    traded = ev.Traded(
+        execution_id,
+        quantity,
+        price,
+        report.venue_order_id,
+        report.cum_quantity,
+        report.transacted_at_us,
+        report.fee if paid else None,
+        report.fee_currency if paid else None,
+        None if report.client_order_id == order.client_order_id else report.client_order_id,
+        stream,
+        incident,
+    )
     replaced = _replaced_by_report(order, report) if order.gets_new_id else None
     # A trade under the new id shows that it is there.
     known = (traded,) if replaced is None else (replaced, traded)
     most = order.most_quantity if replaced is None else replaced.quantity
     excess = EXACT.subtract(EXACT.add(order.cum_quantity, quantity), most)
     if excess > 0:
-        return (*known, ev.Anomaly(f"overfill: {plain(excess)} more than the order's quantity was executed"))
+        return (*known, overfill(excess))
     if replaced is not None:
         return known
     if order.status is Status.REJECTED or _held_for_absent(order):
-        return (traded, ev.Anomaly(f"an execution came for an order that was {order.status}"))
+        told = f"an execution came for an order that was {order.status}"
+        return (traded, ev.Anomaly(told, IncidentKind.RESURRECTED))
     return (traded, *_other_order(order, report.venue_order_id))
 
 
@@ -412,7 +502,7 @@ def resurrected(order: Order, events: tuple[Event, ...]) -> tuple[Event, ...]:
     shows = (ev.Acknowledged, ev.Canceled, ev.Expired)
     absent = _held_for_absent(order)
     if any((absent and isinstance(event, shows)) or _shows_rejected(order, event) for event in events):
-        return (*events, ev.Anomaly(f"the venue has an order that was {order.status} here"))
+        return (*events, ev.Anomaly(f"the venue has an order that was {order.status} here", IncidentKind.RESURRECTED))
     return events
 
 

@@ -1,7 +1,7 @@
 """The life of an order, as one table.
 
-The states are FIX's (tag 39) with five of our own for what FIX has no word for: an order that is recorded but not sent,
-one whose first reply is awaited, one whose fate is not known, and two ways of ending without ever having been sent.
+The states are FIX's (tag 39) with six of our own for what FIX has no word for: an order that is recorded but not sent,
+one whose first reply is awaited, one whose fate is not known, and three ways of ending without ever having been sent.
 
 A pair (state, signal) that the table does not name cannot happen; meeting one is a defect. What a venue says late or twice
 leads to ``SAME``. Facts outrank inference: a state that was concluded here (``EXPIRED_UNSENT``) gives way to a venue that
@@ -33,6 +33,8 @@ class Status(StrEnum):
     """Its time to live ran out before a copy could be sent."""
     CANCELED_UNSENT = "canceled_unsent"
     """Cancelled here; never sent."""
+    REFUSED = "refused"
+    """A risk gate refused it before it was claimed; never sent."""
 
 
 UNANSWERED = frozenset({Status.RECORDED, Status.SENDING, Status.UNCERTAIN, Status.PENDING_NEW, Status.PENDING_CANCEL})
@@ -41,7 +43,7 @@ WORKING = frozenset(
     {Status.PENDING_NEW, Status.NEW, Status.PARTIALLY_FILLED, Status.PENDING_REPLACE, Status.PENDING_CANCEL}
 )
 """At the venue, and able to trade."""
-NEVER_SENT = frozenset({Status.EXPIRED_UNSENT, Status.CANCELED_UNSENT})
+NEVER_SENT = frozenset({Status.EXPIRED_UNSENT, Status.CANCELED_UNSENT, Status.REFUSED})
 ENDED = frozenset({Status.FILLED, Status.CANCELED, Status.REJECTED, Status.EXPIRED}) | NEVER_SENT
 
 
@@ -70,6 +72,12 @@ class Signal(StrEnum):
     EXPIRE = "expire"
     TIME_OUT = "time_out"
     WITHDRAW = "withdraw"
+    GATE = "gate"
+    """A risk gate refused the intent as it was recorded."""
+    AMEND = "amend"
+    """An execution was busted or corrected."""
+    REOPEN = "reopen"
+    """An execution was busted or corrected, and by the venue's word the order can trade again."""
 
 
 class To(Enum):
@@ -81,6 +89,7 @@ class To(Enum):
         "pending_new if the venue never accepted it, pending_replace if a replace is open, else by cumulative quantity"
     )
     FILLED_OR_SAME = "filled if nothing is or can be left, else the same"
+    FILLED_OR_CANCELED = "filled if nothing is left, else canceled"
     BY_COPIES = "uncertain while another copy may be under way, else recorded"
     REFUSED_BY_COPIES = "uncertain while another copy may be under way, else rejected"
 
@@ -95,6 +104,7 @@ _EVIDENCE: dict[Signal, Status | To] = {
     _S.REJECT: To.REFUSED_BY_COPIES,
     _S.CANCEL: Status.CANCELED,
     _S.EXPIRE: Status.EXPIRED,
+    _S.AMEND: To.BY_QUANTITY,  # what was executed there was there
 }
 # Replies to copies of an order that is known to exist say nothing new about it.
 _LATE_COPIES: dict[Signal, Status | To] = {
@@ -114,6 +124,7 @@ _OVER: dict[Signal, Status | To] = {
     _S.REPLACE: _SAME,
     _S.REPLACE_REFUSE: _SAME,
     _S.EXPIRE: _SAME,
+    _S.AMEND: _SAME,
 }
 
 TABLE: dict[Status, dict[Signal, Status | To]] = {
@@ -122,6 +133,7 @@ TABLE: dict[Status, dict[Signal, Status | To]] = {
         _S.CLAIM: Status.SENDING,
         _S.REPLACE_REFUSE: _SAME,
         _S.TIME_OUT: Status.EXPIRED_UNSENT,
+        _S.GATE: Status.REFUSED,
         _S.WITHDRAW: Status.CANCELED_UNSENT,
     },
     Status.SENDING: {
@@ -147,6 +159,7 @@ TABLE: dict[Status, dict[Signal, Status | To]] = {
         _S.WITHDRAW: Status.CANCELED_UNSENT,  # by a person's word: the venue took it in and does not know it any more
         _S.ACCEPT: To.BY_QUANTITY,
         _S.TRADE: To.BY_QUANTITY,
+        _S.AMEND: To.BY_QUANTITY,
         _S.REJECT: To.REFUSED_BY_COPIES,
         _S.CANCEL_CLAIM: Status.PENDING_CANCEL,
         _S.CANCEL: Status.CANCELED,
@@ -155,7 +168,8 @@ TABLE: dict[Status, dict[Signal, Status | To]] = {
     Status.NEW: {
         **_LATE_COPIES,
         _S.TRADE: To.BY_QUANTITY,
-        _S.REJECT: To.REFUSED_BY_COPIES,  # a venue may still reject what it acknowledged (FIX 4.4 matrix A.1.b)
+        _S.AMEND: To.BY_QUANTITY,
+        _S.REJECT: To.REFUSED_BY_COPIES,  # a venue may still reject what it acknowledged (FIX 4.4 matrix A.1.a)
         _S.CANCEL_CLAIM: Status.PENDING_CANCEL,
         _S.CANCEL_REFUSE: _SAME,
         _S.REPLACE_CLAIM: Status.PENDING_REPLACE,
@@ -166,6 +180,7 @@ TABLE: dict[Status, dict[Signal, Status | To]] = {
     Status.PARTIALLY_FILLED: {
         **_LATE_COPIES,
         _S.TRADE: To.BY_QUANTITY,
+        _S.AMEND: To.BY_QUANTITY,
         _S.REJECT: _SAME,  # cannot be true of an order that traded; kept as an anomaly by the caller
         _S.CANCEL_CLAIM: Status.PENDING_CANCEL,
         _S.CANCEL_REFUSE: _SAME,
@@ -177,6 +192,7 @@ TABLE: dict[Status, dict[Signal, Status | To]] = {
     Status.PENDING_REPLACE: {
         **_LATE_COPIES,
         _S.TRADE: To.FILLED_OR_SAME,  # PendingReplace outranks PartiallyFilled (FIX OrdStatus precedence)
+        _S.AMEND: To.FILLED_OR_SAME,
         _S.REJECT: To.REFUSED_BY_COPIES,
         _S.CANCEL_CLAIM: Status.PENDING_CANCEL,
         _S.CANCEL_REFUSE: _SAME,
@@ -191,16 +207,19 @@ TABLE: dict[Status, dict[Signal, Status | To]] = {
         _S.REPLACE: To.FILLED_OR_SAME,
         _S.REPLACE_REFUSE: To.FILLED_OR_SAME,
         _S.TRADE: To.FILLED_OR_SAME,  # PendingCancel outranks PartiallyFilled (FIX OrdStatus precedence)
+        _S.AMEND: To.FILLED_OR_SAME,
         _S.REJECT: To.REFUSED_BY_COPIES,
         _S.CANCEL_CLAIM: _SAME,
         _S.CANCEL_REFUSE: To.AS_IT_WAS,
         _S.CANCEL: Status.CANCELED,
         _S.EXPIRE: Status.EXPIRED,
     },
-    Status.FILLED: _OVER,
+    # A bust can take away from a filled order, which then trades on or not, by the venue's word (FIX 4.2 matrices D34 to D36).
+    Status.FILLED: {**_OVER, _S.AMEND: To.FILLED_OR_CANCELED, _S.REOPEN: To.BY_QUANTITY},
     Status.CANCELED: _OVER,
     Status.REJECTED: _OVER,
     Status.EXPIRED: _OVER,
     Status.EXPIRED_UNSENT: {**_LATE_COPIES, **_EVIDENCE},
     Status.CANCELED_UNSENT: {**_LATE_COPIES, **_EVIDENCE},
+    Status.REFUSED: {**_LATE_COPIES, **_EVIDENCE},
 }

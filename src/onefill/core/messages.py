@@ -199,17 +199,52 @@ class Listed(msgspec.Struct, frozen=True, gc=False, tag="listed"):
 ScanReply = Listed | Unknown
 
 
+class Held(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """What an account holds of an instrument at the venue: above zero long, below zero short."""
+
+    instrument: str
+    quantity: Decimal
+
+
+class Holdings(msgspec.Struct, frozen=True, gc=False, tag="holdings"):
+    """Everything that an account holds at the venue; an instrument that is not named is flat."""
+
+    positions: tuple[Held, ...]
+
+
+PositionsReply = Holdings | Unknown
+
+
 class ExecutionKind(StrEnum):
     """ExecType (FIX tag 150)."""
 
     PENDING_NEW = "pending_new"
     NEW = "new"
     TRADE = "trade"
+    TRADE_CORRECT = "trade_correct"
+    """An execution told before had another quantity or price (ExecType G; in FIX 4.2 ExecTransType 2)."""
+    TRADE_CANCEL = "trade_cancel"
+    """An execution told before does not count: it was busted (ExecType H; in FIX 4.2 ExecTransType 1)."""
     REPLACED = "replaced"
     """The order has other quantity and price now, under ``client_order_id``."""
     CANCELED = "canceled"
     REJECTED = "rejected"
     EXPIRED = "expired"
+    PENDING_CANCEL = "pending_cancel"
+    PENDING_REPLACE = "pending_replace"
+    DONE_FOR_DAY = "done_for_day"
+    STOPPED = "stopped"
+    """A price is guaranteed; the order is live."""
+    SUSPENDED = "suspended"
+    CALCULATED = "calculated"
+    RESTATED = "restated"
+    """The venue itself gave the order other quantity or price."""
+    ORDER_STATUS = "order_status"
+    """The answer to a question: the order as it is, and nothing new."""
+
+
+EXECUTED = frozenset({ExecutionKind.TRADE, ExecutionKind.TRADE_CORRECT, ExecutionKind.TRADE_CANCEL})
+"""The kinds that tell of executions."""
 
 
 def legible(text: str | None) -> str | None:
@@ -223,8 +258,12 @@ class ExecutionReport(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """One message of a venue's execution stream (FIX ExecutionReport).
 
     ``position`` is the report's place in the stream, rising by one; a reader that has seen ``n`` resumes after ``n``.
-    ``last_quantity`` and ``last_price`` are set on trades only, ``order_quantity`` and ``order_price`` (the order's, from
-    now on) and ``orig_client_order_id`` when it was replaced. ``transacted_at_us`` is the venue's time.
+    ``last_quantity`` and ``last_price`` are set on trades and their corrections only, ``order_quantity`` and ``order_price``
+    (the order's, from now on) and ``orig_client_order_id`` when it was replaced. ``transacted_at_us`` is the venue's time.
+
+    ``execution_id`` is empty where the venue gives none. ``refers_to``: the execution that a bust or correction speaks of
+    (FIX ExecRefID). ``fee``: what was paid for this execution, below zero if it was received. ``average_price``: of all that
+    was executed (FIX AvgPx), for venues that tell totals only.
     """
 
     position: int
@@ -245,16 +284,33 @@ class ExecutionReport(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     orig_client_order_id: str | None = None
     order_quantity: Decimal | None = None
     order_price: Decimal | None = None
+    refers_to: str | None = None
+    fee: Decimal | None = None
+    fee_currency: str | None = None
+    average_price: Decimal | None = None
 
     def legible(self) -> "ExecutionReport":
         """Return the report with every text writable; itself, as nearly always, if all of it is."""
-        texts = (self.execution_id, self.client_order_id, self.venue_order_id, self.text or "")
-        if all(map(str.isascii, texts)):
+        # One by one: this runs for every report.
+        if (
+            self.execution_id.isascii()
+            and self.client_order_id.isascii()
+            and self.venue_order_id.isascii()
+            and self.account.isascii()
+            and self.instrument.isascii()
+            and (self.text is None or self.text.isascii())
+            and (self.refers_to is None or self.refers_to.isascii())
+            and (self.fee_currency is None or self.fee_currency.isascii())
+        ):
             return self
         return msgspec.structs.replace(
             self,
             execution_id=legible(self.execution_id),
             client_order_id=legible(self.client_order_id),
             venue_order_id=legible(self.venue_order_id),
+            account=legible(self.account),
+            instrument=legible(self.instrument),
             text=legible(self.text),
+            refers_to=legible(self.refers_to),
+            fee_currency=legible(self.fee_currency),
         )

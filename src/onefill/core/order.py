@@ -32,12 +32,16 @@ class Copy(msgspec.Struct, frozen=True, gc=False):
 
 
 class Terms(msgspec.Struct, frozen=True, gc=False):
-    """What the order's ``number``-th replace made of it: the id it goes on under, its quantity (FIX OrderQty) and price."""
+    """What the order's ``number``-th replace made of it: the id it goes on under, its quantity (FIX OrderQty) and price.
+
+    ``since_us``: from when on, by the venue's clock where it told the time; 0 where nobody knows.
+    """
 
     number: int
     client_order_id: str
     quantity: Decimal
     price: Decimal | None
+    since_us: int = 0
 
 
 class Replacement(msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -57,6 +61,8 @@ class Replacement(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     copies_before: int = 0
     copies: tuple[Copy, ...] = ()
     original_over: VenueStatus | None = None
+    since_us: int = 0
+    """Once it is in force: see :class:`Terms`."""
 
     @property
     def under_way(self) -> tuple[Copy, ...]:
@@ -78,8 +84,10 @@ class Order(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     version: int = 0
     cum_quantity: Decimal = Decimal(0)
     """Executed quantity by the executions applied here (FIX CumQty)."""
+    reversed_quantity: Decimal = Decimal(0)
+    """Executed once, and taken back by busts and corrections."""
     venue_cum_quantity: Decimal = Decimal(0)
-    """Executed quantity by the venue's word; executions may still be on their way."""
+    """Executed quantity by the venue's word, what was taken back included; executions may still be on their way."""
     venue_order_id: str | None = None
     reason: str | None = None
     anomaly: str | None = None
@@ -147,7 +155,14 @@ class Order(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     @property
     def closed(self) -> bool:
         """Nothing more is expected: the order ended and every execution the venue counted has been applied."""
-        return self.status in ENDED and self.cum_quantity >= self.venue_cum_quantity
+        return self.status in ENDED and self.cum_quantity >= self.counted_quantity
+
+    @property
+    def counted_quantity(self) -> Decimal:
+        """Executed quantity by the venue's word, less what was taken back: its count may be from before a bust."""
+        if not self.reversed_quantity:
+            return self.venue_cum_quantity
+        return max(EXACT.subtract(self.venue_cum_quantity, self.reversed_quantity), self.cum_quantity)
 
     @property
     def copies_under_way(self) -> tuple[Copy, ...]:

@@ -43,7 +43,7 @@ def cancel_step(order: Order, capabilities: Capabilities, lookup: LastLookup | N
         return Rest()  # its reply is awaited
     if wanted is not None and (wanted.original_over or not wanted.under_way):
         return replace_step(order, wanted, capabilities, lookup, now_us)  # which order is there to be cancelled?
-    if order.venue_cum_quantity >= order.most_quantity:
+    if order.counted_quantity >= order.most_quantity:
         return Rest()  # filled by the venue's word; the executions are on their way
     return _hold_for_copies(order, capabilities, lookup, now_us) or _cancel(order, capabilities, lookup, now_us)
 
@@ -170,7 +170,7 @@ def _first_replace(
 ) -> Step:
     if now_us >= wanted.valid_until_us:
         return DropReplace("its time to live ran out before it could be sent")
-    if order.venue_cum_quantity >= order.quantity:
+    if order.counted_quantity >= order.quantity:
         return WaitUntil(wanted.valid_until_us, "filled by the venue's word; the executions are on their way")
     if capabilities.replace is ReplaceStyle.NONE:
         return DropReplace("this venue has no replace")
@@ -206,7 +206,7 @@ def _none_under_way(
 ) -> Step:
     """Every copy had an answer, and none of them did it."""
     last = wanted.copies[-1]
-    if order.venue_cum_quantity >= order.quantity and now_us < wanted.valid_until_us:
+    if order.counted_quantity >= order.quantity and now_us < wanted.valid_until_us:
         return WaitUntil(wanted.valid_until_us, "filled by the venue's word; the executions are on their way")
     if wanted.original_over is VenueStatus.REPLACED:
         # Not by ours: all of its copies were refused. Somebody else's order goes on in its place.

@@ -15,7 +15,17 @@ NAMES: Final = Capabilities.__struct_fields__
 NOTHING: Final = "none"
 """How a file says that a venue has no such duration; TOML has no word for it."""
 _DURATIONS: Final = frozenset({"request_expiry_s", "conclusive_after_s"})
-_SWITCHES: Final = frozenset({"acknowledges_asynchronously", "cancel_by_client_order_id", "cumulative_fills_only"})
+_SWITCHES: Final = frozenset(
+    {
+        "acknowledges_asynchronously",
+        "cancel_by_client_order_id",
+        "cumulative_fills_only",
+        "execution_revisions",
+        "drop_copy",
+        "lists_open_orders",
+        "tells_positions",
+    }
+)
 _TEXTS: Final[dict[str, type[StrEnum]]] = {
     "unique_scope": UniqueScope,
     "duplicate_reply": DuplicateReply,
@@ -32,6 +42,10 @@ _TRUST: Final[dict[str, tuple[StrEnum | bool, ...]]] = {
     "acknowledges_asynchronously": (True, False),
     "cancel_by_client_order_id": (False, True),
     "cumulative_fills_only": (True, False),
+    "execution_revisions": (True, False),
+    "drop_copy": (False, True),
+    "lists_open_orders": (False, True),
+    "tells_positions": (False, True),
     "execution_id_scope": (ExecutionIdScope.ORDER, ExecutionIdScope.INSTRUMENT, ExecutionIdScope.ACCOUNT),
 }
 

@@ -6,7 +6,7 @@ from onefill.core import events as ev
 from onefill.core.answers import cancel_answer, replace_answer
 from onefill.core.events import Event
 from onefill.core.lifecycle import ENDED
-from onefill.core.order import Copy, Order
+from onefill.core.order import Copy, Order, Replacement, Terms
 from onefill.ports.ledger import Claim, Operation, ReplacementChange, RequestKind
 
 _Claims = tuple[Claim, ...]
@@ -58,6 +58,9 @@ def _replaces_settled(before: Order, events: tuple[Event, ...]) -> _Claims:
 def replacement(before: Order, after: Order) -> ReplacementChange | None:
     """Return how the row of the open replace changes, if it does."""
     was, now = before.replacement, after.replacement
+    restated = after.in_force
+    if restated is not None and restated is not before.in_force and (was is None or restated.number > was.number):
+        return _restated(restated, after)
     if now is not None:
         if was is not None and was.original_over is now.original_over:
             return None
@@ -67,8 +70,22 @@ def replacement(before: Order, after: Order) -> ReplacementChange | None:
     if after.in_force is None or after.in_force.number != was.number:
         return ReplacementChange(replacement=was, new_id=before.gets_new_id, outcome="refused")
     # What is in force may be other than what was wanted: never less than is executed.
-    made = msgspec.structs.replace(was, quantity=after.in_force.quantity)
-    return ReplacementChange(replacement=made, new_id=before.gets_new_id, outcome="replaced")
+    made = msgspec.structs.replace(was, quantity=after.in_force.quantity, since_us=after.in_force.since_us)
+    return ReplacementChange(replacement=made, new_id=before.gets_new_id, outcome="replaced", version=after.version)
+
+
+def _restated(terms: Terms, after: Order) -> ReplacementChange:
+    """Return the row of terms that the venue gave an order by itself: kept like a replace that nobody asked for."""
+    made = Replacement(
+        number=terms.number,
+        client_order_id=terms.client_order_id,
+        quantity=terms.quantity,
+        price=terms.price,
+        valid_until_us=0,
+        copies_before=after.replace_copies,
+        since_us=terms.since_us,
+    )
+    return ReplacementChange(replacement=made, new_id=False, outcome="replaced", version=after.version)
 
 
 def answered(

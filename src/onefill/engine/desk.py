@@ -263,6 +263,10 @@ async def _replace_order(
         answer = await wait_for_answer(waiter, entry, left_s, route.deadlines)
         return answer if joins else None
     _check_replaceable(route, order, quantity, price)
+    route.gate.admit_replace(order, quantity, price)
+    refusal = route.risk.judge_replace(order, quantity, price)
+    if refusal is not None:
+        raise CannotReplace(order.key, str(refusal))
     number = order.replacements + 1
     event = ev.ReplaceRecorded(
         number=number,

@@ -24,6 +24,7 @@ class Entry:
         "operations",
         "order",
         "pending",
+        "referred_to",
         "replace_waiters",
         "settled",
         "stale_at_s",
@@ -44,6 +45,8 @@ class Entry:
         self.settled: asyncio.Future[None] | None = None
         """Set by whoever waits for ``pending`` to reach zero."""
         self.execution_ids: set[tuple[str, str]] = set()
+        self.referred_to: set[tuple[str, str]] = set()
+        """Executions that a bust or correction speaks of."""
         self.operations: dict[str, Operation] = {}
         """Operations that wait for their answer, by operation key."""
         self.answer_waiters: list[Waiter] = []

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import datetime as dt
 import functools
 from collections.abc import Mapping
 from decimal import Decimal
@@ -10,8 +9,7 @@ from types import TracebackType
 
 import msgspec
 
-from onefill.core import claims, identity, retry, values
-from onefill.core import events as ev
+from onefill.core import identity, values
 from onefill.core.answers import Answer, CancelAnswer, ReplaceAnswer
 from onefill.core.errors import (
     InvalidField,
@@ -23,29 +21,35 @@ from onefill.core.errors import (
     UnknownVenue,
     require,
 )
-from onefill.core.events import Event, Verdict
-from onefill.core.identity import IdScheme
-from onefill.core.intent import FINGERPRINT_VERSION, Intent, at_venue, canonical, fingerprint, first_difference, fit
+from onefill.core.events import Verdict
+from onefill.core.intent import Intent, at_venue, first_difference, fit
 from onefill.core.order import Order
 from onefill.core.position import Execution, Position
-from onefill.engine.book import Book
+from onefill.core.risk_limits import Risk
+from onefill.engine.controller import BY_HAND, ControlPlan
 from onefill.engine.desk import Desk, OrderName, Wish, Word, cancel, replace, resolve, same_content
 from onefill.engine.entry import Entry, Waiter, wait_for_answer
-from onefill.engine.receiver import Receiver
+from onefill.engine.measures import Counts
+from onefill.engine.new_order import new_order
+from onefill.engine.oversight import Oversight
+from onefill.engine.receiver import DROP_COPY, Receiver
 from onefill.engine.recovery import give_back, open_route, take_up
-from onefill.engine.route import Counts, Route, tell_answer
-from onefill.engine.sender import leaves_by, start_driver
+from onefill.engine.risk_desk import open_desk
+from onefill.engine.route import Pending, Route, tell_answer
+from onefill.engine.sender import start_driver
 from onefill.engine.settings import GatewaySettings
 from onefill.ports.clock import Clock
-from onefill.ports.ledger import KeyTaken, Ledger, NewIntent, Outcome
+from onefill.ports.ledger import KeyTaken, Ledger, Outcome
 from onefill.ports.venue import Venue
 
+_PATIENCE_S = 1.0
+"""For how long at least a refusal waits for orders that may turn out to be repeats."""
 _answer = msgspec.json.Decoder(Answer)
 _cancel_answer = msgspec.json.Decoder(CancelAnswer)
 _replace_answer = msgspec.json.Decoder(ReplaceAnswer)
 
 
-class Gateway:
+class Gateway(Oversight):
     """An order-execution gateway over one ledger and one or more venues, each a route by its name.
 
     Use it as an async context manager. All methods may be called any number of times, from any number of tasks, with the
@@ -60,17 +64,14 @@ class Gateway:
         clock: Clock,
         holder: str,
         settings: GatewaySettings | None = None,
+        risk: Risk | None = None,
+        control: ControlPlan = BY_HAND,
     ) -> None:
-        self._ledger = ledger
+        super().__init__(ledger, clock, settings or GatewaySettings(), control)
         self._venues = {values.name(name, "venue"): venue for name, venue in venues.items()}
-        self._clock = clock
         self._holder = holder
-        self._settings = settings or GatewaySettings()
-        self._routes: dict[str, Route] = {}
-        self._receivers: dict[str, Receiver] = {}
-        self._book = Book()
+        self._risk = risk
         self._desk = Desk(ledger, self._routes, clock)
-        self._day = (0, "")
         self._closing: asyncio.Task[None] | None = None
         self.recovered = 0
         """Open orders taken up at the start."""
@@ -97,10 +98,15 @@ class Gateway:
                 )
                 route.taken = functools.partial(self._taken, route)
                 self._routes[name] = route
+                self._guard(route)
+                route.risk = await open_desk(self._risk, self._ledger, route.lease, self._book.positions(), self._clock)
                 self.recovered += await take_up(route)
-                receiver = Receiver(route)
-                self._receivers[name] = receiver
-                await receiver.start()
+                receivers = self._receivers[name] = [Receiver(route)]
+                if route.capabilities.drop_copy:
+                    receivers.append(Receiver(route, DROP_COPY))
+                for receiver in receivers:
+                    await receiver.start()
+                await self._oversee(route)
         except BaseException:
             await self.close()
             raise
@@ -126,8 +132,8 @@ class Gateway:
                 last_first.push_async_callback(venue.close)
             for name, route in self._routes.items():
                 last_first.push_async_callback(route.stop)
-                if name in self._receivers:
-                    last_first.push_async_callback(self._receivers[name].stop)
+                for receiver in self._receivers.get(name, ()):
+                    last_first.push_async_callback(receiver.stop)
 
     async def _save_positions(self) -> None:
         if self._routes and all(route.failure is None for route in self._routes.values()):
@@ -135,27 +141,64 @@ class Gateway:
                 await self._book.save(self._ledger)
 
     async def submit(
-        self, intent: Intent, *, key: str, time_to_live_s: float | None = None, wait_s: float | None = None
+        self,
+        intent: Intent,
+        *,
+        key: str,
+        time_to_live_s: float | None = None,
+        wait_s: float | None = None,
+        allow_similar: bool = False,
     ) -> Answer:
         """Place an order, once, however often this is called with the same ``key``.
 
         ``key`` identifies the decision within the intent's account and strategy. ``time_to_live_s``: how long from its
-        first recording the order may still be sent. ``wait_s``: how long to wait for a definite answer.
+        first recording the order may still be sent. ``wait_s``: how long to wait for a definite answer. ``allow_similar``: the
+        order is wanted although one just like it was taken a moment ago under another key.
+
+        Where a risk gate refuses the order, that is its answer, recorded like every other (status ``refused``).
 
         Returns the answer of the first call. Raises :class:`KeyReused` if the key belongs to another order,
         :class:`OrderUncertain` if no answer is known in time (call again with the same key), :class:`InvalidField`,
         :class:`UnknownVenue`, :class:`RouteClosed` or :class:`LedgerFailed`.
         """
-        return _answer.decode(await self.submit_raw(intent, key=key, time_to_live_s=time_to_live_s, wait_s=wait_s))
+        raw = await self.submit_raw(
+            intent, key=key, time_to_live_s=time_to_live_s, wait_s=wait_s, allow_similar=allow_similar
+        )
+        return _answer.decode(raw)
 
     async def submit_raw(
-        self, intent: Intent, *, key: str, time_to_live_s: float | None = None, wait_s: float | None = None
+        self,
+        intent: Intent,
+        *,
+        key: str,
+        time_to_live_s: float | None = None,
+        wait_s: float | None = None,
+        allow_similar: bool = False,
     ) -> bytes:
         """As :meth:`submit`, returning the stored bytes of the answer."""
         values.caller_key(key)
         route, intent = self._route_of(intent)
         digest = identity.key_digest(intent.account, intent.strategy, key)
         wait_s = self._wait_s(wait_s)
+        patient_s = route.loop.time() + max(wait_s, _PATIENCE_S)
+        while True:
+            placed = await self._place(route, intent, key, digest, time_to_live_s, wait_s, allow_similar, patient_s)
+            if isinstance(placed, bytes):
+                return placed
+            await asyncio.wait([placed], timeout=max(patient_s - route.loop.time(), 0))
+
+    async def _place(
+        self,
+        route: Route,
+        intent: Intent,
+        key: str,
+        digest: bytes,
+        time_to_live_s: float | None,
+        wait_s: float,
+        allow_similar: bool,
+        patient_s: float,
+    ) -> bytes | Pending:
+        """Return the answer of a key, recording it first if it is new; or what to wait for before it is looked at again."""
         while (entry := route.entries.get(digest) or self._elsewhere(digest)) is not None:
             if entry.doubtful:
                 # The ledger refused a change: it may be that nothing stands under the key.
@@ -175,9 +218,16 @@ class Gateway:
                 raise
             same_content(loaded.order, intent)
             return await self._join(route, route.adopt(loaded), intent, wait_s)
-        entry, events, new = self._new_order(route, intent, key, digest, time_to_live_s)
+        refusal = route.risk.judge(intent, key, allow_similar=allow_similar)
+        if refusal is not None and route.loop.time() < patient_s:
+            doubt = route.risk.doubt(intent, key, allow_similar=allow_similar)
+            if doubt is not None:
+                return doubt
+        entry, events, new = new_order(route, intent, key, digest, self._live_s(time_to_live_s), refusal)
         waiter = _waiter(route, entry)
-        route.record(entry, events, new=new)  # sending begins when it is durable, whatever becomes of us
+        pending = route.record(entry, events, new=new)  # sending begins when it is durable, whatever becomes of us
+        if refusal is None:
+            route.risk.undecided(entry.order.intent_id, intent, pending)
         return await wait_for_answer(waiter, entry, wait_s, route.deadlines)
 
     def _wait_s(self, wait_s: float | None) -> float:
@@ -200,13 +250,13 @@ class Gateway:
             raise InvalidField("instrument", f"{intent.instrument!r} is not traded at venue {route.name!r}")
         fit(intent, instrument)
         route.admit()
+        route.gate.admit(intent)
 
     def _taken(self, route: Route, entry: Entry, outcome: Outcome) -> None:
         """Hand those who wait on an intent that was not new to the order that has its key."""
         waiters, entry.answer_waiters = entry.answer_waiters, []
         try:
             if not isinstance(outcome, KeyTaken):
-                route.counts.id_collisions += 1
                 raise InvariantBroken(f"client order id {entry.order.client_order_id} is taken; nothing was sent")
             same_content(outcome.order, entry.order.intent)
         except OnefillError as error:
@@ -251,46 +301,6 @@ class Gateway:
         if len(self._routes) == 1:
             return None
         return next((route.entries[digest] for route in self._routes.values() if digest in route.entries), None)
-
-    def _new_order(
-        self, route: Route, intent: Intent, key: str, digest: bytes, time_to_live_s: float | None
-    ) -> tuple[Entry, tuple[Event, ...], NewIntent]:
-        now_us = self._clock.now_us()
-        number = route.next_number()
-        form = route.capabilities.id_format
-        if self._settings.client_order_ids is IdScheme.DERIVED:
-            client_order_id = identity.derived_id(intent.account, intent.strategy, key, form)
-        else:
-            day = self._day_of(now_us)
-            client_order_id = identity.sequence_id(intent.strategy, day, route.lease.session, number, form)
-        live_s = self._live_s(time_to_live_s)
-        order = Order(
-            intent_id=route.lease.intent_id(number),
-            key=key,
-            client_order_id=client_order_id,
-            intent=intent,
-            recorded_at_us=now_us,
-            valid_until_us=now_us + int(live_s * 1_000_000),
-        )
-        claim = retry.send(order, route.capabilities, now_us)
-        entry = Entry(digest, order, route.loop.time() + live_s)
-        route.add(entry)
-        body = canonical(intent)
-        events = (
-            ev.Recorded(key, client_order_id, msgspec.Raw(body), order.valid_until_us),
-            ev.Claimed(claim.number, claim.expires_at_us, leaves_by(route)),
-        )
-        new = NewIntent(
-            key_digest=digest, fingerprint_version=FINGERPRINT_VERSION, fingerprint=fingerprint(body), body=body
-        )
-        return entry, events, new
-
-    def _day_of(self, now_us: int) -> str:
-        number = now_us // claims.DAY_US
-        if self._day[0] != number:
-            day = dt.datetime.fromtimestamp(now_us / 1_000_000, dt.UTC)
-            self._day = (number, day.strftime("%Y%m%d"))
-        return self._day[1]
 
     async def _join(self, route: Route, entry: Entry, intent: Intent, wait_s: float) -> bytes:
         """Give a repeat of a key the answer of the first, waiting for it if need be."""
@@ -390,7 +400,7 @@ class Gateway:
         """
         name = OrderName(account, strategy, values.caller_key(key))
         word = Word(verdict, by, reason, venue_order_id)
-        return await resolve(self._desk, name, word, lambda route: self._receivers[route.name].catch_up())
+        return await resolve(self._desk, name, word, self._catch_up_route)
 
     async def order(self, key: str, *, account: str, strategy: str) -> Order:
         """Return an order as the ledger holds it now. Raises :class:`UnknownKey`."""
@@ -405,8 +415,8 @@ class Gateway:
 
     async def catch_up(self) -> None:
         """Return once every execution report that the venues have by now is durably taken in."""
-        for receiver in self._receivers.values():
-            await receiver.catch_up()
+        for route in self._routes.values():
+            await self._catch_up_route(route)
 
     def counts(self) -> dict[str, Counts]:
         """Return what each route has done since the start."""
@@ -422,15 +432,29 @@ class Gateway:
             raise UnknownVenue(venue, list(self._routes))
         return self._routes[venue].instruments
 
+    def reference_price(self, venue: str, instrument: str, price: Decimal | int | str | None) -> None:
+        """Tell the last known price of an instrument at a venue, for the risk gates; ``None``: none is known any more.
+
+        The price of a trade of one's own counts likewise. Whichever came last is the one that holds; none outlives the gateway.
+        """
+        if venue not in self._routes:
+            raise UnknownVenue(venue, list(self._routes))
+        self._routes[venue].risk.reference_price(instrument, price)
+
     def failure(self) -> Exception | None:
         """Return why a route is SAFE, or ``None`` while all take orders."""
         return next((route.failure for route in self._routes.values() if route.failure is not None), None)
 
-    def _fold(self, execution: Execution, place: int | None) -> None:
-        self._book.add(execution, place)
-        if self._book.save_due() and not self._routes[execution.venue].closing:
-            route = self._routes[execution.venue]
+    def _fold(self, execution: Execution, place: int | None, amends: bool) -> None:
+        self._book.add(execution, place, amends=amends)
+        route = self._routes[execution.venue]
+        route.risk.traded(execution)
+        if route.closing:
+            return
+        if self._book.save_due():
             route.spawn(route.loop.create_task(self._book.save(self._ledger)))
+        elif not self._book.settled:
+            route.spawn(route.loop.create_task(self._book.settle(self._ledger)))
 
 
 def _waiter(route: Route, entry: Entry) -> Waiter:

@@ -26,7 +26,7 @@ async def open_route(
     settings: GatewaySettings,
     *,
     holder: str,
-    fold: Callable[[Execution, int | None], None],
+    fold: Callable[[Execution, int | None, bool], None],
 ) -> Route:
     """Become the owner of a route, and stay it: where it is lent for a time, the lease is renewed until the route stops.
 
@@ -57,6 +57,10 @@ async def take_up(route: Route) -> int:
     """
     route.instruments = dict(await route.venue.instruments())
     route.drive = functools.partial(start_driver, route)
+    kept = [one for one in await route.ledger.incidents() if one.route == route.name]
+    route.incidents.load(kept, await route.ledger.last_incident(route.name))
+    route.measures.breaks.load(kept)
+    route.control = await route.ledger.control(route.name) or route.control
     loaded = await route.ledger.open_orders(route.name)
     entries = [route.adopt(one) for one in loaded]
     pending = [route.record(entry, events) for entry in entries if (events := evidence.recovered(entry.order))]

@@ -17,9 +17,11 @@ from onefill.core import lease as leases
 from onefill.core.answers import cancel_answer, replace_answer
 from onefill.core.apply import advance
 from onefill.core.capabilities import Capabilities
+from onefill.core.control import Control
 from onefill.core.errors import InvariantBroken, OnefillError, RouteClosed
-from onefill.core.events import CopyOutcome, Event, RouteEvent
+from onefill.core.events import Event, RouteEvent
 from onefill.core.identity import key_digest
+from onefill.core.incident import Finding, Incident
 from onefill.core.lifecycle import ENDED
 from onefill.core.order import Order
 from onefill.core.position import Execution
@@ -27,16 +29,22 @@ from onefill.core.values import Instrument
 from onefill.engine import changes
 from onefill.engine.deadlines import Deadlines
 from onefill.engine.entry import Entry, Waiter
+from onefill.engine.gate import Gate
+from onefill.engine.incident_book import IncidentBook
+from onefill.engine.measures import Counts, Measures, ticks
+from onefill.engine.risk_desk import RiskDesk
 from onefill.engine.settings import GatewaySettings
 from onefill.ports.clock import Clock
 from onefill.ports.ledger import (
     Change,
+    ClientOrderIdTaken,
     Committed,
     CursorMove,
     Lease,
     Ledger,
     Loaded,
     NewIntent,
+    OpeningPosition,
     Operation,
     Outcome,
 )
@@ -46,31 +54,13 @@ Pending = asyncio.Future[Outcome]
 _encode = msgspec.json.encode
 
 
-class Counts(msgspec.Struct):
-    """What a route has done since it was opened."""
-
-    intents: int = 0
-    replayed_answers: int = 0
-    copies_sent: int = 0
-    resends: int = 0
-    lookups: int = 0
-    cancels_sent: int = 0
-    replaces_sent: int = 0
-    unknown_outcomes: int = 0
-    duplicate_replies: int = 0
-    adopted: int = 0
-    executions: int = 0
-    replayed_reports: int = 0
-    quarantined: int = 0
-    id_collisions: int = 0
-    stream_reconnects: int = 0
-    anomalies: int = 0
-
-
 KINDS: dict[type, str] = {
     kind: str(kind.__struct_config__.tag) for kind in (*typing.get_args(Event), *typing.get_args(RouteEvent))
 }
 """The journal's word for each event."""
+
+
+_AMENDED = KINDS[ev.TradeAmended]
 
 
 class Route:
@@ -84,7 +74,7 @@ class Route:
         clock: Clock,
         settings: GatewaySettings,
         lease: Lease,
-        fold: Callable[[Execution, int | None], None],
+        fold: Callable[[Execution, int | None, bool], None],
     ) -> None:
         self.name = name
         self.ledger = ledger
@@ -97,6 +87,11 @@ class Route:
         self.capabilities: Capabilities = venue.capabilities
         self.instruments: dict[str, Instrument] = {}
         self.counts = Counts()
+        self.known_executions: set[tuple[str, str]] = set()
+        """Executions that the ledger has under another order or none."""
+        self.incidents = IncidentBook(name)
+        self.control = Control()
+        """What the route lets through, as the ledger has it."""
         self.entries: dict[bytes, Entry] = {}
         self.by_client_order_id: dict[str, Entry] = {}
         self.failure: OnefillError | None = None
@@ -104,8 +99,12 @@ class Route:
         """The gateway is being closed: nothing more is begun."""
         self.deadlines = Deadlines()
         self.loop = asyncio.get_running_loop()
+        self.measures = Measures(ticks(self.loop))
+        self.risk = RiskDesk(None, self.loop.time)
+        """Hears of every change to an order in memory. Replaced by the gateway before the first."""
         self.tasks: dict[asyncio.Task[None], None] = {}
         """In the order of their beginning: a run can be repeated exactly."""
+        self.gate = Gate(self)
         self._recent: OrderedDict[bytes, None] = OrderedDict()
         self._number = lease.last_number
         self._fold = fold
@@ -113,6 +112,9 @@ class Route:
         """Starts an order's driver. Set once the shells are put together."""
         self.taken: Callable[[Entry, Outcome], None] = _no_driver
         """Hears of an intent whose key or client order id was taken. Set by the gateway."""
+        self.meet: Callable[[str], object] = lambda _account: None
+        """Hears of an account, once, before its first order since the start is recorded."""
+        self._accounts: set[str] = set()
 
     def next_number(self) -> int:
         """Return the next intent number. It becomes durable with its intent; a gap is harmless, a repeat impossible."""
@@ -149,14 +151,17 @@ class Route:
         live_s = max(order.valid_until_us - self.clock.now_us(), 0) / 1_000_000
         entry = Entry(digest, order, self.loop.time() + live_s)
         self._fill(entry, loaded)
+        self.measures.taken_up(entry)
         self.add(entry)
         self.release(entry)
         return entry
 
     def _fill(self, entry: Entry, loaded: Loaded) -> None:
+        self.risk.changed(entry.order, loaded.order)
         entry.order = loaded.order
         entry.doubtful = False
         entry.execution_ids = set(loaded.execution_ids)
+        entry.referred_to = set(loaded.referred_to)
         entry.operations = {operation.operation_key: operation for operation in loaded.operations}
 
     def release(self, entry: Entry) -> None:
@@ -173,6 +178,8 @@ class Route:
 
     def forget(self, entry: Entry) -> None:
         """Drop an order from memory. The ledger has it."""
+        self.measures.forget(entry)
+        self.risk.forgotten(entry.order)
         if self.entries.get(entry.digest) is entry:
             del self.entries[entry.digest]
         for client_order_id in changes.ids(entry.order):
@@ -193,11 +200,17 @@ class Route:
         adopts: str | None = None,
         execution: Execution | None = None,
         cursor: CursorMove | None = None,
+        findings: tuple[Finding, ...] = (),
+        then: Callable[[Pending], None] | None = None,
     ) -> Pending:
         """Advance an order by ``events`` and hand the change to the ledger. Returns a future for the outcome.
 
-        Effects that follow from the new state happen when that future is done; callers who act on it await it first.
+        What needs an incident gets one in the same commit. Effects that follow from the new state happen when that future is
+        done, and ``then`` after them; callers who act on it await it first.
         """
+        if new is not None and entry.order.intent.account not in self._accounts:
+            self._accounts.add(entry.order.intent.account)
+            self.meet(entry.order.intent.account)
         now_us = self.clock.now_us()
         try:
             payload = _encode(events)
@@ -206,6 +219,13 @@ class Route:
             payload = _encode(events)
         before, order = entry.order, advance(entry.order, events, now_us)
         entry.order = order
+        self.risk.changed(before, order)
+        incidents, noted = self.incidents.of_change(before, order, events, now_us)
+        if findings:
+            more, also_noted = self.incidents.note(findings, now_us)
+            incidents, noted = incidents + more, noted + also_noted
+        if noted:
+            payload = _encode((*events, *noted))
         if entry.digest not in self.entries or order.replacement is not before.replacement:
             for client_order_id in changes.ids(before):
                 self.by_client_order_id.pop(client_order_id, None)
@@ -235,43 +255,77 @@ class Route:
             adopts=adopts,
             execution=execution,
             cursor=cursor,
+            incidents=incidents,
         )
         if order.anomaly is not before.anomaly:
             self.counts.anomalies += 1
         entry.pending += 1
+        if new is not None:
+            self.measures.recorded(entry)
         future = self.ledger.commit(change)
-        future.add_done_callback(functools.partial(self._committed, entry, change, refused))
+        future.add_done_callback(functools.partial(self._committed, entry, change, refused, then))
         return future
 
     def record_route_event(
         self,
-        event: RouteEvent,
-        *,
+        *events: RouteEvent,
         opened: tuple[Operation, ...] = (),
         execution: Execution | None = None,
         cursor: CursorMove | None = None,
+        findings: tuple[Finding, ...] = (),
+        incidents: tuple[Incident, ...] = (),
+        control: Control | None = None,
+        opening: tuple[OpeningPosition, ...] = (),
+        then: Callable[[Pending], None] | None = None,
     ) -> Pending:
-        """Hand a change to the ledger that belongs to the route and to no order's state."""
+        """Hand a change to the ledger that belongs to the route and to no order's state.
+
+        ``findings`` get their incident in the same commit. ``incidents`` are those that somebody changed, as they are now.
+        """
+        now_us = self.clock.now_us()
+        for one in incidents:
+            self.incidents.put(one)
+        noted, told = self.incidents.note(findings, now_us)
         change = Change(
             route=self.name,
             epoch=self.lease.epoch,
-            at_us=self.clock.now_us(),
-            kind=KINDS[type(event)],
-            payload=_encode((event,)).decode(),
+            at_us=now_us,
+            kind=KINDS[type((*events, *told)[0])],
+            payload=_encode((*events, *told)).decode(),
             opened=opened,
             execution=execution,
             cursor=cursor,
+            incidents=(*incidents, *noted),
+            control=control,
+            opening=opening,
         )
         future = self.ledger.commit(change)
-        future.add_done_callback(self._watch)
+        future.add_done_callback(functools.partial(self._watch, change, then))
         return future
 
-    def _watch(self, done: Pending) -> None:
+    def _watch(self, change: Change, then: Callable[[Pending], None] | None, done: Pending) -> None:
         if not done.cancelled() and done.exception() is not None:
             self.fail(done.exception())
+        elif change.incidents:
+            self._keep_incidents(change, done)
+        if change.opening and _durable(done):
+            self.risk.opened(change.opening)
+        if then is not None:
+            then(done)
 
-    def _committed(self, entry: Entry, change: Change, refused: bool, done: Pending) -> None:
+    def _keep_incidents(self, change: Change, done: Pending) -> None:
+        if _durable(done):
+            self.incidents.committed(change.incidents)
+            self.measures.incidents(change.incidents, change.at_us)
+        else:
+            self.incidents.refused(change.incidents)
+
+    def _committed(
+        self, entry: Entry, change: Change, refused: bool, then: Callable[[Pending], None] | None, done: Pending
+    ) -> None:
         entry.pending -= 1
+        if change.incidents:
+            self._keep_incidents(change, done)
         try:
             if done.cancelled():
                 entry.doubtful = True
@@ -283,6 +337,8 @@ class Route:
             entry.settled.set_result(None)
         if entry.order.closed:
             self.release(entry)
+        if then is not None:
+            then(done)
 
     def _took(self, entry: Entry, change: Change, refused: bool, done: Pending) -> None:
         error = done.exception()
@@ -292,16 +348,23 @@ class Route:
         elif isinstance(outcome := done.result(), Committed):
             if change.execution is not None:
                 self.counts.executions += 1
-                self._fold(change.execution, outcome.execution_place)
+                self._fold(change.execution, outcome.execution_place, change.kind == _AMENDED)
             order = change.order
             if change.new is not None:
                 self.counts.intents += 1
-                self.drive(entry, claimed=True)
+                self.counts.new_orders += bool(change.claims)
+                self.measures.durable(entry)
+                if order is not None and order.status not in ENDED:
+                    self.drive(entry, claimed=bool(change.claims))
             elif entry.order.cancel_wanted or entry.order.replacement is not None:
                 self.drive(entry)  # also where it waits: a cancel or replace may change the next step
             if order is not None and (entry.answer_waiters or entry.cancel_waiters or entry.replace_waiters):
                 _tell(entry, order, change, refused=refused)
-        elif change.new is not None:
+            if order is not None and order.answer is not None:
+                self.measures.answered(entry, order)
+            return
+        self.counts.id_collisions += isinstance(outcome, ClientOrderIdTaken)
+        if change.new is not None:
             self.forget(entry)
             self.taken(entry, outcome)
         else:
@@ -353,6 +416,7 @@ class Route:
             self._fill(entry, loaded)
             if entry.order.answer is not None:
                 tell_answer(entry, entry.order.answer)
+                self.measures.answered(entry, entry.order)
 
     def spawn(self, work: "asyncio.Task[None]") -> None:
         """Keep a background task alive until it ends; one that dies of an error closes the route."""
@@ -369,6 +433,7 @@ class Route:
         await asyncio.gather(*tasks, return_exceptions=True)
         self._tell_all(self._closed())
         self.deadlines.close()
+        self.gate.pace.close()
 
     def _ended(self, task: "asyncio.Task[None]") -> None:
         self.tasks.pop(task, None)
@@ -377,6 +442,10 @@ class Route:
                 self.fail(task.exception())
         elif not self.closing:
             self.fail(RouteClosed("a task of the gateway was cancelled from outside"))
+
+
+def _durable(done: Pending) -> bool:
+    return not done.cancelled() and done.exception() is None and isinstance(done.result(), Committed)
 
 
 def _tell(entry: Entry, order: Order, change: Change, *, refused: bool) -> None:
@@ -414,12 +483,3 @@ def tell_answer(entry: Entry, answer: bytes) -> None:
 
 def _no_driver(*_args: object, **_kwargs: object) -> None:
     raise InvariantBroken("the route has no driver yet")
-
-
-def count_outcome(counts: Counts, events: tuple[Event, ...]) -> None:
-    """Count what a reply turned out to be."""
-    for event in events:
-        if isinstance(event, ev.OutcomeUnknown):
-            counts.unknown_outcomes += 1
-        elif isinstance(event, ev.CopySettled) and event.outcome is CopyOutcome.DUPLICATE:
-            counts.duplicate_replies += 1

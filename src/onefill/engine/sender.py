@@ -32,7 +32,7 @@ from onefill.core.order import Copy, Order
 from onefill.core.query import looked_up, search
 from onefill.core.steps import LastLookup
 from onefill.engine.entry import Entry
-from onefill.engine.route import Route, count_outcome
+from onefill.engine.route import Route
 from onefill.ports.ledger import Committed
 
 Reply = typing.TypeVar("Reply", SubmitReply, CancelReply, ReplaceReply, LookupReply, ScanReply)
@@ -93,6 +93,7 @@ async def _step_on(route: Route, entry: Entry) -> None:
         stale = not isinstance(step, steps.Rest) and route.loop.time() >= entry.stale_at_s
         if stale and entry.order.status is Status.RECORDED and isinstance(step, _BEFORE_SENDING):
             step = steps.ExpireUnsent("its time to live ran out before it could be sent")
+        step = route.gate.step(entry, step, lookup, now_us)
         if isinstance(step, steps.Rest):
             return
         if isinstance(step, steps.Ask | steps.Scan):
@@ -148,6 +149,8 @@ async def _send_next(route: Route, entry: Entry, step: steps.Send | steps.SendCa
     elif await _commit(route, entry, (ev.Claimed(step.number, step.expires_at_us, leaves_by_us),)):
         if step.number > 1:
             route.counts.resends += 1
+        else:
+            route.counts.new_orders += 1
         await _send(route, entry, step.number)
 
 
@@ -179,7 +182,7 @@ def _not_to_be_sent(route: Route, entry: Entry, copy: Copy) -> str | None:
         return f"the venue showed the order as {order.status} between claim and send"
     if any(other.outcome is CopyOutcome.REJECTED for other in order.copies):
         return "the venue rejected another copy between claim and send"
-    return _not_open(route) or _too_late(route, entry, copy, order.valid_until_us)
+    return _not_open(route) or _too_late(route, entry, copy, order.valid_until_us) or route.gate.stopped(entry)
 
 
 def _too_late(route: Route, entry: Entry, copy: Copy, valid_until_us: int) -> str | None:
@@ -215,13 +218,13 @@ async def _send(route: Route, entry: Entry, number: int) -> None:
         expires_at_us=copy.expires_at_us,
     )
     route.counts.copies_sent += 1
+    route.measures.leaves(entry)
     reply: SubmitReply = await _call(route, _SUBMIT_REPLIES, route.venue.submit, request)
+    route.measures.replied(route.counts, reply)
     now_us = route.clock.now_us()
 
     def proves(order: Order) -> tuple[Event, ...]:
-        events = evidence.from_submit_reply(order, number, reply, now_us)
-        count_outcome(route.counts, events)
-        return evidence.resurrected(order, events)
+        return evidence.resurrected(order, evidence.from_submit_reply(order, number, reply, now_us))
 
     await _settle(route, entry, number, proves)
 
@@ -251,7 +254,9 @@ async def _ask(route: Route, entry: Entry, step: steps.Ask | steps.Scan, last: L
     order = entry.order
     asked_at_us, asked_at_s = route.clock.now_us(), route.loop.time()
     route.counts.lookups += 1
+    began = route.measures.asks()
     reply = await ask(route, order, step)
+    route.measures.asked(entry, began, found=isinstance(reply, Found))
     waited_s = None if entry.claimed_at_s is None else asked_at_s - entry.claimed_at_s
     waited_us = None if waited_s is None else int(waited_s * 1_000_000)
     return looked_up(order, step.client_order_id, reply, last, asked_at_us=asked_at_us, waited_us=waited_us)
@@ -308,7 +313,7 @@ async def _cancel(route: Route, entry: Entry, number: int) -> None:
 async def _replace(route: Route, entry: Entry, number: int) -> None:
     order = entry.order
     wanted = order.replacement
-    reason = _not_open(route)
+    reason = _not_open(route) or route.gate.stopped_replace(order)
     if wanted is None or number <= wanted.copies_before:
         wanted, reason = None, "the replace came to an end between claim and send"
     elif reason is None:

@@ -6,6 +6,30 @@ from onefill.core.errors import InvalidField
 from onefill.core.identity import IdScheme
 
 
+class ReconcileSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """When ledger and venue are compared, and what counts as a difference that lasts.
+
+    * ``every_s``: the pause between two looks; ``None``: only when somebody asks for one.
+    * ``grace_s``: how long a difference may be in flight.
+    * ``blind_after_s``: for how long the venue may fail to be comparable before there is an incident about it.
+    * ``overlap``: so many reports of the execution stream are read again in each look.
+    """
+
+    every_s: float | None = 60.0
+    grace_s: float = 10.0
+    blind_after_s: float = 300.0
+    overlap: int = 200
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work."""
+        for field in ("every_s", "grace_s", "blind_after_s"):
+            seconds = getattr(self, field)
+            if seconds is not None and not 0 < seconds < 1e9:
+                raise InvalidField(field, f"{seconds:g} is not a duration above zero, in seconds")
+        if not 0 <= self.overlap <= 100_000:
+            raise InvalidField("overlap", f"{self.overlap} is not a number of reports from 0 to 100000")
+
+
 class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Settings of a gateway; the defaults suit a person or a strategy that waits for its answers.
 
@@ -16,6 +40,7 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     * ``recent_orders``: closed orders kept in memory for late news; more are read from the ledger when needed.
     * ``lease_s``: for how long a route is held at a time, renewed while the gateway lives; ``None``: until somebody else
       takes it, for ledgers that only one process can open.
+    * ``reconcile``: when ledger and venue are compared.
     """
 
     client_order_ids: IdScheme = IdScheme.SEQUENCE
@@ -24,6 +49,7 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     reply_timeout_s: float = 15.0
     recent_orders: int = 1000
     lease_s: float | None = None
+    reconcile: ReconcileSettings = ReconcileSettings()
 
     def __post_init__(self) -> None:
         """Refuse what cannot work."""

@@ -54,6 +54,8 @@ class Scale(msgspec.Struct, frozen=True, kw_only=True):
     submits: int = 30_000
     lifecycles: int = 20_000
     rounds_per_figure: int = 3
+    executions: int = 30_000
+    audit_entries: int = 300_000
     old_intents: tuple[int, ...] = (1_000, 1_000_000)
 
 

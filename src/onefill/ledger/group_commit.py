@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from onefill.core.errors import InvariantBroken, LedgerFailed, OnefillError
+from onefill.core.metrics import LedgerMeasures
 from onefill.ledger.sqlite_write import Result
 from onefill.ports.ledger import Change, Outcome
 
@@ -37,6 +38,7 @@ class GroupCommit:
     def __init__(self, apply: Callable[[Sequence[Change]], list[Result]], *, inline: bool = False) -> None:
         self._apply = apply
         self._loop = asyncio.get_running_loop()
+        self.measures = LedgerMeasures()
         self._waiting: _Group = []
         self._busy = False
         self._calls = 0
@@ -111,6 +113,7 @@ class GroupCommit:
         if idle and self._lone and len(self._waiting) == 1 and self._commit_s < _QUICK_S:
             self._flush_due, self._busy = False, True
             group, self._waiting = self._waiting, []
+            self.measures.waiting.observe(1)
             self._done(group, self._attempt(group))
         else:
             self._flush()
@@ -119,6 +122,7 @@ class GroupCommit:
         self._flush_due = False
         if self._busy or not self._waiting:
             return
+        self.measures.waiting.observe(len(self._waiting))
         group, self._waiting = self._waiting[:MAX_GROUP], self._waiting[MAX_GROUP:]
         self._busy, self._lone = True, len(group) == 1
         if self._thread is None:
@@ -131,7 +135,9 @@ class GroupCommit:
             began = time.perf_counter()
             try:
                 results = self._apply([change for change, _ in group])
-                self._commit_s += (time.perf_counter() - began - self._commit_s) / 8
+                took_s = time.perf_counter() - began
+                self._commit_s += (took_s - self._commit_s) / 8
+                self.measures.committed(took_s, len(group))
                 return results
             except OnefillError as error:
                 self._broken = error

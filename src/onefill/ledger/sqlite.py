@@ -1,24 +1,39 @@
 """The default ledger: one SQLite file, one writer, group commit."""
 
 import asyncio
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Collection
+from typing import Self, TypeVar
 
 import apsw
 
-from onefill.core.audit import GENESIS, JournalEntry, entry_hash
+from onefill.core.audit import GENESIS, JournalEntry, JournalRow, StoredCheckpoint, entry_hash
+from onefill.core.audit_executions import ExecutionRow
+from onefill.core.control import Control
 from onefill.core.errors import Fenced, LeaseHeld, LedgerError, LedgerFailed, OtherVenue
 from onefill.core.events import RouteAcquired
 from onefill.core.identity import key_digest, session_tag
+from onefill.core.incident import Incident
 from onefill.core.lease import Held, may_take
+from onefill.core.metrics import LedgerMeasures
 from onefill.core.order import Order
 from onefill.core.position import Execution, Position
+from onefill.ledger import sqlite_checkpoints, sqlite_figures
 from onefill.ledger import sqlite_rows as rows
 from onefill.ledger.group_commit import GroupCommit
 from onefill.ledger.sqlite_file import LedgerFile, one, open_file, open_read_only, transaction
 from onefill.ledger.sqlite_read import Reader
 from onefill.ledger.sqlite_write import Writer, failed, move_cursor
-from onefill.ports.ledger import INTENT_NUMBER_BITS, Change, CursorMove, Lease, Loaded, Operation, Outcome, RouteInfo
+from onefill.ports.ledger import (
+    INTENT_NUMBER_BITS,
+    Change,
+    CursorMove,
+    Lease,
+    Loaded,
+    OpeningPosition,
+    Operation,
+    Outcome,
+    RouteInfo,
+)
 
 T = TypeVar("T")
 
@@ -35,7 +50,7 @@ class SqliteLedger:
     @classmethod
     async def open(
         cls, path: str, *, seed: bytes, holder: str, at_us: int, vfs: str | None = None, inline: bool = False
-    ) -> "SqliteLedger":
+    ) -> Self:
         """Open for writing; make the file if there is none.
 
         ``seed``: 16 random bytes, used when the file is made. ``holder`` is shown to whoever finds the file in use.
@@ -62,6 +77,11 @@ class SqliteLedger:
     def depth(self) -> int:
         """Changes that wait for the commit under way."""
         return self._commits.depth
+
+    @property
+    def measures(self) -> LedgerMeasures:
+        """How long commits take and how many changes share one, since it was opened."""
+        return self._commits.measures
 
     async def acquire(
         self, route: str, holder: str, at_us: int, *, venue: str = "", lease_us: int | None = None
@@ -154,7 +174,7 @@ class SqliteLedger:
 
         def work() -> None:
             db = self._file.connection
-            values = ", ".join(f"value ->> {n}" for n in range(9))
+            values = ", ".join(f"value ->> {n}" for n in range(11))
             text = rows.json_text([rows.position_row(position) for position in positions])
             with transaction(db):
                 if one(db, "SELECT folded_through FROM ledger")[0] > through:
@@ -230,6 +250,46 @@ class SqliteLedger:
         """See :meth:`onefill.ports.ledger.Ledger.executions`."""
         return await self._read(lambda: self._reader.executions(after, limit))
 
+    async def executions_of(self, intent_id: int) -> list[Execution]:
+        """See :meth:`onefill.ports.ledger.Ledger.executions_of`."""
+        return await self._read(lambda: self._reader.executions_of(intent_id))
+
+    async def executions_named(self, route: str, names: Collection[tuple[str, str]]) -> list[tuple[int, Execution]]:
+        """See :meth:`onefill.ports.ledger.Ledger.executions_named`."""
+        return await self._read(lambda: self._reader.executions_named(route, names))
+
+    async def quarantined(self, route: str) -> list[tuple[int, Execution]]:
+        """See :meth:`onefill.ports.ledger.Ledger.quarantined`."""
+        return await self._read(lambda: self._reader.quarantined(route))
+
+    async def executions_of_position(
+        self, account: str, strategy: str, venue: str, instrument: str, through: int
+    ) -> list[Execution]:
+        """See :meth:`onefill.ports.ledger.Ledger.executions_of_position`."""
+        return await self._read(
+            lambda: self._reader.executions_of_position(account, strategy, venue, instrument, through)
+        )
+
+    async def amended_positions(self) -> set[tuple[str, str, str, str]]:
+        """See :meth:`onefill.ports.ledger.Ledger.amended_positions`."""
+        return await self._read(self._reader.amended_positions)
+
+    async def incidents(self, *, open_only: bool = True) -> list[Incident]:
+        """See :meth:`onefill.ports.ledger.Ledger.incidents`."""
+        return await self._read(lambda: self._reader.incidents(open_only=open_only))
+
+    async def last_incident(self, route: str) -> int:
+        """See :meth:`onefill.ports.ledger.Ledger.last_incident`."""
+        return await self._read(lambda: self._reader.last_incident(route))
+
+    async def control(self, route: str) -> Control | None:
+        """See :meth:`onefill.ports.ledger.Ledger.control`."""
+        return await self._read(lambda: self._reader.control(route))
+
+    async def opening_positions(self, route: str) -> list[OpeningPosition]:
+        """See :meth:`onefill.ports.ledger.Ledger.opening_positions`."""
+        return await self._read(lambda: self._reader.opening_positions(route))
+
     async def positions(self) -> tuple[list[Position], int]:
         """See :meth:`onefill.ports.ledger.Ledger.positions`."""
         return await self._read(self._reader.positions)
@@ -238,9 +298,47 @@ class SqliteLedger:
         """See :meth:`onefill.ports.ledger.Ledger.journal`."""
         return await self._read(lambda: self._reader.journal(route, after, limit))
 
+    async def sums(self) -> list[sqlite_figures.RouteSums]:
+        """Return sums over all that the ledger holds, by route: for people. Reads whole tables."""
+        return await self._read(lambda: sqlite_figures.sums(self._file.connection))
+
     async def routes(self) -> list[RouteInfo]:
         """See :meth:`onefill.ports.ledger.Ledger.routes`."""
         return await self._read(self._reader.routes)
+
+    async def journal_rows(self, route: str, after: int, limit: int) -> list[JournalRow]:
+        """See :meth:`onefill.ports.ledger.Ledger.journal_rows`."""
+        db = self._file.connection
+        return await self._read(lambda: sqlite_checkpoints.journal_rows(db, route, after, limit))
+
+    async def journal_hashes(self, route: str, after: int, limit: int) -> list[bytes]:
+        """See :meth:`onefill.ports.ledger.Ledger.journal_hashes`."""
+        db = self._file.connection
+        return await self._read(lambda: sqlite_checkpoints.journal_hashes(db, route, after, limit))
+
+    async def execution_rows(self, route: str, after: int, limit: int) -> list[ExecutionRow]:
+        """See :meth:`onefill.ports.ledger.Ledger.execution_rows`."""
+        db = self._file.connection
+        return await self._read(lambda: sqlite_checkpoints.execution_rows(db, route, after, limit))
+
+    async def save_checkpoint(self, stored: StoredCheckpoint) -> None:
+        """See :meth:`onefill.ports.ledger.Ledger.save_checkpoint`."""
+
+        def work() -> None:
+            with transaction(self._file.connection):
+                sqlite_checkpoints.save(self._file.connection, stored)
+
+        await self._guarded(work)
+
+    async def checkpoints(self, route: str, after: int, limit: int) -> list[StoredCheckpoint]:
+        """See :meth:`onefill.ports.ledger.Ledger.checkpoints`."""
+        db = self._file.connection
+        return await self._read(lambda: sqlite_checkpoints.read(db, route, after, limit))
+
+    async def newest_checkpoint(self, route: str) -> StoredCheckpoint | None:
+        """See :meth:`onefill.ports.ledger.Ledger.newest_checkpoint`."""
+        db = self._file.connection
+        return await self._read(lambda: sqlite_checkpoints.newest(db, route))
 
     async def close(self) -> None:
         """Finish what was handed in, then close the file and release its lock."""

@@ -1,17 +1,20 @@
 """Reading a SQLite ledger. Lists come back as one JSON value, a whole page in one step."""
 
 from collections.abc import Iterable
+from decimal import Decimal
 from typing import Any
 
 import apsw
 import msgspec
 
 from onefill.core.audit import JournalEntry
+from onefill.core.control import Control
+from onefill.core.incident import Incident
 from onefill.core.order import Copy, Order
 from onefill.core.position import Execution, Position
 from onefill.ledger import sqlite_rows as rows
 from onefill.ledger.sqlite_file import one
-from onefill.ports.ledger import INTENT_NUMBER_BITS, Loaded, Operation, RequestKind, RouteInfo
+from onefill.ports.ledger import INTENT_NUMBER_BITS, Loaded, OpeningPosition, Operation, RequestKind, RouteInfo
 
 _LISTED = "IN (SELECT value FROM json_each(?))"
 
@@ -38,8 +41,12 @@ class Reader:
             copies.setdefault((intent_id, kind), []).append(copy)
         replaces = self._replaces(found)
         executions: dict[int, set[tuple[str, str]]] = {}
-        for row in self._page("intent_id, scope, execution_id", f"execution WHERE intent_id {_LISTED}", (ids,)):
+        referred: dict[int, set[tuple[str, str]]] = {}
+        columns = "intent_id, scope, execution_id, refers_to"
+        for row in self._page(columns, f"execution WHERE intent_id {_LISTED}", (ids,)):
             executions.setdefault(row[0], set()).add((row[1], row[2]))
+            if row[3] is not None:
+                referred.setdefault(row[0], set()).add((row[1], row[3]))
         waiting: dict[int, list[Operation]] = {}
         rest = f"operation WHERE answer IS NULL AND intent_id {_LISTED}"
         for row in self._page(rows.OPERATION_COLUMNS, rest, (ids,)):
@@ -58,6 +65,7 @@ class Reader:
             Loaded(
                 order=order(row),
                 execution_ids=frozenset(executions.get(row[0], ())),
+                referred_to=frozenset(referred.get(row[0], ())),
                 operations=tuple(waiting.get(row[0], ())),
             )
             for row in sorted(found, key=lambda row: row[0])
@@ -135,6 +143,78 @@ class Reader:
         )
         found = self._page(rows.EXECUTION_COLUMNS, rest, (after, limit))
         return sorted((rows.to_execution(row) for row in found), key=lambda pair: pair[0])
+
+    def _executions_where(self, where: str, bindings: tuple[Any, ...]) -> list[Execution]:
+        return [execution for _, execution in self._placed_where(where, bindings)]
+
+    def _placed_where(self, where: str, bindings: tuple[Any, ...]) -> list[tuple[int, Execution]]:
+        rest = f"execution JOIN route ON route.id = execution.route WHERE {where}"
+        found = self._page(rows.EXECUTION_COLUMNS, rest, bindings)
+        return sorted(map(rows.to_execution, found), key=lambda pair: pair[0])
+
+    def executions_named(self, route: str, names: Iterable[tuple[str, str]]) -> list[tuple[int, Execution]]:
+        """Return a route's executions with these scopes and ids, with their places."""
+        where = (
+            "route.name = ? AND (execution.scope, execution.execution_id) IN "
+            "(SELECT value ->> 0, value ->> 1 FROM json_each(?))"
+        )
+        return self._placed_where(where, (route, rows.json_text([list(name) for name in names])))
+
+    def quarantined(self, route: str) -> list[tuple[int, Execution]]:
+        """Return a route's executions that belong to no order, with their places."""
+        return self._placed_where("route.name = ? AND intent_id IS NULL", (route,))
+
+    def executions_of(self, intent_id: int) -> list[Execution]:
+        """Return an order's rows of the execution log."""
+        return self._executions_where("intent_id = ?", (intent_id,))
+
+    def executions_of_position(
+        self, account: str, strategy: str, venue: str, instrument: str, through: int
+    ) -> list[Execution]:
+        """Return a position's rows of the execution log."""
+        where = (
+            "execution.id <= ? AND account = ? AND strategy = ? AND instrument = ? AND route.name = ? "
+            "AND intent_id IS NOT NULL"
+        )
+        return self._executions_where(where, (through, account, strategy, instrument, venue))
+
+    def amended_positions(self) -> set[tuple[str, str, str, str]]:
+        """Return the positions of which an execution was busted or corrected."""
+        cursor = self._db.execute(
+            "SELECT DISTINCT account, strategy, route.name, instrument FROM execution "
+            "JOIN route ON route.id = execution.route WHERE refers_to IS NOT NULL AND intent_id IS NOT NULL"
+        )
+        return {(account, strategy, venue, instrument) for account, strategy, venue, instrument in cursor}
+
+    def incidents(self, *, open_only: bool) -> list[Incident]:
+        """Return the incidents, by route and number."""
+        where = "WHERE open = 1 " if open_only else ""
+        cursor = self._db.execute(f"SELECT body FROM incident {where}ORDER BY route, number")
+        return [msgspec.json.decode(row[0], type=Incident) for row in cursor]
+
+    def last_incident(self, route: str) -> int:
+        """Return the highest number of a route's incidents."""
+        statement = "SELECT coalesce(max(number), 0) FROM incident WHERE route = (SELECT id FROM route WHERE name = ?)"
+        return int(one(self._db, statement, (route,))[0])
+
+    def control(self, route: str) -> Control | None:
+        """Return a route's control state."""
+        row = self._db.execute(
+            "SELECT body FROM control WHERE route = (SELECT id FROM route WHERE name = ?)", (route,)
+        ).fetchone()
+        return None if row is None else msgspec.json.decode(row[0], type=Control)
+
+    def opening_positions(self, route: str) -> list[OpeningPosition]:
+        """Return what a route's accounts held before its first order."""
+        cursor = self._db.execute(
+            "SELECT account, instrument, quantity, max(number) FROM opening_position "
+            "WHERE route = (SELECT id FROM route WHERE name = ?) GROUP BY account, instrument ORDER BY account, instrument",
+            (route,),
+        )
+        return [
+            OpeningPosition(account=account, instrument=instrument, quantity=Decimal(quantity), number=number)
+            for account, instrument, quantity, number in cursor
+        ]
 
     def positions(self) -> tuple[list[Position], int]:
         """Return the stored projection and how far it is folded."""

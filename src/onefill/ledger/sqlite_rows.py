@@ -10,33 +10,44 @@ from typing import Any
 import msgspec
 
 from onefill.core.audit import JournalEntry
+from onefill.core.control import Control
 from onefill.core.events import CopyOutcome
+from onefill.core.incident import Incident
 from onefill.core.intent import from_canonical
 from onefill.core.lifecycle import Status
 from onefill.core.messages import VenueStatus
 from onefill.core.order import Copy, Order, Replacement, Terms
-from onefill.core.position import Execution, Position
+from onefill.core.position import Execution, Kind, Position
 from onefill.core.values import Side
-from onefill.ports.ledger import Change, Claim, NewIntent, Operation, ReplacementChange, RequestKind
+from onefill.ports.ledger import (
+    Change,
+    Claim,
+    NewIntent,
+    OpeningPosition,
+    Operation,
+    ReplacementChange,
+    RequestKind,
+)
 
 Row = list[Any]
 
 ORDER_COLUMNS = (
     "id, key, client_order_id, body, recorded_at_us, valid_until_us, status, version, cum_quantity, venue_cum_quantity, "
-    "venue_order_id, reason, anomaly, parked, cancel_wanted, answer, "
-    "EXISTS (SELECT 1 FROM replacement WHERE replacement.intent_id = intent.id)"
+    "venue_order_id, reason, anomaly, parked, cancel_wanted, answer, replaced, reversed_quantity"
 )
 COPY_COLUMNS = "intent_id, kind, number, claimed_at_us, expires_at_us, outcome, reason, retry_at_us, leaves_by_us"
 REPLACEMENT_COLUMNS = (
     "intent_id, number, client_order_id, quantity, price, valid_until_us, operation_key, copies_before, original_over, "
-    "outcome"
+    "outcome, since_us, version"
 )
 OPERATION_COLUMNS = "account, strategy, key, operation_key, intent_id, requested_at_us, answer, kind, quantity, price"
 EXECUTION_COLUMNS = (
     "execution.id, intent_id, scope, execution_id, account, strategy, route.name, instrument, side, quantity, price, "
-    "client_order_id, venue_order_id, transacted_at_us"
+    "client_order_id, venue_order_id, transacted_at_us, kind, refers_to, fee, fee_currency, stream"
 )
-POSITION_COLUMNS = "account, strategy, venue, instrument, bought, sold, bought_value, sold_value, executions"
+POSITION_COLUMNS = (
+    "account, strategy, venue, instrument, bought, sold, bought_value, sold_value, cost, fees, executions"
+)
 
 
 KINDS = (RequestKind.SUBMIT, RequestKind.CANCEL, RequestKind.REPLACE)
@@ -65,20 +76,26 @@ def intent_row(route_id: int, order: Order, new: NewIntent) -> Row:
         order.recorded_at_us,
         order.valid_until_us,
         order.status,
+        order.reason,
+        int(order.closed),
+        None if order.answer is None else order.answer.decode(),
     ]
 
 
 def is_fresh(order: Order) -> bool:
-    """Tell whether an order is as a new row shows it: everything that is not in ``intent_row`` at its default."""
+    """Tell whether an order is as a new row shows it: everything that is not in ``intent_row`` at its default.
+
+    Only one that was refused at a gate is over as it is recorded.
+    """
+    refused = order.status is Status.REFUSED
     return (
         order.version == 1
         and not order.cum_quantity
         and not order.venue_cum_quantity
         and order.venue_order_id is None
-        and order.reason is None
         and order.anomaly is None
-        and order.answer is None
-        and not (order.parked or order.cancel_wanted or order.closed or order.replacements)
+        and not (order.parked or order.cancel_wanted or order.replacements)
+        and (refused or (order.reason is None and order.answer is None and not order.closed))
     )
 
 
@@ -100,6 +117,8 @@ def _state(order: Order) -> Row:
         int(order.cancel_wanted),
         int(order.closed),
         None if order.answer is None else order.answer.decode(),
+        int(order.replacements > 0),
+        format(order.reversed_quantity, "f") if order.reversed_quantity else "0",
     ]
 
 
@@ -135,6 +154,8 @@ def replacement_row(route_id: int, intent_id: int, change: ReplacementChange) ->
         wanted.copies_before,
         wanted.original_over,
         change.outcome,
+        wanted.since_us,
+        change.version,
     ]
 
 
@@ -176,7 +197,36 @@ def execution_row(route_id: int, change: Change, execution: Execution) -> Row:
         execution.venue_order_id,
         execution.transacted_at_us,
         change.at_us,
+        execution.kind,
+        execution.refers_to,
+        _digits(execution.fee),
+        execution.fee_currency,
+        execution.stream,
     ]
+
+
+def incident_row(route_id: int, incident: Incident) -> Row:
+    """Return the row of an incident, columns as in ``KEEP_INCIDENT``."""
+    return [
+        route_id,
+        incident.number,
+        incident.kind,
+        incident.subject,
+        int(incident.open),
+        incident.opened_at_us,
+        incident.version,
+        msgspec.json.encode(incident).decode(),
+    ]
+
+
+def control_row(route_id: int, control: Control) -> Row:
+    """Return the row of a control state, columns as in ``KEEP_CONTROL``."""
+    return [route_id, control.state, control.version, msgspec.json.encode(control).decode()]
+
+
+def opening_row(route_id: int, opening: OpeningPosition, at_us: int) -> Row:
+    """Return the row of an opening position."""
+    return [route_id, opening.account, opening.instrument, opening.number, format(opening.quantity, "f"), at_us]
 
 
 def position_row(position: Position) -> Row:
@@ -190,6 +240,8 @@ def position_row(position: Position) -> Row:
         format(position.sold, "f"),
         format(position.bought_value, "f"),
         format(position.sold_value, "f"),
+        format(position.cost, "f"),
+        json_text([[currency, format(amount, "f")] for currency, amount in position.fees]),
         position.executions,
     ]
 
@@ -218,6 +270,7 @@ def to_order(row: Row, copies: tuple[Copy, ...] = (), cancels: tuple[Copy, ...] 
         anomaly=row[12],
         parked=bool(row[13]),
         cancel_wanted=bool(row[14]),
+        reversed_quantity=Decimal(row[17]),
         copies=copies,
         cancels=cancels,
         answer=None if answer is None else answer.encode(),
@@ -229,25 +282,13 @@ def with_replaces(order: Order, found: list[Row], copies: tuple[Copy, ...]) -> O
     copies. Both ascend by number.
     """
     in_force: Terms | None = None
-    open_one: Replacement | None = None
     live_id = order.client_order_id
-    for _, number, new_id, quantity, price_text, valid_until_us, operation_key, before, original_over, outcome in found:
-        client_order_id = live_id if new_id is None else new_id
-        price = None if price_text is None else Decimal(price_text)
-        if outcome == "replaced":
-            in_force, live_id = Terms(number, client_order_id, Decimal(quantity), price), client_order_id
-        elif outcome is None:
-            open_one = Replacement(
-                number=number,
-                client_order_id=client_order_id,
-                quantity=Decimal(quantity),
-                price=price,
-                valid_until_us=valid_until_us,
-                operation_key=operation_key,
-                copies_before=before,
-                copies=tuple(copy for copy in copies if copy.number > before),
-                original_over=None if original_over is None else VenueStatus(original_over),
-            )
+    # Terms that the venue gave by itself may have come while a replace was open: what came last is in force.
+    for row in sorted((row for row in found if row[9] == "replaced"), key=lambda row: (row[11], row[1])):
+        live_id = live_id if row[2] is None else row[2]
+        price = None if row[4] is None else Decimal(row[4])
+        in_force = Terms(row[1], live_id, Decimal(row[3]), price, row[10])
+    open_one = next((_open(row, live_id, copies) for row in found if row[9] is None), None)
     earlier = copies if open_one is None else copies[: open_one.copies_before]
     return msgspec.structs.replace(
         order,
@@ -257,6 +298,21 @@ def with_replaces(order: Order, found: list[Row], copies: tuple[Copy, ...]) -> O
         replace_copies=copies[-1].number if copies else 0,
         strays=tuple(copy for copy in earlier if copy.under_way),
         given_up=tuple(row[2] for row in found if row[9] == "refused" and row[2] is not None),
+    )
+
+
+def _open(row: Row, live_id: str, copies: tuple[Copy, ...]) -> Replacement:
+    _, number, new_id, quantity, price, valid_until_us, operation_key, before, original_over = row[:9]
+    return Replacement(
+        number=number,
+        client_order_id=live_id if new_id is None else new_id,
+        quantity=Decimal(quantity),
+        price=None if price is None else Decimal(price),
+        valid_until_us=valid_until_us,
+        operation_key=operation_key,
+        copies_before=before,
+        copies=tuple(copy for copy in copies if copy.number > before),
+        original_over=None if original_over is None else VenueStatus(original_over),
     )
 
 
@@ -298,6 +354,11 @@ def to_execution(row: Row) -> tuple[int, Execution]:
         client_order_id=row[11],
         venue_order_id=row[12],
         transacted_at_us=row[13],
+        kind=Kind(row[14]),
+        refers_to=row[15],
+        fee=None if row[16] is None else Decimal(row[16]),
+        fee_currency=row[17],
+        stream=row[18],
     )
 
 
@@ -312,7 +373,9 @@ def to_position(row: Row) -> Position:
         sold=Decimal(row[5]),
         bought_value=Decimal(row[6]),
         sold_value=Decimal(row[7]),
-        executions=row[8],
+        cost=Decimal(row[8]),
+        fees=tuple((currency, Decimal(amount)) for currency, amount in msgspec.json.decode(row[9])),
+        executions=row[10],
     )
 
 

@@ -57,7 +57,19 @@ class _Route(msgspec.Struct):
 class _Batch:
     """The rows of a group of changes, by table."""
 
-    __slots__ = ("answered", "claims", "cursors", "executions", "opened", "replacements", "settled", "updates")
+    __slots__ = (
+        "answered",
+        "claims",
+        "controls",
+        "cursors",
+        "executions",
+        "incidents",
+        "opened",
+        "opening",
+        "replacements",
+        "settled",
+        "updates",
+    )
 
     def __init__(self) -> None:
         self.updates: dict[int, rows.Row] = {}
@@ -68,6 +80,9 @@ class _Batch:
         self.answered: list[rows.Row] = []
         self.executions: list[rows.Row] = []
         self.cursors: dict[tuple[int, str], CursorMove] = {}
+        self.incidents: list[rows.Row] = []
+        self.controls: list[rows.Row] = []
+        self.opening: list[rows.Row] = []
 
     def add(self, change: Change, route_id: int) -> None:
         """Add a change's rows. Raises _Conflict if it does not follow from an earlier one of the group."""
@@ -89,6 +104,14 @@ class _Batch:
             self.executions.append(rows.execution_row(route_id, change, change.execution))
         if change.cursor is not None:
             self._move(route_id, change.cursor)
+        if change.incidents or change.control is not None or change.opening:
+            self._oversee(change, route_id)
+
+    def _oversee(self, change: Change, route_id: int) -> None:
+        self.incidents += [rows.incident_row(route_id, incident) for incident in change.incidents]
+        if change.control is not None:
+            self.controls.append(rows.control_row(route_id, change.control))
+        self.opening += [rows.opening_row(route_id, opening, change.at_us) for opening in change.opening]
 
     def _update(self, order: Order) -> None:
         row = rows.update_row(order, order.version - 1)
@@ -215,6 +238,12 @@ class Writer:
         for (route_id, _), move in batch.cursors.items():
             if not move_cursor(self._db, route_id, move):
                 raise _Conflict
+        # In the order in which they were made: one may be opened and changed within a group.
+        for row in batch.incidents:
+            self._all(statements.KEEP_INCIDENT, [row])
+        for row in batch.controls:
+            self._all(statements.KEEP_CONTROL, [row])
+        self._all(statements.INSERT_OPENING, batch.opening)
         self._all(statements.INSERT_EXECUTION, batch.executions)  # last: the caller reads the rowids it was given
 
     def _all(self, statement: Statement, batch: list[rows.Row]) -> None:
@@ -238,8 +267,8 @@ class Writer:
                     change.payload,
                     change.at_us,
                     change.epoch,
-                    route.head.hex(),
-                    made.hex(),
+                    route.head,
+                    made,
                 ]
             )
             route.last_sequence, route.head = sequence, made

@@ -7,13 +7,17 @@ belongs to somebody else now (:class:`~onefill.core.errors.Fenced`).
 """
 
 from asyncio import Future
+from collections.abc import Collection
 from decimal import Decimal
 from enum import StrEnum
 from typing import Literal, Protocol
 
 import msgspec
 
-from onefill.core.audit import JournalEntry
+from onefill.core.audit import JournalEntry, JournalRow, StoredCheckpoint
+from onefill.core.audit_executions import ExecutionRow
+from onefill.core.control import Control
+from onefill.core.incident import Incident
 from onefill.core.order import Copy, Order, Replacement
 from onefill.core.position import Execution, Position
 
@@ -89,6 +93,8 @@ class ReplacementChange(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     replacement: Replacement
     new_id: bool
     outcome: Literal["replaced", "refused"] | None = None
+    version: int = 0
+    """The order's version from which on its terms are in force: of several that ever were, the latest."""
 
 
 class CursorMove(msgspec.Struct, frozen=True, gc=False):
@@ -103,12 +109,25 @@ class CursorMove(msgspec.Struct, frozen=True, gc=False):
     position: int
 
 
+class OpeningPosition(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """What an account held of an instrument at the venue before the first order was sent from here.
+
+    ``number``: a later word on the same, which is a person's, takes the next number and counts in place of the earlier ones.
+    """
+
+    account: str
+    instrument: str
+    quantity: Decimal
+    number: int = 1
+
+
 class Change(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """One decision about one order (or about a route), to be committed whole.
 
     ``order`` is the state after it, ``order.version - 1`` what the ledger must hold before it. ``new`` is set when the
-    intent is first recorded, with nothing set yet beyond its identity and status. ``settled`` are copies whose outcome
-    became known. ``cursor`` moves a venue's stream on.
+    intent is first recorded, with nothing set yet beyond its identity and status (and its answer, if it was refused).
+    ``settled`` are copies whose outcome became known. ``cursor`` moves a venue's stream on. ``incidents`` are those that
+    were opened or changed, as they are after it; ``control`` is the route's control state from now on.
     """
 
     route: str
@@ -127,6 +146,9 @@ class Change(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """A venue's order number that a person gave to the order: no other order of the route may have it."""
     execution: Execution | None = None
     cursor: CursorMove | None = None
+    incidents: tuple[Incident, ...] = ()
+    control: Control | None = None
+    opening: tuple[OpeningPosition, ...] = ()
 
 
 class Committed(msgspec.Struct, frozen=True, gc=False):
@@ -181,6 +203,8 @@ class Loaded(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     order: Order
     execution_ids: frozenset[tuple[str, str]]
     """(scope, execution id) of every execution applied to it."""
+    referred_to: frozenset[tuple[str, str]] = frozenset()
+    """(scope, execution id) of every execution that a bust or correction speaks of, whether it has come or not."""
     operations: tuple[Operation, ...]
     """Operations that wait for their answer."""
 
@@ -259,6 +283,47 @@ class Ledger(Protocol):
         """Return up to ``limit`` executions recorded after log place ``after``, each with its place."""
         ...
 
+    async def executions_of(self, intent_id: int) -> list[Execution]:
+        """Return every row of the execution log that belongs to an order, in the log's order."""
+        ...
+
+    async def executions_named(self, route: str, names: Collection[tuple[str, str]]) -> list[tuple[int, Execution]]:
+        """Return those of a route's executions that have these (scope, execution id), each with its place in the log."""
+        ...
+
+    async def quarantined(self, route: str) -> list[tuple[int, Execution]]:
+        """Return every execution of a route that belongs to no order, each with its place in the log."""
+        ...
+
+    async def executions_of_position(
+        self, account: str, strategy: str, venue: str, instrument: str, through: int
+    ) -> list[Execution]:
+        """Return every row that belongs to one position, through log place ``through``, in the log's order.
+
+        Needed after a bust or correction only: it may read the whole log.
+        """
+        ...
+
+    async def amended_positions(self) -> set[tuple[str, str, str, str]]:
+        """Return (account, strategy, venue, instrument) of every position of which an execution was busted or corrected."""
+        ...
+
+    async def incidents(self, *, open_only: bool = True) -> list[Incident]:
+        """Return the incidents, by route and number."""
+        ...
+
+    async def last_incident(self, route: str) -> int:
+        """Return the highest number that an incident of the route was ever given, 0 at first."""
+        ...
+
+    async def control(self, route: str) -> Control | None:
+        """Return the route's control state, ``None`` while nobody ever moved it."""
+        ...
+
+    async def opening_positions(self, route: str) -> list[OpeningPosition]:
+        """Return what the route's accounts held before its first order: of each instrument the word that counts."""
+        ...
+
     async def positions(self) -> tuple[list[Position], int]:
         """Return the stored projection and the log place through which it has been folded."""
         ...
@@ -273,6 +338,30 @@ class Ledger(Protocol):
 
     async def routes(self) -> list[RouteInfo]:
         """Return every route of the ledger."""
+        ...
+
+    async def journal_rows(self, route: str, after: int, limit: int) -> list[JournalRow]:
+        """Return the same page as :meth:`journal`, as bare rows: for verifying many."""
+        ...
+
+    async def journal_hashes(self, route: str, after: int, limit: int) -> list[bytes]:
+        """Return only the hashes of that page."""
+        ...
+
+    async def execution_rows(self, route: str, after: int, limit: int) -> list[ExecutionRow]:
+        """Return up to ``limit`` executions of a route recorded after log place ``after``, as they stand in the log."""
+        ...
+
+    async def save_checkpoint(self, stored: StoredCheckpoint) -> None:
+        """Keep a signed checkpoint, durably. One of the same route and size that is kept already stays as it is."""
+        ...
+
+    async def checkpoints(self, route: str, after: int, limit: int) -> list[StoredCheckpoint]:
+        """Return up to ``limit`` checkpoints of a route of a size above ``after``, by size."""
+        ...
+
+    async def newest_checkpoint(self, route: str) -> StoredCheckpoint | None:
+        """Return the largest checkpoint of a route."""
         ...
 
     async def close(self) -> None:

@@ -9,6 +9,7 @@ from onefill.core.messages import (
     CancelRequest,
     ExecutionReport,
     LookupReply,
+    PositionsReply,
     ReplaceReply,
     ReplaceRequest,
     ScanReply,
@@ -73,6 +74,28 @@ class Venue(Protocol):
 
     async def executions(self, after: int) -> list[ExecutionReport]:
         """Return the next reports after stream position ``after``; an empty list when there are none."""
+        ...
+
+    async def open_orders(self, account: str) -> ScanReply:
+        """List every live order of an account, whoever sent it. Called where the venue declares ``lists_open_orders``.
+
+        Unknown where the list cannot be had or may be incomplete.
+        """
+        ...
+
+    async def positions(self, account: str) -> PositionsReply:
+        """Return what an account holds. Called where the venue declares ``tells_positions``."""
+        ...
+
+    async def drop_copies(self, after: int) -> list[ExecutionReport]:
+        """As :meth:`executions`, of the second channel. Called where the venue declares ``drop_copy``.
+
+        Its places are its own; it tells of the same executions, under the same execution ids.
+        """
+        ...
+
+    def drop_copy(self, after: int) -> AsyncIterator[ExecutionReport]:
+        """As :meth:`stream`, of the second channel."""
         ...
 
     def stream(self, after: int) -> AsyncIterator[ExecutionReport]:

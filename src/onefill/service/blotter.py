@@ -19,7 +19,18 @@ from onefill.core.intent import Intent
 from onefill.core.values import OrderType, Side, TimeInForce
 from onefill.service.order_file import FileError, Lines
 
-COLUMNS = ("key", "instrument", "side", "quantity", "type", "price", "time in force", "account", "strategy")
+COLUMNS = (
+    "key",
+    "instrument",
+    "side",
+    "quantity",
+    "type",
+    "price",
+    "time in force",
+    "account",
+    "strategy",
+    "allow similar",
+)
 _BITSTAMP_COLUMNS = ("id", "timestamp", "exchange.timestamp", "price", "volume", "action", "direction")
 _SATOSHI = Decimal("1E-8")
 
@@ -47,6 +58,8 @@ class Defaults(msgspec.Struct, frozen=True, kw_only=True):
     strategy: str = "blotter"
     instrument: str = "BTC-USD"
     """For recorded days, which are of one instrument."""
+    allow_similar: bool = False
+    """Every row is wanted, also where it is just like one before it (see the risk gates)."""
 
 
 class SubmitRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,6 +68,7 @@ class SubmitRow(msgspec.Struct, frozen=True, kw_only=True):
     line: int
     key: str
     intent: Intent
+    allow_similar: bool = False
 
 
 class CancelRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -201,7 +215,14 @@ def _blotter(line: int, row: dict[str, str], defaults: Defaults, cancels: Counte
         price=row.get("price") or None,  # type: ignore[arg-type]
         time_in_force=row.get("time in force") or TimeInForce.DAY,  # type: ignore[arg-type]
     )
-    return SubmitRow(line=line, key=key, intent=intent)
+    return SubmitRow(line=line, key=key, intent=intent, allow_similar=_allow_similar(row, defaults))
+
+
+def _allow_similar(row: dict[str, str], defaults: Defaults) -> bool:
+    said = row.get("allow similar", "").lower()
+    if said not in {"", "yes", "no"}:
+        raise InvalidField("allow similar", f"{said[:40]!r} is none of: yes, no")
+    return said == "yes" if said else defaults.allow_similar
 
 
 def _bitstamp(line: int, row: dict[str, str], defaults: Defaults, cancels: Counter[tuple[str, str, str]]) -> Row | None:
@@ -224,4 +245,4 @@ def _bitstamp(line: int, row: dict[str, str], defaults: Defaults, cancels: Count
         price=values.positive_decimal(row["price"], "price"),
         time_in_force=TimeInForce.GTC,
     )
-    return SubmitRow(line=line, key=key, intent=intent)
+    return SubmitRow(line=line, key=key, intent=intent, allow_similar=defaults.allow_similar)

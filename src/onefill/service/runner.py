@@ -31,6 +31,8 @@ class RowOutcome(StrEnum):
     """By the venue, on evidence."""
     EXPIRED_UNSENT = "expired_unsent"
     CANCELED_UNSENT = "canceled_unsent"
+    REFUSED = "refused"
+    """By a risk gate here; nothing was sent."""
     CANCELED = "canceled"
     CANCEL_OF_ENDED = "cancel_of_ended"
     """A cancel that found the order filled or otherwise ended."""
@@ -83,6 +85,7 @@ _ORDER_OUTCOMES = {
     Status.REJECTED: RowOutcome.REJECTED,
     Status.EXPIRED_UNSENT: RowOutcome.EXPIRED_UNSENT,
     Status.CANCELED_UNSENT: RowOutcome.CANCELED_UNSENT,
+    Status.REFUSED: RowOutcome.REFUSED,
 }
 _CANCEL_OUTCOMES = {
     CancelResult.CANCELED: RowOutcome.CANCELED,
@@ -92,7 +95,7 @@ _CANCEL_OUTCOMES = {
     CancelResult.REFUSED: RowOutcome.CANCEL_REFUSED,
     CancelResult.UNKNOWN_KEY: RowOutcome.CANCEL_OF_UNKNOWN,
 }
-_TOLD = {RowOutcome.REJECTED, RowOutcome.EXPIRED_UNSENT, RowOutcome.CANCEL_REFUSED}
+_TOLD = {RowOutcome.REJECTED, RowOutcome.REFUSED, RowOutcome.EXPIRED_UNSENT, RowOutcome.CANCEL_REFUSED}
 _Scope = tuple[str, str, str]
 """Account, strategy, key."""
 _answer = msgspec.json.Decoder(Answer)
@@ -282,7 +285,11 @@ class Runner:
                 return await self._cancel(row)
             intent = at_venue(row.intent, self._route_of(row.intent.account))
             raw = await self._gateway.submit_raw(
-                intent, key=row.key, time_to_live_s=self._time_to_live_s, wait_s=self._wait_s
+                intent,
+                key=row.key,
+                time_to_live_s=self._time_to_live_s,
+                wait_s=self._wait_s,
+                allow_similar=row.allow_similar,
             )
         except OrderUncertain as error:
             return RowResult(

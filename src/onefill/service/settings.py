@@ -11,7 +11,10 @@ import msgspec
 from onefill.core import values
 from onefill.core.capabilities import Capabilities
 from onefill.core.errors import CallerError, InvalidField, SettingsError
-from onefill.engine.settings import GatewaySettings
+from onefill.core.risk_limits import Risk
+from onefill.engine.controller import ControlPlan
+from onefill.engine.settings import GatewaySettings, ReconcileSettings
+from onefill.service import control_settings, reconcile_settings, risk_settings
 from onefill.venues import profile as profiles
 
 Part = TypeVar("Part", bound=msgspec.Struct)
@@ -23,6 +26,7 @@ class VenueSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
     ``profile`` names what the venue is known to promise, in place of what it declares itself; ``capabilities`` replaces
     single values of either (``unique_scope = "open"``). Both are the user's word: also where they trust the venue more.
+    ``control`` replaces single thresholds of ``[control]``.
 
     Checked on construction; raises :class:`~onefill.core.errors.InvalidField`.
     """
@@ -32,6 +36,7 @@ class VenueSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     timeout_s: float = 1.0
     profile: str | None = None
     capabilities: dict[str, Any] = {}
+    control: dict[str, Any] = {}
 
     def __post_init__(self) -> None:
         """Refuse what cannot work."""
@@ -70,11 +75,78 @@ def _check_url(url: str) -> None:
         raise InvalidField("url", f"{url!r} says more than {_URL}; an exchange takes no path, query or user there")
 
 
+class AuditSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Signed checkpoints of the journal, made by the gateway itself once ``key`` is set, and always when it closes.
+
+    ``key``: the private key's file; ``checkpoints``: the file outside the ledger to which each is added. One is made when
+    ``every_entries`` were written, and after ``every_s`` if anything was.
+    """
+
+    key: str | None = None
+    checkpoints: str | None = None
+    every_entries: int = 10_000
+    every_s: float = 60.0
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work."""
+        if self.key == "" or self.checkpoints == "":
+            raise InvalidField("key" if self.key == "" else "checkpoints", "is empty; name a file")
+        if self.key is not None and self.checkpoints is None:
+            raise InvalidField(
+                "checkpoints",
+                "is missing; checkpoints in the ledger alone are cut off with its end: name a file elsewhere",
+            )
+        if self.checkpoints is not None and self.key is None:
+            raise InvalidField("key", "is missing; checkpoints are signed: `onefill audit keygen PATH` makes a key")
+        if self.every_entries < 1:
+            raise InvalidField("every_entries", f"{self.every_entries} is not above zero")
+        if not (math.isfinite(self.every_s) and 0 < self.every_s < 1e9):
+            raise InvalidField("every_s", f"{self.every_s:g} is not a duration above zero, in seconds")
+
+
+class MetricsSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where Prometheus finds the figures of a running gateway: ``listen`` is HOST:PORT; without it nothing is served.
+
+    Port 0 takes a free one. There is no password: keep it on the host itself, or on a network of your own.
+    """
+
+    listen: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work."""
+        if self.listen is not None and self._address() is None:
+            raise InvalidField("listen", f"{self.listen!r} is not of the form HOST:PORT, such as 127.0.0.1:9464")
+
+    def _address(self) -> tuple[str, int] | None:
+        try:
+            parts = urlsplit(f"//{self.listen}")
+            port = parts.port
+        except ValueError:
+            return None
+        bare = parts.netloc == self.listen and "@" not in parts.netloc
+        return (parts.hostname, port) if bare and parts.hostname and port is not None else None
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port of ``listen``, which must be set."""
+        address = self._address()
+        if address is None:
+            raise InvalidField("listen", "is not set")
+        return address
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A whole settings file: ``[gateway]`` and one ``[venues.NAME]`` for each venue."""
+    """A whole settings file: ``[gateway]``, one ``[venues.NAME]`` for each venue, ``[audit]``, ``[metrics]``, ``[risk]``,
+    ``[control]``, ``[reconcile]``.
+    """
 
     gateway: GatewaySettings = GatewaySettings()
     venues: dict[str, VenueSettings] = {}
+    audit: AuditSettings = AuditSettings()
+    metrics: MetricsSettings = MetricsSettings()
+    risk: Risk | None = None
+    control: ControlPlan = ControlPlan()
+    reconcile: ReconcileSettings = ReconcileSettings()
 
 
 def load(path: Path) -> Settings:
@@ -94,13 +166,22 @@ def load(path: Path) -> Settings:
 
 def _settings(data: dict[str, Any]) -> Settings:
     _known_keys(data, Settings, "")
-    venues = _table(data.get("venues", {}), "venues")
+    venues = {
+        values.name(name, f"venues.{name}"): _part(venue, VenueSettings, f"venues.{name}")
+        for name, venue in _table(data.get("venues", {}), "venues").items()
+    }
+    reconcile = reconcile_settings.read(data.get("reconcile", {}))
+    if "reconcile" in _table(data.get("gateway", {}), "gateway"):
+        raise InvalidField("gateway.reconcile", "is a table of its own: write [reconcile]")
+    gateway = _part(data.get("gateway", {}), GatewaySettings, "gateway")
     return Settings(
-        gateway=_part(data.get("gateway", {}), GatewaySettings, "gateway"),
-        venues={
-            values.name(name, f"venues.{name}"): _part(venue, VenueSettings, f"venues.{name}")
-            for name, venue in venues.items()
-        },
+        gateway=msgspec.structs.replace(gateway, reconcile=reconcile),
+        reconcile=reconcile,
+        venues=venues,
+        audit=_part(data.get("audit", {}), AuditSettings, "audit"),
+        metrics=_part(data.get("metrics", {}), MetricsSettings, "metrics"),
+        risk=risk_settings.read(data.get("risk")),
+        control=control_settings.read(data.get("control", {}), {name: one.control for name, one in venues.items()}),
     )
 
 

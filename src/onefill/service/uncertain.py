@@ -38,7 +38,7 @@ _ENDS: Final[dict[type[Step], str]] = {
     steps.TellRefused: "tells that the cancel was refused",
     steps.DropReplace: "tells that it was not replaced",
 }
-_events = msgspec.json.Decoder(list[ev.Event])
+_events = msgspec.json.Decoder(list[ev.Event | ev.RouteEvent])
 
 
 class Candidate(msgspec.Struct, frozen=True, kw_only=True):
@@ -105,7 +105,7 @@ class OpenCase(msgspec.Struct, frozen=True, kw_only=True):
         """Everything that the venue said against what was known, in the order in which it came."""
         return [event.reason for _, event in self._happened() if isinstance(event, ev.Anomaly)]
 
-    def _happened(self) -> Iterable[tuple[int, ev.Event]]:
+    def _happened(self) -> Iterable[tuple[int, ev.Event | ev.RouteEvent]]:
         return ((entry.at_us, event) for entry in self.history for event in _events.decode(entry.payload))
 
     def awaited_until_us(self, now_us: int) -> int | None:

@@ -4,13 +4,22 @@ import contextlib
 import os
 import socket
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from onefill.core.errors import LedgerError
+from onefill.core.errors import LedgerError, OnefillError, SettingsError
+from onefill.core.risk_limits import Risk
+from onefill.engine.controller import ControlPlan
 from onefill.engine.gateway import Gateway
 from onefill.engine.settings import GatewaySettings
 from onefill.ledger.sqlite import SqliteLedger
 from onefill.ports.venue import Venue
+from onefill.service import control_socket
+from onefill.service.settings import AuditSettings, MetricsSettings
+
+if TYPE_CHECKING:
+    from onefill.service.audit_checkpoints import Checkpointer
 
 
 class SystemClock:
@@ -28,24 +37,110 @@ def holder() -> str:
 
 @contextlib.asynccontextmanager
 async def open_gateway(
-    ledger: str | os.PathLike[str], *, venues: Mapping[str, Venue], settings: GatewaySettings | None = None
+    ledger: str | os.PathLike[str],
+    *,
+    venues: Mapping[str, Venue],
+    settings: GatewaySettings | None = None,
+    audit: AuditSettings | None = None,
+    on_audit_trouble: Callable[[OnefillError], None] | None = None,
+    metrics: MetricsSettings | None = None,
+    on_metrics: Callable[[str], None] | None = None,
+    risk: Risk | None = None,
+    control: ControlPlan | None = None,
 ) -> AsyncIterator[Gateway]:
     """Open a gateway over the ledger file ``ledger``, made if missing, and ``venues``, each a route by its name.
 
-    Raises LedgerInUse, NotALedger, LedgerTooNew or LedgerError for the file, VenueError for a venue that cannot be used.
+    With ``audit`` it makes signed checkpoints as it runs. If one cannot be made, orders go on and ``on_audit_trouble`` hears
+    why; without it, the error is raised when everything is closed.
+    With ``metrics`` it serves its figures over HTTP while it runs; ``on_metrics`` hears the URL.
+    ``risk`` are the limits by which new orders and replaces are judged; without them none is refused.
+    ``control`` are the thresholds by which routes shut and open by themselves. While it runs, commands reach it by a socket
+    beside the file.
+    Raises LedgerInUse, NotALedger, LedgerTooNew or LedgerError for the file, VenueError for a venue that cannot be used,
+    SettingsError if the figures cannot be served there.
     """
     path = os.fspath(ledger)
     if "://" in path:
         raise LedgerError(f"{path}: only a file name can be a ledger in this version")
-    clock = SystemClock()
-    store = await SqliteLedger.open(path, seed=os.urandom(16), holder=holder(), at_us=clock.now_us())
-    try:
-        gateway = Gateway(store, venues, clock=clock, holder=holder(), settings=settings)
-    except BaseException:
-        await store.close()
-        raise
-    async with gateway:
+    clock, plan = SystemClock(), control or ControlPlan()
+    troubles: list[OnefillError] = []
+    async with contextlib.AsyncExitStack() as stack:
+        served = stack.enter_context(_bound(metrics))  # first: an address that is taken is found before anything starts
+        store = await _open_for_writing(path, clock, audit, on_audit_trouble or troubles.append)
+        try:
+            gateway = Gateway(store, venues, clock=clock, holder=holder(), settings=settings, risk=risk, control=plan)
+        except BaseException:
+            await store.close()
+            raise
+        gateway.keep_postmortems_in(Path(path).parent)
+        await stack.enter_async_context(gateway)
+        await stack.enter_async_context(control_socket.serving(gateway, path))
+        if served is not None:
+            from onefill.service import metrics_http  # noqa: PLC0415 - its HTTP library takes its time to load
+
+            url = await stack.enter_async_context(metrics_http.serving(gateway, served))
+            if on_metrics is not None:
+                on_metrics(url)
         yield gateway
+    if troubles:
+        raise troubles[0]
+
+
+@contextlib.contextmanager
+def _bound(metrics: MetricsSettings | None) -> Iterator[socket.socket | None]:
+    """Give a socket that listens where the figures are to be served, if they are."""
+    if metrics is None or metrics.listen is None:
+        yield None
+        return
+    host, port = metrics.address
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        listening = socket.create_server((host, port), family=family)
+    except OSError as error:
+        raise SettingsError(
+            f"metrics.listen: {metrics.listen}: {error.strerror or error}. Nothing was started"
+        ) from error
+    with listening:
+        yield listening
+
+
+async def _open_for_writing(
+    path: str, clock: SystemClock, audit: AuditSettings | None, tell: Callable[[OnefillError], None]
+) -> SqliteLedger:
+    if audit is None or audit.key is None:
+        return await SqliteLedger.open(path, seed=os.urandom(16), holder=holder(), at_us=clock.now_us())
+    from onefill.service.audit_keeper import Keeper, KeptLedger  # noqa: PLC0415 - what signs takes its time to load
+
+    checkpointer = make_checkpointer(audit, clock)  # first: a key that cannot be used is found before anything starts
+    store = await KeptLedger.open(path, seed=os.urandom(16), holder=holder(), at_us=clock.now_us())
+    store.keep(Keeper(checkpointer, tell))
+    return store
+
+
+def make_checkpointer(audit: AuditSettings, clock: SystemClock) -> "Checkpointer":
+    """Return what makes checkpoints by these settings, which name a key. Raises CallerError if it cannot be used."""
+    from onefill.service import audit_checkpoints, signing  # noqa: PLC0415 - as above
+
+    return audit_checkpoints.Checkpointer(
+        signing.load_signer(Path(audit.key or "")),
+        None if audit.checkpoints is None else audit_checkpoints.CheckpointFile(Path(audit.checkpoints)),
+        clock,
+        audit_checkpoints.Every(audit.every_entries, audit.every_s),
+    )
+
+
+@contextlib.asynccontextmanager
+async def open_to_sign(ledger: str | os.PathLike[str]) -> AsyncIterator[SqliteLedger]:
+    """Open an existing ledger for writing what is no order's. Raises like :func:`open_gateway`, and makes no file."""
+    async with open_for_reading(ledger):
+        pass  # there is one, and it is a ledger
+    store = await SqliteLedger.open(
+        os.fspath(ledger), seed=os.urandom(16), holder=holder(), at_us=SystemClock().now_us()
+    )
+    try:
+        yield store
+    finally:
+        await store.close()
 
 
 @contextlib.asynccontextmanager

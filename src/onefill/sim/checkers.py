@@ -6,7 +6,7 @@ and what broke. A check that judged nothing has proven nothing, which is why the
 
 from collections.abc import Callable
 
-from onefill.sim import checkers_answers, checkers_orders, checkers_record
+from onefill.sim import checkers_answers, checkers_books, checkers_orders, checkers_record, checkers_watch
 from onefill.sim.checkers_index import Index, Verdict, Violation
 from onefill.sim.world import Run
 
@@ -18,12 +18,15 @@ CHECKS: dict[str, Callable[[Index], Verdict]] = {
     "SAME-ID": checkers_orders.same_id,
     "ASK-FIRST": checkers_orders.ask_first,
     "IN-TIME": checkers_orders.in_time,
-    "FILL-ONCE": checkers_record.fill_once,
+    "FILL-ONCE": checkers_books.fill_once,
     "SAME-ANSWER": checkers_answers.same_answer,
     "CANCEL-QUIET": checkers_answers.cancel_quiet,
     "NO-LOSS": checkers_answers.no_loss,
     "SAY-UNKNOWN": checkers_orders.say_unknown,
     "SAY-SO": checkers_orders.say_so,
+    "NO-SILENT-HEAL": checkers_books.no_silent_heal,
+    "CONTROL": checkers_books.control_holds,
+    **checkers_watch.CHECKS,
     "ONE-WRITER": checkers_record.one_writer,
     "FAIL-CLOSED": checkers_record.fail_closed,
     "APPEND-ONLY": checkers_record.append_only,
@@ -31,8 +34,8 @@ CHECKS: dict[str, Callable[[Index], Verdict]] = {
     "NO-DEFECT": checkers_record.no_defect,
 }
 """By promise. IN-TIME: an order that is stale is never sent. SAY-SO is the other half of SAY-UNKNOWN: a second order that no
-sender can prevent, and a person's wrong word, are noticed. NO-DEFECT: no exception went unseen, no wake-up was lost, no task
-was left behind.
+sender can prevent, and a person's wrong word, are noticed. CONTROL is FAIL-CLOSED's word for the control states. NO-DEFECT: no
+exception went unseen, no wake-up was lost, no task was left behind.
 """
 
 

@@ -11,7 +11,7 @@ from onefill.sim.checkers_index import Index, Verdict
 from onefill.sim.history import Answered, Called
 
 _cancel_answer = msgspec.json.Decoder(CancelAnswer)
-_NO_ANSWER = frozenset({"OrderUncertain", "RouteClosed", "LedgerFailed", "Fenced", "gone", "gave up"})
+_NO_ANSWER = frozenset({"OrderUncertain", "RouteClosed", "RouteShut", "LedgerFailed", "Fenced", "gone", "gave up"})
 """What a caller may get instead of an answer, and then asks again. None of it says what became of the order."""
 
 
@@ -117,7 +117,8 @@ def _wrong_answer(index: Index, called: Called, raw: bytes, *, was_over: bool) -
         return f"answered {answer.result}, and it was never recorded"
     if answer.result is CancelResult.REFUSED:
         return f"answered refused, and the order was over before: {order.status}" if was_over else None
-    if order.status not in _ENDS[answer.result] and order.anomaly is None:
+    busted = answer.result is CancelResult.FILLED and order.reversed_quantity
+    if order.status not in _ENDS[answer.result] and order.anomaly is None and not busted:
         return f"answered {answer.result}, and it is {order.status}"
     if was_over and answer.changed and called.operation_key is None:
         return "answered that it changed something, and the order was over before"

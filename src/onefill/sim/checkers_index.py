@@ -10,6 +10,7 @@ from onefill.core.order import Order
 from onefill.sim.history import Answered, Arrived, Called, Commit, Heard, Query, Record, Sent
 from onefill.sim.order_book import ExchangeOrder
 from onefill.sim.world import Run
+from onefill.sim.world_plan import ROUTE
 
 
 class Violation(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,6 +39,7 @@ class Index:
     def __init__(self, run: Run) -> None:
         self.run = run
         self.plan = run.plan
+        self.plan_route = ROUTE
         self.records: list[Record] = run.history.records
         self.sent: list[tuple[int, Sent]] = []
         self.heard: dict[int, tuple[int, Heard]] = {}

@@ -207,7 +207,9 @@ def say_unknown(index: Index) -> Verdict:
             continue
         over.add(order.key)
         verdict.cases += 1
-        if commit.live and not index.doubled_by_network(order.key):
+        # A bust may have made it live again before the fill that it took back was told of.
+        busted = order.status is Status.FILLED and index.orders[order.key].reversed_quantity
+        if commit.live and not index.doubled_by_network(order.key) and not busted:
             live = ", ".join(commit.live)
             verdict.broken(
                 f"{order.key} was said to be {order.status} while {live} was live at the venue", commit.at_us
@@ -252,7 +254,9 @@ def _final_state(index: Index, order: Order, *, known_terms: bool) -> str | None
     last = chains[0][-1]
     if last.status is not _SAME[order.status]:
         return f"at the exchange {_chain_text(chains[0])} is {last.status}"
-    if known_terms and (last.quantity, last.price) != (order.quantity, order.price):
+    # Restated by the venue, which came too late to change anything: an incident tells of it.
+    told_late = order.anomaly is not None and any(one.what == "restate" for one in index.plan.books.amendments)
+    if known_terms and not told_late and (last.quantity, last.price) != (order.quantity, order.price):
         wanted = f"{order.quantity} @ {order.price}"
         return f"of {wanted} here, and {last.quantity} @ {last.price} at the exchange ({_chain_text(chains[0])})"
     return None
@@ -294,4 +298,4 @@ def _judge_word(index: Index, verdict: Verdict, call: int, called: Called) -> No
         verdict.broken(f"the operator said of {called.key} {called.content!r}, and was believed", called.at_us)
 
 
-_REFUSALS = frozenset({"ContradictsEvidence", "RouteClosed", "UnknownKey"})
+_REFUSALS = frozenset({"ContradictsEvidence", "RouteClosed", "RouteShut", "UnknownKey"})

@@ -1,59 +1,13 @@
 """Checks about the ledger, its owners, and the end of a world."""
 
-from collections import Counter
 from collections.abc import Sequence
-from decimal import Decimal
 
 import msgspec
 
 from onefill.core.audit import GENESIS, JournalEntry, first_fault
 from onefill.core.lifecycle import ENDED
-from onefill.core.messages import ExecutionKind
-from onefill.core.values import Side
 from onefill.sim.checkers_index import Index, Verdict
 from onefill.sim.history import Acquired, Answered, Called, Commit, Fault, Query, Refused, Sent
-from onefill.sim.world_plan import STRATEGY
-
-
-def fill_once(index: Index) -> Verdict:
-    """The executions here are the exchange's, each once, and the positions follow from those of our orders."""
-    verdict = Verdict(promise="FILL-ONCE")
-    run = index.run
-    if not run.rested:
-        return verdict  # not caught up: CONVERGES tells
-    trades = [report for report in run.reports if report.kind is ExecutionKind.TRADE]
-    there: Counter[tuple[object, ...]] = Counter(
-        (one.venue_order_id, one.execution_id, one.last_quantity, one.last_price) for one in trades
-    )
-    here: Counter[tuple[object, ...]] = Counter(
-        (one.venue_order_id, one.execution_id, one.quantity, one.price) for one in run.executions
-    )
-    verdict.cases += len(there)
-    for execution, count in (there - here).items():
-        verdict.broken(f"execution {_text(execution)} is missing here ({count})")
-    for execution, count in (here - there).items():
-        verdict.broken(f"execution {_text(execution)} was taken in {count} time(s) too often")
-    bought, sold = Decimal(0), Decimal(0)
-    for report in trades:
-        if report.client_order_id in index.owner and report.last_quantity is not None:
-            if report.side is Side.BUY:
-                bought += report.last_quantity
-            else:
-                sold += report.last_quantity
-    mine = [one for one in run.positions if one.strategy == STRATEGY]
-    held = (sum((one.bought for one in mine), Decimal(0)), sum((one.sold for one in mine), Decimal(0)))
-    if held != (bought, sold):
-        verdict.broken(f"the position is bought {held[0]}, sold {held[1]}; the exchange says {bought} and {sold}")
-    for order in run.orders:
-        chains = index.chains.get(order.key, [])
-        executed = sum((chain[-1].cum_quantity for chain in chains), Decimal(0))
-        if order.cum_quantity != executed:
-            verdict.broken(f"{order.key} has {order.cum_quantity} executed, {executed} at the exchange")
-    return verdict
-
-
-def _text(execution: tuple[object, ...]) -> str:
-    return " ".join(map(str, execution))
 
 
 def one_writer(index: Index) -> Verdict:

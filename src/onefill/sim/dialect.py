@@ -1,5 +1,6 @@
 """How a simulated exchange treats repeats: the habits in which real venues differ, as settings."""
 
+from decimal import Decimal
 from enum import StrEnum
 
 import msgspec
@@ -19,6 +20,13 @@ from onefill.core.messages import VenueStatus
 
 SECOND_US = 1_000_000
 DAY_US = 86_400 * SECOND_US
+
+
+class ExecutionIds(StrEnum):
+    """Whether reports have execution ids."""
+
+    GIVEN = "given"
+    NONE = "none"
 
 
 class Dialect(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -41,6 +49,15 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     * ``requests_per_s``, ``burst``: a limit on submits, cancels and replaces per account; ``burst`` defaults to one
       second's worth.
     * ``id_format``: the client order ids taken; anything else is rejected.
+    * ``fee_rate``: the part of a trade's value that is paid for it, below zero a rebate, in ``fee_currency``. None: no fee is
+      told.
+    * ``execution_ids``: whether reports have execution ids.
+    * ``cumulative_fills_only``: no single trade is told. Every report has the order's total and average price; what an order
+      traded against several others at once is told by one report.
+    * ``execution_revisions``: execution ids end in ``.01``; a correction is told as a trade of the same id but ``.02``, a bust
+      under the next revision, and as one of the first.
+    * ``drop_copy``: an account's executions are told by a second stream too.
+    * ``lists_open_orders``, ``tells_positions``: what a connection may ask for.
     """
 
     unique_scope: UniqueScope = UniqueScope.EVER
@@ -60,6 +77,14 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     requests_per_s: int | None = None
     burst: int | None = None
     id_format: IdFormat = IdFormat()
+    fee_rate: Decimal | None = None
+    fee_currency: str = "USD"
+    execution_ids: ExecutionIds = ExecutionIds.GIVEN
+    cumulative_fills_only: bool = False
+    execution_revisions: bool = False
+    drop_copy: bool = False
+    lists_open_orders: bool = False
+    tells_positions: bool = False
 
     def __post_init__(self) -> None:
         """Take the enumerations' texts too, and refuse settings that mean nothing."""
@@ -78,6 +103,12 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             raise InvalidField("requests_per_s", "must be at least 1, or absent")
         if self.burst is not None and (self.burst < 1 or self.requests_per_s is None):
             raise InvalidField("burst", "must be at least 1, and needs requests_per_s")
+        if self.fee_rate is not None and not (self.fee_rate.is_finite() and abs(self.fee_rate) < 1):
+            raise InvalidField("fee_rate", f"{self.fee_rate} is not a part of the value, between -1 and 1")
+        if not self.fee_currency:
+            raise InvalidField("fee_currency", "is empty")
+        if self.execution_revisions and (self.cumulative_fills_only or self.execution_ids is ExecutionIds.NONE):
+            raise InvalidField("execution_revisions", "needs single executions with ids")
 
     @property
     def refuses_repeats(self) -> bool:
@@ -92,6 +123,7 @@ _ENUMS: dict[str, type[StrEnum]] = {
     "replace": ReplaceStyle,
     "replaced_shows_as": VenueStatus,
     "execution_id_scope": ExecutionIdScope,
+    "execution_ids": ExecutionIds,
 }
 
 
@@ -107,7 +139,12 @@ def capabilities_of(dialect: Dialect) -> Capabilities:
         acknowledges_asynchronously=dialect.acknowledges_asynchronously,
         cancel_by_client_order_id=dialect.cancel_by_client_order_id,
         replace=dialect.replace,
+        cumulative_fills_only=dialect.cumulative_fills_only,
         execution_id_scope=dialect.execution_id_scope,
+        execution_revisions=dialect.execution_revisions,
+        drop_copy=dialect.drop_copy,
+        lists_open_orders=dialect.lists_open_orders,
+        tells_positions=dialect.tells_positions,
         id_format=dialect.id_format,
     )
 

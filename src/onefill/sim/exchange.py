@@ -11,16 +11,13 @@ A replace is judged in this order: rate, expiry, the original (there, the same o
 new id, form, the instrument's rules, the executed quantity. It is decided at once and happens whole or not at all.
 """
 
-from collections import deque
-from collections.abc import Callable, Iterable, Mapping
-from decimal import Decimal
-from types import MappingProxyType
+from collections.abc import Callable
 
 import msgspec
 
 from onefill.core.capabilities import Capabilities, DuplicateReply, Lookup, ReplaceStyle
-from onefill.core.errors import InvalidField, require
 from onefill.core.messages import (
+    EXECUTED,
     LIVE,
     Accepted,
     Canceled,
@@ -43,13 +40,13 @@ from onefill.core.messages import (
     VenueOrder,
     VenueStatus,
 )
-from onefill.core.values import Instrument, OrderType, Side, TimeInForce
-from onefill.sim.dialect import DAY_US, SECOND_US, Dialect, Throttle, capabilities_of
+from onefill.core.values import Side
+from onefill.sim.dialect import SECOND_US, capabilities_of
 from onefill.sim.exchange_account import Account, Counts
-from onefill.sim.exchange_rules import Rules
-from onefill.sim.order_book import BookOrder, ExchangeOrder, OrderBook, judged
+from onefill.sim.exchange_desk import Desk, ExchangeTrade
+from onefill.sim.order_book import BookOrder, ExchangeOrder, judged
 
-__all__ = ["Counts", "Exchange"]
+__all__ = ["Counts", "Exchange", "ExchangeTrade"]
 
 ExchangeSubmitReply = Accepted | Rejected | TooLate | DuplicateId | Throttled
 ExchangeCancelReply = Canceled | CancelRejected | Throttled
@@ -57,33 +54,15 @@ ExchangeReplaceReply = Replaced | ReplaceRejected | TooLate | Throttled
 ExchangeLookupReply = Found | NotFound | Unknown
 ExchangeScanReply = Listed | Unknown
 
-_ZERO = Decimal(0)
 
-
-class Exchange:
+class Exchange(Desk):
     """A simulated exchange: price-time matching, one order store and one execution stream per account.
 
-    ``instruments`` is what can be traded. Replies are the structs of :mod:`onefill.core.messages`. Nothing is ever forgotten.
+    ``dialect`` is how it behaves, ``instruments`` what can be traded, ``holdings`` what accounts hold to begin with, by
+    account and instrument. What its own people do is in :class:`~onefill.sim.exchange_desk.Desk`. Replies are the structs of
+    :mod:`onefill.core.messages`. Nothing is ever forgotten.
     Raises :class:`~onefill.core.errors.InvalidField` if two instruments share a symbol or a step is not above zero.
     """
-
-    def __init__(self, dialect: Dialect, instruments: Iterable[Instrument]) -> None:
-        self.dialect = dialect
-        self._books: dict[str, OrderBook] = {}
-        for instrument in instruments:
-            self._list(instrument)
-        self.instruments: Mapping[str, Instrument] = MappingProxyType(
-            {symbol: book.instrument for symbol, book in self._books.items()}
-        )
-        self._accounts: dict[str, Account] = {}
-        self._orders: list[BookOrder] = []
-        self._pending: deque[tuple[int, BookOrder]] = deque()
-        self._day_orders: list[BookOrder] = []
-        self._counts = Counts()
-        self._now_us = 0
-        self._midnight_us = DAY_US
-        self._rules = Rules(dialect, self._books)
-        self._asynchronous = dialect.acknowledges_asynchronously
 
     @property
     def capabilities(self) -> Capabilities:
@@ -180,7 +159,7 @@ class Exchange:
         if wanted == original.request:
             return Replaced(original.view())
         counts.replaced += 1
-        return Replaced(self._replace(original, wanted, account, now).view())
+        return Replaced(self._change(original, wanted, account, now).view())
 
     def lookup(self, client_order_id: str, account: str, now_us: int) -> ExchangeLookupReply:
         """Return the latest order under a client order id, dead ones included; Unknown where there is no look-up."""
@@ -206,9 +185,14 @@ class Exchange:
         # Whatever ends or trades is reported, except an order that went on under another id: its successor is.
         for report in reversed(kept.reports):
             if report.transacted_at_us < since_us:
+                if kept.retold:
+                    continue
                 break
             order = self._orders[int(report.venue_order_id[1:]) - 1]
             found[order.number] = order
+            while order.replaced_by and report.kind in EXECUTED:  # a bust may give the last of them another total
+                order = self._orders[order.replaced_by - 1]
+                found[order.number] = order
             if report.kind is ExecutionKind.REPLACED and order.replaces:
                 found[order.replaces] = self._orders[order.replaces - 1]
         listed = (order for _, order in sorted(found.items()) if order.request.instrument == instrument)
@@ -217,7 +201,7 @@ class Exchange:
     def open_orders(self, account: str) -> list[VenueOrder]:
         """Return the account's live orders, oldest first, as of the latest time seen."""
         kept = self._accounts.get(account)
-        return [order.view() for order in kept.open.values()] if kept is not None else []
+        return [order.view() for _, order in sorted(kept.open.items())] if kept is not None else []
 
     def executions(self, account: str, after: int, limit: int = 1000) -> list[ExecutionReport]:
         """Return at most ``limit`` reports of the account's stream after position ``after`` (0: from the start)."""
@@ -290,176 +274,3 @@ class Exchange:
         if order.request.instrument != request.instrument:
             return None
         return order if client_order_id in ("", order.request.client_order_id) else None
-
-    def _by_venue_id(self, venue_order_id: str) -> BookOrder | None:
-        digits = venue_order_id[1:]
-        if not (digits.isascii() and digits.isdecimal() and len(digits) < 19 and 0 < int(digits) <= len(self._orders)):
-            return None
-        order = self._orders[int(digits) - 1]
-        return order if order.venue_order_id == venue_order_id else None
-
-    # ------------------------------------------------------------------- orders
-
-    def _record(self, request: SubmitRequest, account: Account, now: int) -> BookOrder:
-        number = len(self._orders) + 1
-        order = BookOrder(number, request, VenueStatus.PENDING_NEW, _ZERO, now, number)
-        self._orders.append(order)
-        account.latest[request.client_order_id] = order
-        account.open[number] = order
-        return order
-
-    def _work(self, order: BookOrder, now: int) -> None:
-        """Make an order NEW, match it, and let the rest of it rest or end."""
-        request = order.request
-        book = self._books[request.instrument]
-        order.status = VenueStatus.NEW
-        order.key = book.key_of(request)
-        self._accounts[request.account].report(order, ExecutionKind.NEW, now)
-        passing = request.order_type is OrderType.MARKET or request.time_in_force in (TimeInForce.IOC, TimeInForce.FOK)
-        if self.dialect.matching:
-            self._match(order, book, now)
-            if order.status is VenueStatus.FILLED:
-                return
-            if passing:
-                # FIX 4.4 matrices D.34 and D.35: what cannot trade at once ends as Canceled.
-                self._end(
-                    order, VenueStatus.CANCELED, ExecutionKind.CANCELED, now, "nothing more to trade with at once"
-                )
-                return
-            book.side(request.side).add(order)
-        if request.time_in_force is TimeInForce.DAY and self.dialect.day_orders_expire:
-            self._day_orders.append(order)
-
-    def _match(self, order: BookOrder, book: OrderBook, now: int) -> None:
-        request = order.request
-        against = book.against(request.side)
-        limit = None if request.order_type is OrderType.MARKET else -order.key
-        if request.time_in_force is TimeInForce.FOK and not against.holds(request.quantity, limit):
-            return
-        while (resting := against.best()) is not None and (limit is None or resting.key >= limit):
-            quantity = min(order.leaves, resting.leaves)
-            price = resting.request.price
-            require(price is not None, "exchange: only limit orders rest")
-            self._counts.trades += 1
-            self._trade(resting, quantity, price, now)
-            if resting.status is VenueStatus.FILLED:
-                against.remove(resting)
-            self._trade(order, quantity, price, now)
-            if order.status is VenueStatus.FILLED:
-                return
-
-    def _trade(self, order: BookOrder, quantity: Decimal, price: Decimal | None, now: int) -> None:
-        order.cum_quantity += quantity
-        filled = order.cum_quantity == order.request.quantity
-        order.status = VenueStatus.FILLED if filled else VenueStatus.PARTIALLY_FILLED
-        account = self._accounts[order.request.account]
-        if filled:
-            del account.open[order.number]
-        account.report(order, ExecutionKind.TRADE, now, quantity, price)
-
-    def _end(self, order: BookOrder, status: VenueStatus, kind: ExecutionKind, now: int, reason: str | None) -> None:
-        """Give a live order that rests nowhere its last state."""
-        order.status = status
-        order.reason = reason
-        account = self._accounts[order.request.account]
-        del account.open[order.number]
-        account.report(order, kind, now)
-
-    def _rest_no_more(self, order: BookOrder) -> None:
-        if order.status is not VenueStatus.PENDING_NEW and self.dialect.matching:
-            self._books[order.request.instrument].side(order.request.side).remove(order)
-
-    def _replace(self, original: BookOrder, wanted: SubmitRequest, account: Account, now: int) -> BookOrder:
-        """Let an accepted order go on as ``wanted``, under its own number or, where the id changes, under a new one."""
-        book, old = self._books[wanted.instrument], original.request
-        ends = wanted.quantity == original.cum_quantity
-        keeps_place = not ends and wanted.price == old.price and wanted.quantity <= old.quantity
-        if not keeps_place:
-            self._rest_no_more(original)
-        order = original
-        if self.dialect.replace is ReplaceStyle.NEW_ID:
-            order = self._successor(original, wanted, account, now)
-            if keeps_place and self.dialect.matching:
-                book.side(wanted.side).take_place(order, original)
-        order.request = wanted
-        order.key = book.key_of(wanted)
-        if ends:
-            order.status = VenueStatus.FILLED
-            del account.open[order.number]
-        else:
-            order.status = VenueStatus.PARTIALLY_FILLED if order.cum_quantity else VenueStatus.NEW
-        account.report(order, ExecutionKind.REPLACED, now, orig_client_order_id=old.client_order_id)
-        if not keeps_place and not ends and self.dialect.matching:
-            self._match(order, book, now)
-            if order.status is not VenueStatus.FILLED:
-                book.side(wanted.side).add(order)
-        return order
-
-    def _successor(self, original: BookOrder, wanted: SubmitRequest, account: Account, now: int) -> BookOrder:
-        """End an order that another goes on for, and return that other. Where it rests is left to the caller."""
-        order = self._record(wanted, account, now)
-        order.cum_quantity = original.cum_quantity
-        order.orig_client_order_id = original.request.client_order_id
-        order.replaces, original.replaced_by = original.number, order.number
-        original.status = self.dialect.replaced_shows_as
-        del account.open[original.number]
-        if original.status is VenueStatus.CANCELED:
-            account.report(original, ExecutionKind.CANCELED, now)
-        if wanted.time_in_force is TimeInForce.DAY and self.dialect.day_orders_expire:
-            self._day_orders.append(order)
-        return order
-
-    # ------------------------------------------------------------------ passing
-
-    def _bring_to(self, now_us: int) -> int:
-        self._now_us = max(self._now_us, now_us)
-        if self._pending:
-            self._decide()
-        if self._now_us >= self._midnight_us:
-            self._pass_midnight()
-        return self._now_us
-
-    def _decide(self) -> None:
-        while self._pending and self._pending[0][0] <= self._now_us:
-            due, order = self._pending.popleft()
-            if due >= self._midnight_us:
-                # Orders of the day before end before this one arrives.
-                self._pass_midnight(due)
-            if order.status is not VenueStatus.PENDING_NEW:
-                continue
-            problem = self._rules.refusal(order.request)
-            if problem is None:
-                self._work(order, due)
-            else:
-                self._counts.rejected += 1
-                reason = f"{problem[0]}: {problem[1]}"
-                self._end(order, VenueStatus.REJECTED, ExecutionKind.REJECTED, due, reason)
-
-    def _pass_midnight(self, now: int | None = None) -> None:
-        """End the DAY orders of the days before ``now``, at the midnight that ended their day."""
-        midnight = self._midnight_us
-        self._midnight_us = ((self._now_us if now is None else now) // DAY_US + 1) * DAY_US
-        ending, self._day_orders = self._day_orders, []
-        for order in ending:
-            if order.status in LIVE:
-                self._rest_no_more(order)
-                self._end(order, VenueStatus.EXPIRED, ExecutionKind.EXPIRED, midnight, "end of day")
-                self._counts.expired += 1
-
-    # -------------------------------------------------------------------- state
-
-    def _account(self, name: str) -> Account:
-        account = self._accounts.get(name)
-        if account is None:
-            rate = self.dialect.requests_per_s
-            throttle = Throttle(rate, self.dialect.burst or rate) if rate is not None else None
-            account = self._accounts[name] = Account(throttle, self.dialect.execution_id_scope)
-        return account
-
-    def _list(self, instrument: Instrument) -> None:
-        if instrument.symbol in self._books:
-            raise InvalidField("instruments", f"{instrument.symbol!r} is listed twice")
-        for field in ("price_tick", "quantity_step", "min_quantity"):
-            if not getattr(instrument, field) > _ZERO:
-                raise InvalidField(f"instruments.{instrument.symbol}.{field}", "must be above zero")
-        self._books[instrument.symbol] = OrderBook(instrument)

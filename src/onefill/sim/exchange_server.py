@@ -5,10 +5,8 @@ Submit, cancel and replace are all POST, because HTTP clients silently resend GE
 
 import asyncio
 import contextlib
-import math
 import uuid
 from collections.abc import Callable
-from typing import TypeVar
 
 import msgspec
 from aiohttp import WSMsgType, web
@@ -19,7 +17,9 @@ from onefill.core.messages import (
     CancelRejected,
     CancelRequest,
     DuplicateId,
+    ExecutionReport,
     Found,
+    Held,
     Listed,
     NotFound,
     Rejected,
@@ -30,6 +30,8 @@ from onefill.core.messages import (
     Throttled,
     TooLate,
 )
+from onefill.sim import exchange_admin
+from onefill.sim import exchange_http as answers
 from onefill.sim.exchange import Exchange
 from onefill.sim.venue import wall_clock_us
 from onefill.venues import exchange_wire as wire
@@ -39,16 +41,11 @@ FRAME_REPORTS = 500
 PAGE_REPORTS = 10_000
 """Most reports in one page of ``GET /v1/executions``."""
 
-_JSON = {"Content-Type": "application/json"}
-_encode = msgspec.json.Encoder().encode
+Page = Callable[[str, int, int], list[ExecutionReport]]
+"""Gives the next reports of an account after a place, at most so many."""
 _decode_submit = msgspec.json.Decoder(SubmitRequest).decode
 _decode_cancel = msgspec.json.Decoder(CancelRequest).decode
 _decode_replace = msgspec.json.Decoder(ReplaceRequest).decode
-Body = TypeVar("Body")
-
-
-class _Malformed(Exception):
-    """The request cannot be read."""
 
 
 class ExchangeServer:
@@ -88,14 +85,18 @@ class ExchangeServer:
             wire.DIALECT: self._dialect,
             wire.INSTRUMENTS: self._instruments,
             wire.OPEN_ORDERS: self._open_orders,
+            wire.POSITIONS: self._positions,
             wire.EXECUTIONS: self._executions,
             wire.STREAM: self._stream,
+            wire.DROP_COPIES: self._drop_copies,
+            wire.DROP_COPY: self._drop_copy,
             wire.ALL_ORDERS: self._all_orders,
             wire.COUNTS: self._counts,
             wire.HEALTH: self._health,
         }
         for path, handler in gets.items():
             app.router.add_get(path, handler, allow_head=False)
+        app.router.add_routes(exchange_admin.routes(self.exchange, self._clock_us))
         app.on_shutdown.append(self._end_streams)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         await runner.setup()
@@ -121,129 +122,160 @@ class ExchangeServer:
 
     async def _submit(self, http: web.Request) -> web.Response:
         try:
-            request = _decoded(_decode_submit, await http.read())
-        except _Malformed as problem:
-            return _refused(400, wire.MALFORMED, str(problem))
+            request = answers.decoded(_decode_submit, await http.read())
+        except answers.Malformed as problem:
+            return answers.malformed(problem)
         reply = self.exchange.submit(request, self._clock_us())
         self._arm()
         match reply:
             case Accepted(order):
-                return _ok(wire.OrderBody(order))
+                return answers.ok(wire.OrderBody(order))
             case Rejected(reason, code):
-                return _refused(400, code or "rejected", reason)
+                return answers.refused(400, code or "rejected", reason)
             case TooLate(reason):
-                return _refused(400, wire.REQUEST_EXPIRED, reason)
+                return answers.refused(400, wire.REQUEST_EXPIRED, reason)
             case DuplicateId(reason):
-                return _refused(409, wire.DUPLICATE_ID, reason)
+                return answers.refused(409, wire.DUPLICATE_ID, reason)
             case Throttled():
-                return _throttled(reply)
+                return answers.throttled(reply)
 
     async def _cancel(self, http: web.Request) -> web.Response:
         try:
-            request = _decoded(_decode_cancel, await http.read())
-        except _Malformed as problem:
-            return _refused(400, wire.MALFORMED, str(problem))
+            request = answers.decoded(_decode_cancel, await http.read())
+        except answers.Malformed as problem:
+            return answers.malformed(problem)
         reply = self.exchange.cancel(request, self._clock_us())
         match reply:
             case Canceled(order):
-                return _ok(wire.OrderBody(order))
+                return answers.ok(wire.OrderBody(order))
             case CancelRejected(reason, order):
-                return _answer(400, wire.RefusalBody(code=wire.CANCEL_REJECTED, reason=reason, order=order))
+                return answers.answer(400, wire.RefusalBody(code=wire.CANCEL_REJECTED, reason=reason, order=order))
             case Throttled():
-                return _throttled(reply)
+                return answers.throttled(reply)
 
     async def _replace(self, http: web.Request) -> web.Response:
         try:
-            request = _decoded(_decode_replace, await http.read())
-        except _Malformed as problem:
-            return _refused(400, wire.MALFORMED, str(problem))
+            request = answers.decoded(_decode_replace, await http.read())
+        except answers.Malformed as problem:
+            return answers.malformed(problem)
         reply = self.exchange.replace(request, self._clock_us())
         match reply:
             case Replaced(order):
-                return _ok(wire.OrderBody(order))
+                return answers.ok(wire.OrderBody(order))
             case ReplaceRejected(reason, order):
-                return _answer(400, wire.RefusalBody(code=wire.REPLACE_REJECTED, reason=reason, order=order))
+                return answers.answer(400, wire.RefusalBody(code=wire.REPLACE_REJECTED, reason=reason, order=order))
             case TooLate(reason):
-                return _refused(400, wire.REQUEST_EXPIRED, reason)
+                return answers.refused(400, wire.REQUEST_EXPIRED, reason)
             case Throttled():
-                return _throttled(reply)
+                return answers.throttled(reply)
 
     async def _lookup(self, http: web.Request) -> web.Response:
         try:
-            account, client_order_id = _text(http, "account"), _text(http, "client_order_id")
-        except _Malformed as problem:
-            return _refused(400, wire.MALFORMED, str(problem))
+            account, client_order_id = answers.text(http, "account"), answers.text(http, "client_order_id")
+        except answers.Malformed as problem:
+            return answers.malformed(problem)
         reply = self.exchange.lookup(client_order_id, account, self._clock_us())
         match reply:
             case Found(order):
-                return _ok(wire.OrderBody(order))
+                return answers.ok(wire.OrderBody(order))
             case NotFound(reason):
-                return _refused(404, wire.NOT_FOUND, reason)
-        return _refused(501, wire.NOT_SUPPORTED, reply.reason)
+                return answers.refused(404, wire.NOT_FOUND, reason)
+        return answers.refused(501, wire.NOT_SUPPORTED, reply.reason)
 
     async def _scan(self, http: web.Request) -> web.Response:
         try:
-            account, instrument = _text(http, "account"), _text(http, "instrument")
-            since_us = _number(http, "since_us", 0)
-        except _Malformed as problem:
-            return _refused(400, wire.MALFORMED, str(problem))
+            account, instrument = answers.text(http, "account"), answers.text(http, "instrument")
+            since_us = answers.number(http, "since_us", 0)
+        except answers.Malformed as problem:
+            return answers.malformed(problem)
         reply = self.exchange.scan(account, instrument, since_us, self._clock_us())
         if isinstance(reply, Listed):
-            return _ok(wire.OrdersBody(reply.orders))
-        return _refused(501, wire.NOT_SUPPORTED, reply.reason)
+            return answers.ok(wire.OrdersBody(reply.orders))
+        return answers.refused(501, wire.NOT_SUPPORTED, reply.reason)
 
     # ----------------------------------------------------------------- reading
 
     async def _dialect(self, _: web.Request) -> web.Response:
         exchange = self.exchange
-        return _ok(wire.DialectBody(exchange.capabilities, msgspec.Raw(_encode(exchange.dialect)), self.instance))
+        return answers.ok(
+            wire.DialectBody(exchange.capabilities, msgspec.Raw(answers.encode(exchange.dialect)), self.instance)
+        )
 
     async def _instruments(self, _: web.Request) -> web.Response:
-        return _ok(list(self.exchange.instruments.values()))
+        return answers.ok(list(self.exchange.instruments.values()))
 
     async def _open_orders(self, http: web.Request) -> web.Response:
         try:
-            account = _text(http, "account")
-        except _Malformed as problem:
-            return _refused(400, wire.MALFORMED, str(problem))
+            account = answers.text(http, "account")
+        except answers.Malformed as problem:
+            return answers.malformed(problem)
+        if not self.exchange.dialect.lists_open_orders:
+            return answers.refused(501, wire.NOT_SUPPORTED, "this venue does not list open orders")
         self.exchange.advance(self._clock_us())
-        return _ok(self.exchange.open_orders(account))
+        return answers.ok(wire.OpenOrdersBody(account, tuple(self.exchange.open_orders(account))))
+
+    async def _positions(self, http: web.Request) -> web.Response:
+        try:
+            account = answers.text(http, "account")
+        except answers.Malformed as problem:
+            return answers.malformed(problem)
+        if not self.exchange.dialect.tells_positions:
+            return answers.refused(501, wire.NOT_SUPPORTED, "this venue tells no positions")
+        self.exchange.advance(self._clock_us())
+        held = self.exchange.positions(account).items()
+        positions = tuple(Held(instrument=symbol, quantity=quantity) for symbol, quantity in held)
+        return answers.ok(wire.PositionsBody(account, positions))
 
     async def _executions(self, http: web.Request) -> web.Response:
+        return self._page(http, self.exchange.executions)
+
+    async def _drop_copies(self, http: web.Request) -> web.Response:
+        return self._page(http, self.exchange.drop_copies) if self.exchange.dialect.drop_copy else _no_drop_copy()
+
+    def _page(self, http: web.Request, page: Page) -> web.Response:
         try:
-            account, after, limit = _text(http, "account"), _number(http, "after", 0), _number(http, "limit", 1000)
-        except _Malformed as problem:
-            return _refused(400, wire.MALFORMED, str(problem))
+            account = answers.text(http, "account")
+            after, limit = answers.number(http, "after", 0), answers.number(http, "limit", 1000)
+        except answers.Malformed as problem:
+            return answers.malformed(problem)
         self.exchange.advance(self._clock_us())
-        return _ok(self.exchange.executions(account, after, min(limit, PAGE_REPORTS)))
+        return answers.ok(page(account, after, min(limit, PAGE_REPORTS)))
 
     async def _all_orders(self, http: web.Request) -> web.Response:
         """Everything that ever was, for judges; ``after`` (an order number) and ``limit`` page through it."""
         try:
-            after, limit = _number(http, "after", 0), _number(http, "limit", -1)
-        except _Malformed as problem:
-            return _refused(400, wire.MALFORMED, str(problem))
+            after, limit = answers.number(http, "after", 0), answers.number(http, "limit", -1)
+        except answers.Malformed as problem:
+            return answers.malformed(problem)
         self.exchange.advance(self._clock_us())
-        return _ok(self.exchange.all_orders(after, None if limit < 0 else limit))
+        return answers.ok(self.exchange.all_orders(after, None if limit < 0 else limit))
 
     async def _counts(self, _: web.Request) -> web.Response:
         self.exchange.advance(self._clock_us())
-        return _ok(self.exchange.counts())
+        return answers.ok(self.exchange.counts())
 
     async def _health(self, _: web.Request) -> web.Response:
-        return _answer(200, {"status": "ok"})
+        return answers.answer(200, {"status": "ok"})
 
     # ------------------------------------------------------------------ stream
 
     async def _stream(self, http: web.Request) -> web.StreamResponse:
+        return await self._follow(http, self.exchange.executions)
+
+    async def _drop_copy(self, http: web.Request) -> web.StreamResponse:
+        if not self.exchange.dialect.drop_copy:
+            return _no_drop_copy()
+        return await self._follow(http, self.exchange.drop_copies)
+
+    async def _follow(self, http: web.Request, page: Page) -> web.StreamResponse:
         try:
-            account, after = _text(http, "account"), _number(http, "after", 0)
-        except _Malformed as problem:
-            return _refused(400, wire.MALFORMED, str(problem))
+            account, after = answers.text(http, "account"), answers.number(http, "after", 0)
+        except answers.Malformed as problem:
+            return answers.malformed(problem)
         socket = web.WebSocketResponse(heartbeat=self._ping_s, timeout=1.0, compress=False, max_msg_size=4096)
         await socket.prepare(http)
         self._streams.add(socket)
-        writer = asyncio.create_task(self._write_stream(socket, account, after))
+        writer = asyncio.create_task(self._write_stream(socket, page, account, after))
         writer.add_done_callback(lambda done: None if done.cancelled() or done.exception() is None else _abort(http))
         try:
             # Reading is what answers pings and sees the close; what a reader says is ignored.
@@ -258,13 +290,13 @@ class ExchangeServer:
                 await writer
         return socket
 
-    async def _write_stream(self, socket: web.WebSocketResponse, account: str, after: int) -> None:
+    async def _write_stream(self, socket: web.WebSocketResponse, page: Page, account: str, after: int) -> None:
         changed = asyncio.Event()
         unsubscribe = self.exchange.subscribe(account, changed.set)
         try:
             while not socket.closed:
                 changed.clear()
-                batch = self.exchange.executions(account, after, FRAME_REPORTS)
+                batch = page(account, after, FRAME_REPORTS)
                 if not batch:
                     try:
                         async with asyncio.timeout(self._heartbeat_s):
@@ -273,7 +305,7 @@ class ExchangeServer:
                     except TimeoutError:
                         self.exchange.advance(self._clock_us())
                 # Waits while the reader is behind: aiohttp keeps at most its small write buffer.
-                await socket.send_frame(_encode(batch), WSMsgType.TEXT)
+                await socket.send_frame(answers.encode(batch), WSMsgType.TEXT)
                 after += len(batch)
         finally:
             unsubscribe()
@@ -298,49 +330,12 @@ class ExchangeServer:
         self._arm()
 
 
+def _no_drop_copy() -> web.Response:
+    return answers.refused(501, wire.NOT_SUPPORTED, "this venue has no drop copy")
+
+
 def _abort(http: web.Request) -> None:
     """Drop the connection under a request without waiting for what is still to be sent."""
     transport = http.transport
     if transport is not None:
         transport.abort()
-
-
-def _decoded(decode: Callable[[bytes], Body], body: bytes) -> Body:
-    try:
-        return decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as problem:
-        raise _Malformed(f"body: {problem}") from None
-
-
-def _text(http: web.Request, field: str) -> str:
-    value = http.query.get(field)
-    if not value:
-        raise _Malformed(f"query parameter {field!r} is missing")
-    return value
-
-
-def _number(http: web.Request, field: str, default: int) -> int:
-    value = http.query.get(field)
-    if value is None:
-        return default
-    if not (value.isascii() and value.isdecimal() and len(value) < 19):
-        raise _Malformed(f"query parameter {field!r} is not a whole number")
-    return int(value)
-
-
-def _answer(status: int, body: object) -> web.Response:
-    return web.Response(status=status, body=_encode(body), headers=_JSON)
-
-
-def _ok(body: object) -> web.Response:
-    return web.Response(body=_encode(body), headers=_JSON)
-
-
-def _refused(status: int, code: str, reason: str) -> web.Response:
-    return _answer(status, wire.RefusalBody(code=code, reason=reason))
-
-
-def _throttled(reply: Throttled) -> web.Response:
-    body = wire.RefusalBody(code=wire.THROTTLED, reason=reply.reason, retry_after_s=reply.retry_after_s)
-    headers = {**_JSON, "Retry-After": str(math.ceil(reply.retry_after_s))}
-    return web.Response(status=429, body=_encode(body), headers=headers)

@@ -147,10 +147,11 @@ class Heard(Record, frozen=True, gc=False):
 
 
 class Reported(Record, frozen=True, gc=False):
-    """A report of the execution stream reached a gateway."""
+    """A report of an execution stream reached a gateway."""
 
     life: int
     report: ExecutionReport
+    stream: str = "executions"
 
 
 class Fault(Record, frozen=True, gc=False):
@@ -220,7 +221,7 @@ def _text(record: Record) -> str:
         live = f"  live there: {', '.join(record.live)}" if record.live else ""
         return f"gw{record.life} ledger {record.epoch}/{record.sequence} {record.payload}{state}{live}"
     if isinstance(record, Reported):
-        return f"gw{record.life} ← stream: {_report_text(record.report)}"
+        return f"gw{record.life} ← {record.stream}: {_report_text(record.report)}"
     return _other_text(record)
 
 
@@ -279,6 +280,8 @@ def _order_text(order: Order) -> str:
 
 def _report_text(report: ExecutionReport) -> str:
     text = f"{report.position} {report.kind} {report.client_order_id} {report.venue_order_id}"
+    if report.refers_to is not None:
+        text += f" of {report.refers_to}"
     if report.last_quantity is not None:
         text += f" {plain(report.last_quantity)} at {plain(report.last_price or report.last_quantity)}"
     return f"{text} ({report.execution_id})"

@@ -5,10 +5,6 @@ replaces one rule, wherever it has been imported, for as long as a ``with`` bloc
 of this.
 """
 
-import asyncio
-import contextlib
-import sys
-from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 import msgspec
@@ -35,63 +31,11 @@ from onefill.core.lifecycle import Status
 from onefill.core.order import Order
 from onefill.engine import desk, gateway, receiver, route, sender
 from onefill.ledger import sqlite_rows, sqlite_write
-from onefill.ports.ledger import CursorMove
+from onefill.sim.mutant import Mutant, always
+from onefill.sim.mutants_books import BOOKS
 
-Make = Callable[[Any], Any]
+__all__ = ["MUTANTS", "Mutant"]
 _with = msgspec.structs.replace
-
-
-class Mutant(msgspec.Struct, frozen=True):
-    """One guard, switched off.
-
-    ``guard``: its name; ``without``: what is done instead. ``owner`` and ``attribute`` say where it is, ``make`` returns what
-    takes its place, given the original.
-    """
-
-    guard: str
-    without: str
-    owner: Any
-    attribute: str
-    make: Make
-    aim: str = ""
-    """Only worlds whose profile's name has this text: where what the guard is for happens at all often."""
-
-    @property
-    def in_core(self) -> bool:
-        """Whether the guard is a rule of the core: the exhaustive search runs nothing else."""
-        return str(getattr(self.owner, "__module__", self.owner.__name__)).startswith("onefill.core")
-
-    @contextlib.contextmanager
-    def applied(self) -> Iterator[None]:
-        """Switch the guard off while the block lasts, in every module of Onefill that has imported it."""
-        original = getattr(self.owner, self.attribute)
-        mutated = self.make(original)
-        places: list[tuple[Any, str]] = [(self.owner, self.attribute)]
-        tables: list[tuple[dict[Any, Any], Any]] = []
-        for name, module in list(sys.modules.items()):
-            if not name.startswith("onefill.") or module is None:
-                continue
-            for attribute, value in list(vars(module).items()):
-                if value is original and (module, attribute) not in places:
-                    places.append((module, attribute))
-                elif isinstance(value, dict) and not attribute.startswith("__"):
-                    tables += [(value, key) for key, entry in value.items() if entry is original]
-        plain = vars(self.owner).get(self.attribute, original)  # a class keeps classmethods and properties wrapped
-        for place, attribute in places:
-            setattr(place, attribute, mutated)
-        for table, key in tables:
-            table[key] = mutated
-        try:
-            yield
-        finally:
-            for place, attribute in places:
-                setattr(place, attribute, plain if place is self.owner else original)
-            for table, key in tables:
-                table[key] = original
-
-
-def _always(value: Any = None) -> Make:
-    return lambda _original: lambda *_args, **_named: value
 
 
 def _resend_without_asking(original: Any) -> Any:
@@ -229,24 +173,6 @@ def _gaps_allowed(original: Any) -> Any:
     return next_report
 
 
-def _cursor_first(original: Any) -> Any:
-    """Keep the cursor before the effect: a crash in between loses the report."""
-
-    def take(self: Any, entry: Any, report: Any, events: Any, execution: Any) -> Any:
-        ledger, route_ = self._route.ledger, self._route
-        move = CursorMove(receiver.STREAM, self._moved, report.position)
-        self._moved = report.position
-
-        async def both() -> None:
-            await ledger.move_cursor(route_.name, route_.lease.epoch, move)
-            await asyncio.sleep(0.02)
-            self._watch(route_.record(entry, events, execution=execution), entry, execution)
-
-        route_.spawn(route_.loop.create_task(both()))
-
-    return take
-
-
 def _no_key(original: Any) -> Any:
     """Give every submit a key of its own in the index."""
     count = iter(range(1 << 60))
@@ -303,7 +229,7 @@ def _stale_lookup(original: Any) -> Any:
 
 
 def _trusts_anybody(_original: Any) -> Any:
-    def not_sent(order: Order, _capabilities: Any, _seen: Any, by: str, reason: str, _now_us: int) -> Any:
+    def not_sent(order: Order, _capabilities: Any, _seen: Any, by: str, reason: str, *_times: Any) -> Any:
         return (ev.Resolved(ev.Verdict.NOT_SENT, by, reason),)
 
     return not_sent
@@ -358,7 +284,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         "believes that every repeat is refused",
         claims,
         "repeat_is_refused",
-        _always(value=True),
+        always(value=True),
     ),
     Mutant("parking without look-up", "sends again and again", retry, "_without_lookup", _sent_although_unknown),
     Mutant("a look-up speaks of earlier copies only", "an old one counts", retry, "next_step", _stale_lookup),
@@ -376,17 +302,16 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         _refusal_ends_all,
         "ever-error/lookup-none",
     ),
-    Mutant("expiry on the request", "none is stamped", claims, "expiry_us", _always()),
-    Mutant("time to live at the send", "a stale claim is sent", claims, "too_late_to_send", _always()),
+    Mutant("expiry on the request", "none is stamped", claims, "expiry_us", always()),
+    Mutant("time to live at the send", "a stale claim is sent", claims, "too_late_to_send", always()),
     Mutant("unique key", "the index takes a key twice", sqlite_rows, "intent_row", _no_key),
     Mutant("epoch of every write", "the ledger takes any epoch", sqlite_write.Writer, "_group", _no_epoch),
-    Mutant("lease before the send", "sends when it is over", lease, "may_send", _always(value=True)),
-    Mutant("a lease is waited for", "anybody may take the route", lease, "may_take", _always(value=True)),
-    Mutant("dedupe key not too wide", "one scope for all", position, "dedupe_scope", _always("")),
+    Mutant("lease before the send", "sends when it is over", lease, "may_send", always(value=True)),
+    Mutant("a lease is waited for", "anybody may take the route", lease, "may_take", always(value=True)),
+    Mutant("dedupe key not too wide", "one scope for all", position, "dedupe_scope", always("")),
     Mutant(
         "dedupe key not too narrow", "every report is another", position, "dedupe_scope", lambda o: _scope_of_report
     ),
-    Mutant("cursor with its effect", "the cursor goes first", receiver.Receiver, "_take", _cursor_first),
     Mutant("no gap in the stream", "what is missing is passed by", receiver.Receiver, "_next", _gaps_allowed),
     Mutant("compare before adopting", "any order under our id is ours", evidence, "foreign_field", _takes_any_order),
     Mutant("only the id decides", "the first order listed is ours", query, "search", _first_queries_count),
@@ -406,4 +331,5 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     Mutant("a person may be wrong", "any word is taken", resolution, "not_sent", _trusts_anybody),
     Mutant("stop when in doubt", "a failed route goes on", route.Route, "fail", _keeps_going),
     Mutant("checksum of the journal", "every entry has the same", audit, "entry_hash", _first_of_the_journal_only),
+    *BOOKS,
 )

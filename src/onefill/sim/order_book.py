@@ -12,6 +12,7 @@ from onefill.core.values import Instrument, OrderType, Side, TimeInForce
 
 MAX_STEPS = 10**18
 """Largest quantity and price in steps. It keeps every sum of quantities exact in Decimal's default 28 digits."""
+_ZERO = Decimal(0)
 
 
 # Records live for ever and cannot form cycles: keeping them from the garbage collector keeps its passes short.
@@ -20,7 +21,8 @@ class BookOrder(msgspec.Struct, eq=False, gc=False):
 
     ``key`` orders limit prices within a side, best highest: ticks for bids, negated ticks for offers. ``place`` is what it
     is known by among the orders at its price. ``replaces`` and ``replaced_by`` are the numbers of its neighbours in a chain
-    of replaces under changing ids, 0 where there is none.
+    of replaces under changing ids, 0 where there is none. ``value`` (of what was executed) and ``told`` (the executed quantity
+    last told) are kept only where totals are told.
     """
 
     number: int
@@ -35,6 +37,8 @@ class BookOrder(msgspec.Struct, eq=False, gc=False):
     orig_client_order_id: str | None = None
     replaces: int = 0
     replaced_by: int = 0
+    value: Decimal = _ZERO
+    told: Decimal = _ZERO
 
     @property
     def leaves(self) -> Decimal:

@@ -124,7 +124,7 @@ EXPECTED_FAULTS = tuple(
         "connection cut": ("submit", "cancel", "replace", "query"),
         "connection refused": ("submit", "cancel", "replace", "query"),
         "doubled": ("submit", "cancel", "replace", "query"),
-        "held back": ("submit", "cancel", "replace", "query"),
+        "held back": ("submit", "cancel", "replace", "query", "drop copy"),
         "crash": (
             "commit before",
             "commit after",
@@ -140,10 +140,12 @@ EXPECTED_FAULTS = tuple(
         "clock step": ("clock",),
         "partition": ("network",),
         "exchange restart": ("network",),
-        "stream ends": ("stream",),
-        "stream repeats": ("stream",),
-        "stream skips": ("stream",),
-        "told again": ("stream",),
+        "told again": ("stream", "drop copy"),
+        "stream ends": ("stream", "drop copy"),
+        "stream repeats": ("stream", "drop copy"),
+        "stream skips": ("stream", "drop copy"),
+        "shuffled": ("drop copy",),
+        "hidden": ("stream",),
         "halt": ("venue",),
     }.items()
     for step in steps

@@ -10,12 +10,14 @@ import msgspec
 
 from onefill.core import messages as msg
 from onefill.core.lifecycle import ENDED, Status
-from onefill.core.messages import SubmitRequest
+from onefill.core.messages import EXECUTED, SubmitRequest
+from onefill.core.position import DROP_COPY, STREAM, Kind
 from onefill.sim.checkers import Verdict, Violation
 from onefill.sim.checkers_index import Index
 from onefill.sim.history import (
     Acquired,
     Began,
+    Commit,
     Ended,
     Failed,
     Fault,
@@ -44,6 +46,13 @@ COUNTS = (
     "clock steps",
     "outages",
     "fills",
+    "told twice",
+    "second channel first",
+    "busts",
+    "corrections",
+    "restated",
+    "incidents",
+    "control moves",
 )
 """What is counted, in the order of the report."""
 
@@ -135,6 +144,7 @@ def count(index: Index) -> Counter[str]:
     counts: Counter[str] = Counter(worlds=1, orders=len(index.run.orders), fills=len(index.run.executions))
     _count_messages(index, counts)
     _count_orders(index, counts)
+    _count_books(index, counts)
     holder, hosts = "", {record.life: record.host for record in index.records if isinstance(record, Began)}
     for record in index.records:
         if isinstance(record, Ended):
@@ -199,6 +209,28 @@ def _count_orders(index: Index, counts: Counter[str]) -> None:
         before[order.key] = (order.status, order.parked)
 
 
+def _count_books(index: Index, counts: Counter[str]) -> None:
+    told: set[tuple[object, ...]] = set()
+    for record in index.records:
+        if isinstance(record, Reported) and record.report.kind in EXECUTED:
+            name = _execution(record)
+            counts["told twice"] += name in told
+            told.add(name)
+        elif isinstance(record, Commit):
+            counts["restated"] += record.kind == "restated"
+            counts["incidents"] += record.payload.count('"type":"incident_opened"')
+            counts["control moves"] += record.payload.count('"type":"control_moved"')
+    for row in index.run.executions:
+        counts["second channel first"] += row.stream == DROP_COPY
+        counts["busts"] += row.kind is Kind.BUST
+        counts["corrections"] += row.kind is Kind.CORRECT
+
+
+def _execution(told: Reported) -> tuple[object, ...]:
+    report = told.report
+    return report.venue_order_id, report.kind, report.execution_id, report.cum_quantity
+
+
 # ------------------------------------------------------------------ faults
 
 
@@ -225,6 +257,8 @@ def _hit(index: Index, place: int, fault: Fault) -> bool:
         return _at_work(index, place) > 0
     if fault.name in ("partition", "exchange restart"):
         return _cut_something(index, place)
+    if fault.step == "drop copy" or fault.name in ("hidden", "told again"):
+        return _hit_channel(index, place, fault)
     if fault.name == "held back":
         return any(sent.at_us - sent.begun_us > 20_000 for _, sent in index.sent if _begun_before(sent, fault))
     if fault.name == "halt":
@@ -232,6 +266,20 @@ def _hit(index: Index, place: int, fault: Fault) -> bool:
     if fault.name == "stream repeats":
         return any(isinstance(one, Reported) for one in index.records[place : place + 6])
     return True
+
+
+def _hit_channel(index: Index, place: int, fault: Fault) -> bool:
+    """Tell whether what a channel did to its reports reached a gateway: a change of order by a report after it, a repeat by one
+    that was told before, and what was hidden by the incident about it.
+    """
+    after = index.records[place:]
+    if fault.name == "hidden":
+        return any(isinstance(one, Commit) and '"kind":"missing_execution"' in one.payload for one in after)
+    stream = DROP_COPY if fault.step == "drop copy" else STREAM
+    told = [one for one in after if isinstance(one, Reported) and one.stream == stream]
+    if fault.name != "told again":
+        return bool(told)
+    return len({_execution(one) for one in told}) < len(told)
 
 
 def _begun_before(sent: Sent, fault: Fault) -> bool:

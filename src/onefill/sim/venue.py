@@ -9,7 +9,11 @@ from onefill.core.messages import (
     CancelReply,
     CancelRequest,
     ExecutionReport,
+    Held,
+    Holdings,
+    Listed,
     LookupReply,
+    PositionsReply,
     Rejected,
     ReplaceRejected,
     ReplaceReply,
@@ -17,6 +21,7 @@ from onefill.core.messages import (
     ScanReply,
     SubmitReply,
     SubmitRequest,
+    Unknown,
 )
 from onefill.core.values import Instrument
 from onefill.sim.exchange import Exchange
@@ -107,15 +112,43 @@ class SimulatedVenue:
         """Return the next reports after stream position ``after``."""
         return self._exchange.executions(self._account, after, BATCH)
 
-    async def stream(self, after: int) -> AsyncGenerator[ExecutionReport, None]:
+    async def open_orders(self, account: str) -> ScanReply:
+        """List the account's live orders, whoever sent them; unknown where the exchange does not list them."""
+        if not self._exchange.dialect.lists_open_orders:
+            return Unknown("this venue does not list open orders")
+        self._exchange.advance(self._clock_us())
+        return Listed(tuple(self._exchange.open_orders(account)))
+
+    async def positions(self, account: str) -> PositionsReply:
+        """Return what the account holds; unknown where the exchange does not tell."""
+        if not self._exchange.dialect.tells_positions:
+            return Unknown("this venue tells no positions")
+        self._exchange.advance(self._clock_us())
+        held = self._exchange.positions(account).items()
+        return Holdings(tuple(Held(instrument=symbol, quantity=quantity) for symbol, quantity in held))
+
+    async def drop_copies(self, after: int) -> list[ExecutionReport]:
+        """Return the next reports of the drop copy after its place ``after``; none where there is no drop copy."""
+        return self._exchange.drop_copies(self._account, after, BATCH)
+
+    def drop_copy(self, after: int) -> AsyncGenerator[ExecutionReport, None]:
+        """Yield the drop copy's reports after its place ``after`` as they come, until :meth:`close`."""
+        return self._follow(self._exchange.drop_copies, after)
+
+    def stream(self, after: int) -> AsyncGenerator[ExecutionReport, None]:
         """Yield reports after position ``after`` as they come, until :meth:`close`."""
+        return self._follow(self._exchange.executions, after)
+
+    async def _follow(
+        self, page: Callable[[str, int, int], list[ExecutionReport]], after: int
+    ) -> AsyncGenerator[ExecutionReport, None]:
         changed = asyncio.Event()
         unsubscribe = self._exchange.subscribe(self._account, changed.set)
         self._readers.add(changed)
         try:
             while not self._closed:
                 changed.clear()
-                batch = self._exchange.executions(self._account, after, BATCH)
+                batch = page(self._account, after, BATCH)
                 for report in batch:
                     after = report.position
                     yield report

@@ -16,13 +16,17 @@ import msgspec
 
 from onefill.core.audit import JournalEntry
 from onefill.core.errors import LeaseHeld, OnefillError
+from onefill.core.incident import Incident
 from onefill.core.lifecycle import ENDED
 from onefill.core.messages import ExecutionReport, VenueOrder
 from onefill.core.order import Order
 from onefill.core.position import Execution, Position
+from onefill.core.replay import RouteReplay
 from onefill.core.values import Instrument
+from onefill.engine.replay import replay_route
 from onefill.ports.ledger import Change, RouteInfo
 from onefill.sim.exchange import Exchange
+from onefill.sim.exchange_desk import ExchangeTrade
 from onefill.sim.history import Called, Failed, Fault, History, Phase, Ready
 from onefill.sim.order_book import ExchangeOrder
 from onefill.sim.virtual_loop import NothingLeft, VirtualLoop
@@ -30,6 +34,7 @@ from onefill.sim.world_callers import Callers
 from onefill.sim.world_ledger import open_database
 from onefill.sim.world_life import Life, current
 from onefill.sim.world_network import Network
+from onefill.sim.world_office import Office
 from onefill.sim.world_operator import Operator
 from onefill.sim.world_plan import ACCOUNT, ROUTE, STRATEGY, SYMBOL, Cancel, Plan, Replace, Submit
 
@@ -55,11 +60,18 @@ class Run(msgspec.Struct, kw_only=True):
     born: dict[str, Birth]
     at_venue: list[ExchangeOrder] = []
     reports: list[ExecutionReport] = []
+    trades: list[ExchangeTrade] = []
+    """The account's trades as they are in truth."""
+    held: Decimal = Decimal(0)
+    """What the account holds at the exchange in the end."""
     orders: list[Order] = []
     executions: list[Execution] = []
     journal: list[JournalEntry] = []
     route: RouteInfo | None = None
     positions: list[Position] = []
+    incidents: list[Incident] = []
+    replayed: RouteReplay | None = None
+    """The journal, replayed."""
     operations: dict[tuple[str, str], bytes | None] = {}
     """The answers that the ledger holds, by key and operation key."""
     rested: bool = False
@@ -88,11 +100,13 @@ class World:
         self.leaked: list[str] = []
         self.clock_off_us = [0] * plan.hosts
         self._furthest_us = 0
-        self.exchange = Exchange(plan.dialect, [ACME])
+        holding = {SYMBOL: Decimal(plan.books.holding)} if plan.books.holding else {}
+        self.exchange = Exchange(plan.dialect, [ACME], {ACCOUNT: holding})
         self.database = open_database()
         self.network = Network(self)
         self.callers = Callers(self)
         self.operator = Operator(self)
+        self.office = Office(self)
         self._chain: dict[str, list[str]] = {}
         self._steps: dict[str, int] = {}
         self._crashes = {(crash.step, crash.nth) for crash in plan.crashes if crash.step}
@@ -271,6 +285,10 @@ class World:
             loop.call_at(outage.at_s, self.network.part, outage.host, outage.amount, context=self.context)
         for halt in plan.halts:
             loop.call_at(halt.at_s, self.network.halt, halt.amount, context=self.context)
+        for amendment in plan.books.amendments:
+            loop.call_at(amendment.at_s, self.office.amend, amendment, context=self.context)
+        for frozen in plan.books.frozen:
+            loop.call_at(frozen.at_s, self.office.freeze, frozen, context=self.context)
         for crash in plan.crashes:
             if not crash.step:
                 loop.call_at(crash.at_s, self._crash_some, context=self.context)
@@ -338,8 +356,11 @@ class World:
         """Cancel what is open, let a person resolve what is parked, and wait until all is over."""
         await self._until(lambda: not self._callers_at_work(), 0.5)
         firsts = {one.key: one for one in reversed(self.plan.callers) if isinstance(one, Submit)}
+        await self.office.release()
+        firsts |= {one.key: one for one in self.office.submits}
         for phase in ("end", "again"):
             life = await self.some_gateway() or life
+            await self._catch_up(life)  # what was busted meanwhile may be live again
             self.history.add(Phase(self.at_us(), f"everything is to end ({phase})"))
             ending = [self._end_key(life, one, phase) for one in firsts.values()]
             await asyncio.gather(*ending)
@@ -357,6 +378,7 @@ class World:
             self.history.add(Phase(self.at_us(), f"the operator resolves {len(parked)}"))
             for order in parked:
                 await self.operator.resolve(life, order)
+        await self.office.reconcile()
         made.unrested = await self._rest(life, parked_rests=False)
         self.history.add(Phase(self.at_us(), "at rest" if not made.unrested else "never at rest"))
         await self._final_answers(made, life, list(firsts.values()))
@@ -386,16 +408,18 @@ class World:
         """Repeat every submit once more, catch up with the executions, and read the positions."""
         for one in firsts:
             await self.callers.submit_once(life, msgspec.structs.replace(one, gives_up_after_s=None), 1.0)
+        await self._catch_up(life)
+        made.positions = life.gateway.positions()
+        made.rested = not made.unrested
+
+    async def _catch_up(self, life: Life) -> None:
         for _ in range(10):  # it says TimeoutError while the stream waits before it connects again
             catching_up = life.spawn(life.gateway.catch_up())
             await asyncio.wait({catching_up})
             error = None if catching_up.cancelled() else catching_up.exception()
             if error is None:
-                break
-        else:
-            self.complaints.append(f"catching up failed: {error!r}")
-        made.positions = life.gateway.positions()
-        made.rested = not made.unrested
+                return
+        self.complaints.append(f"catching up failed: {error!r}")
 
     def forget(self) -> None:
         """Untie what holds each other, so that it goes away at once: thousands of worlds are run in a row."""
@@ -419,8 +443,13 @@ class World:
                     known = await ledger.operation(ACCOUNT, STRATEGY, *name)
                     made.operations[name] = None if known is None else known.answer
         made.route = next((route for route in await ledger.routes() if route.name == ROUTE), None)
+        made.incidents = await ledger.incidents(open_only=False)
+        if made.route is not None:
+            made.replayed, _ = await replay_route(ledger, ROUTE)
         made.at_venue = [order for order in self.exchange.all_orders() if order.account == self.account]
         made.reports = self.exchange.executions(self.account, 0, 100_000)
+        made.trades = self.exchange.trades(self.account)
+        made.held = self.exchange.positions(self.account).get(SYMBOL, Decimal(0))
         self.database.close()
 
 

@@ -10,6 +10,7 @@ from onefill.core.messages import SubmitRequest
 from onefill.core.values import OrderType, plain
 from onefill.engine.gateway import Gateway
 from onefill.sim.history import Answered, Called, Market
+from onefill.sim.world_feed import OTHERS
 from onefill.sim.world_life import Life
 from onefill.sim.world_plan import ACCOUNT, STRATEGY, SYMBOL, Cancel, Replace, Submit, Trade
 
@@ -133,7 +134,7 @@ class Callers:
         """Let somebody else send an order, or somebody without a gateway one for our account."""
         world = self._world
         request = SubmitRequest(
-            client_order_id=f"other{len(world.history.records)}",
+            client_order_id=f"{OTHERS}{len(world.history.records)}",
             account=one.account,
             instrument=SYMBOL,
             side=one.side,

@@ -69,6 +69,7 @@ class Life:
             clock=HostClock(world, host),
             holder=f"host{host}",
             settings=world.plan.settings,
+            control=world.plan.control,
         )
 
     def spawn(self, work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":

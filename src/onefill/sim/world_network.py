@@ -15,7 +15,6 @@ from onefill.core.capabilities import UniqueScope
 from onefill.core.messages import (
     CancelRequest,
     DuplicateId,
-    ExecutionReport,
     Found,
     Listed,
     NotFound,
@@ -25,8 +24,10 @@ from onefill.core.messages import (
     Unknown,
     VenueOrder,
 )
+from onefill.core.position import DROP_COPY, STREAM
 from onefill.sim.dialect import DAY_US
 from onefill.sim.history import Arrived, Fault, Lost, Query, Request, Sent
+from onefill.sim.world_feed import Feed
 from onefill.sim.world_plan import Weather
 
 if TYPE_CHECKING:
@@ -72,9 +73,9 @@ class Network:
         self._halted_until_us = 0
         self.session = 0
         """Rises with every restart of the exchange: connections of an earlier one are cut."""
-        self._feed: list[ExecutionReport] = []
-        self._told = 0
-        """Reports of the exchange that are in the feed."""
+        self.feed = Feed(world, STREAM)
+        """The venue's own stream, as it is told."""
+        self.copies = Feed(world, DROP_COPY)
         self.streams: list[asyncio.Event] = []
         """Set to make the open streams look around."""
 
@@ -83,6 +84,8 @@ class Network:
     def calm(self) -> None:
         """End all faults. What is under way may still be late."""
         self._weather = _CALM
+        self.feed.calm()
+        self.copies.calm()
         self._down_until_us = 0
         self._parted_until_us = [0] * len(self._parted_until_us)
         self._halted_until_us = 0
@@ -314,29 +317,6 @@ class Network:
         """Return how long reports are on their way."""
         return self._draw.choice((0.0, self._draw.uniform(0, 0.004), self._draw.uniform(0, 0.05)))
 
-    def spoil_stream(self, batch: list[ExecutionReport]) -> tuple[bool, list[ExecutionReport], int]:
-        """Return whether the stream ends after a batch, the batch as it is delivered, and how many of it are skipped."""
-        if not self._happens(self._weather.stream):
-            return False, batch, 0
-        fault = self._draw.choice(("ends", "repeats", "skips"))
-        first = batch[0].position
-        self._fault(f"stream {fault}", "stream", f"at {first}")
-        if fault == "ends":
-            return True, batch[: self._draw.randint(0, len(batch))], 0
-        if fault == "repeats":
-            return False, self._feed[max(first - 1 - self._draw.randint(1, 3), 0) : first - 1] + batch, 0
-        return False, batch[1:], 1
-
-    def reports(self, after: int) -> list[ExecutionReport]:
-        """Return the venue's reports after a position of its stream, in which it tells some of them twice."""
-        world = self._world
-        for report in world.exchange.executions(world.account, self._told):
-            self._tell(report)
-            self._told += 1
-            if self._happens(self._weather.stream):
-                self._fault("told again", "stream", f"at {len(self._feed) + 1}")
-                self._tell(self._feed[self._draw.randrange(len(self._feed))])
-        return self._feed[after:]
-
-    def _tell(self, report: ExecutionReport) -> None:
-        self._feed.append(msgspec.structs.replace(report, position=len(self._feed) + 1))
+    def drops_question(self) -> bool:
+        """Tell whether a question that is not about one order comes to nothing."""
+        return self._happens(self._weather.reply_lost, "query")

@@ -15,8 +15,10 @@ from onefill.core.capabilities import ReplaceStyle, UniqueScope
 from onefill.core.identity import IdScheme
 from onefill.core.intent import Intent
 from onefill.core.values import OrderType, Side, TimeInForce
+from onefill.engine.controller import ControlPlan
 from onefill.engine.settings import GatewaySettings
 from onefill.sim.dialect import Dialect
+from onefill.sim.world_books import Books, books, controls, habits, looks
 from onefill.sim.world_profiles import Profile, profile_of, variant_of
 
 ACCOUNT = "A"
@@ -150,6 +152,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     ledger_failures: tuple[tuple[int, bool], ...]
     """(number of the group of commits that fails, whether it is durable all the same)."""
     operator_lies: bool
+    books: Books
+    control: ControlPlan
 
 
 def plan(seed: int) -> Plan:
@@ -162,6 +166,7 @@ class _Planner:
         self.seed = seed
         self.profile = profile
         self.draw = Random(f"plan {seed}")  # noqa: S311 - repeatable on purpose
+        self.other_draw = Random(f"books {seed}")  # noqa: S311 - of its own: what it decides changes nothing else
         self.lag_s = self.draw.choice((0.0, 0.0, 0.2, 0.6))
         self.hosts = 2 if self.chance(0.25) else 1
         near_midnight = self.chance(0.45 if profile.scope is UniqueScope.DAY else 0.05)
@@ -201,6 +206,13 @@ class _Planner:
             halts=self._timed(0.0 if calm else 0.2, faults_end_s, 1, (0.2, 2.0)),
             ledger_failures=failures,
             operator_lies=self.chance(0.4),
+            control=controls(Random(f"controls {self.seed}")),  # noqa: S311 - of its own, as above
+            books=books(
+                self.other_draw,
+                self.dialect,
+                faults_end_s,
+                [one.at_s for one in callers if isinstance(one, Submit)],
+            ),
         )
 
     # ------------------------------------------------------------- the venue
@@ -227,6 +239,7 @@ class _Planner:
             execution_id_scope=scope,
             requests_per_s=draw.choice((2, 5)) if throttled else None,
             burst=2 if throttled else None,
+            **habits(self.other_draw),
         )
 
     def _settings(self) -> GatewaySettings:
@@ -238,6 +251,7 @@ class _Planner:
             reply_timeout_s=draw.choice((0.3, 0.8, 1.5, 3.0)),
             recent_orders=draw.choice((0, 1, 1000)),
             lease_s=draw.choice((1.0, 3.0)) if self.hosts > 1 else None,
+            reconcile=looks(Random(f"looks {self.seed}")),  # noqa: S311 - of its own, as above
         )
 
     def _weather(self) -> Weather:
@@ -264,7 +278,8 @@ class _Planner:
             latest_s=latest_s,
             lag_s=self.lag_s,
             focus=draw.choice(("", "", "submit", "replace", "replace", "cancel", "query")),
-            wild=self.chance(0.1),
+            # Where only totals are told, nothing can tell the totals of two orders under one id apart.
+            wild=self.chance(0.1) and not self.dialect.cumulative_fills_only,
         )
 
     # --------------------------------------------------------------- callers
@@ -392,7 +407,9 @@ class _Planner:
             if self.chance(0.25):
                 made.append(Crash(step="", at_s=draw.uniform(0, end_s)))
             else:
-                made.append(Crash(step=draw.choice(CRASH_STEPS), nth=draw.randint(1, 14)))
+                step = draw.choice(CRASH_STEPS)
+                # Most calls are those of the start, before there is anything to lose.
+                made.append(Crash(step=step, nth=draw.randint(1, 45 if step.startswith("call") else 14)))
         return tuple(made)
 
     def _clock_steps(self, end_s: float) -> tuple[Timed, ...]:

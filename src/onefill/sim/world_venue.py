@@ -11,10 +11,13 @@ from onefill.core.messages import (
     CancelRequest,
     ExecutionReport,
     Found,
+    Held,
+    Holdings,
     Listed,
     LookupReply,
     NotFound,
     NotSent,
+    PositionsReply,
     ReplaceReply,
     ReplaceRequest,
     ScanReply,
@@ -24,6 +27,7 @@ from onefill.core.messages import (
 )
 from onefill.core.values import Instrument
 from onefill.sim.history import Heard, Query, Reported, Request
+from onefill.sim.world_feed import Feed
 
 if TYPE_CHECKING:
     from onefill.sim.world_life import Life
@@ -107,17 +111,49 @@ class SimVenue:
             if not life.dead:
                 self._world.history.add(Heard(self._world.at_us(), life.number, message, reply, error))
 
-    # ------------------------------------------------------------- the stream
+    async def open_orders(self, account: str) -> ScanReply:
+        """List the account's live orders."""
+        await self._reach()
+        return Listed(tuple(self._world.exchange.open_orders(account)))
+
+    async def positions(self, account: str) -> PositionsReply:
+        """Return what the account holds."""
+        await self._reach()
+        held = self._world.exchange.positions(account)
+        return Holdings(tuple(Held(instrument=symbol, quantity=quantity) for symbol, quantity in held.items()))
+
+    async def _reach(self) -> None:
+        """Come to the exchange, if it can be reached."""
+        await self._life.step("call before")
+        await asyncio.sleep(self._world.network.stream_delay_s())
+        if self._world.network.cut_off(self._life) or self._world.network.drops_question():
+            raise VenueError("no connection")
+
+    # ------------------------------------------------------------ the streams
 
     async def executions(self, after: int) -> list[ExecutionReport]:
         """Return the next reports after stream position ``after``."""
+        return await self._page(self._world.network.feed, after)
+
+    async def drop_copies(self, after: int) -> list[ExecutionReport]:
+        """Return the next reports of the second channel."""
+        return await self._page(self._world.network.copies, after)
+
+    async def _page(self, feed: Feed, after: int) -> list[ExecutionReport]:
         await self._life.step("call before")
         if self._world.network.cut_off(self._life):
             raise VenueError("no connection")
-        return self._world.network.reports(after)
+        return feed.reports(after)
 
-    async def stream(self, after: int) -> AsyncGenerator[ExecutionReport, None]:
+    def stream(self, after: int) -> AsyncGenerator[ExecutionReport, None]:
         """Yield reports after position ``after`` as they come; at times end, break, repeat or skip."""
+        return self._follow(self._world.network.feed, after)
+
+    def drop_copy(self, after: int) -> AsyncGenerator[ExecutionReport, None]:
+        """Likewise, of the second channel."""
+        return self._follow(self._world.network.copies, after)
+
+    async def _follow(self, feed: Feed, after: int) -> AsyncGenerator[ExecutionReport, None]:
         life, world, network = self._life, self._world, self._world.network
         changed = asyncio.Event()
         unsubscribe = world.exchange.subscribe(world.account, changed.set)
@@ -129,19 +165,20 @@ class SimVenue:
                 changed.clear()
                 if network.session != session or network.cut_off(life):
                     raise ConnectionResetError("the stream broke")
-                batch = network.reports(after)
+                batch = feed.reports(after)
                 if not batch:
                     await changed.wait()
                     await asyncio.sleep(network.stream_delay_s())
                     continue
-                ends, kept, skipped = network.spoil_stream(batch)
+                ends, kept, skipped = feed.spoil(batch)
                 if skipped:
                     after = batch[skipped - 1].position  # gone for this connection: only a gap shows that it was there
                 for report in kept:
                     after = max(after, report.position)
                     if not life.dead:
-                        world.history.add(Reported(world.at_us(), life.number, report))
-                        yield report
+                        told = feed.shown(report)
+                        world.history.add(Reported(world.at_us(), life.number, told, feed.name))
+                        yield told
                 if ends:
                     return
         finally:

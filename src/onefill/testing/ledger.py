@@ -32,6 +32,7 @@ from onefill.ports.ledger import (
     OperationTaken,
     Stale,
 )
+from onefill.testing.ledger_books import BooksFacts
 from onefill.testing.ledger_kit import (
     ACCOUNT,
     ALL,
@@ -60,7 +61,7 @@ from onefill.testing.ledger_replaces import ReplaceFacts
 __all__ = ["LedgerConformance", "Owner", "verify_chains"]
 
 
-class LedgerConformance(OrderFacts, LeaseFacts, ReplaceFacts):
+class LedgerConformance(OrderFacts, LeaseFacts, ReplaceFacts, BooksFacts):
     """All facts. A subclass supplies :meth:`open_ledger` and :meth:`crash`; each test gets an instance of its own."""
 
     # Executions and cursors.

@@ -127,6 +127,7 @@ class Owner:
     def trade(self, execution_id: str, order: Order | None = None, *, scope: str = "acct", **fields: Any) -> Execution:
         """Return an execution, of an order or of one that nobody here sent."""
         given: dict[str, Any] = {"quantity": Decimal(1), "price": Decimal("2.5"), "venue_order_id": "V1"}
+        given["instrument"] = "ACME"
         return Execution(
             intent_id=None if order is None else order.intent_id,
             scope=scope,
@@ -134,7 +135,6 @@ class Owner:
             account=ACCOUNT,
             strategy=STRATEGY,
             venue=self.lease.route,
-            instrument="ACME",
             side=Side.BUY,
             client_order_id="stranger" if order is None else order.client_order_id,
             transacted_at_us=self.at_us,
@@ -147,6 +147,21 @@ class Owner:
         total = order.cum_quantity + made.quantity
         event = ev.Traded(execution_id, made.quantity, made.price, made.venue_order_id, total)
         return self.move(order, event, execution=made, cursor=cursor)
+
+    def restatement(self, order: Order) -> ReplacementChange:
+        """Return the row that keeps the terms which the venue gave an order by itself."""
+        terms = order.in_force
+        assert terms is not None
+        made = Replacement(
+            number=terms.number,
+            client_order_id=terms.client_order_id,
+            quantity=terms.quantity,
+            price=terms.price,
+            valid_until_us=0,
+            copies_before=order.replace_copies,
+            since_us=terms.since_us,
+        )
+        return ReplacementChange(replacement=made, new_id=False, outcome="replaced")
 
     def operation(self, order: Order | None, operation_key: str, *, key: str = "", **fields: Any) -> Operation:
         """Return an operation under a key of its own: a cancel, unless told otherwise."""
@@ -258,6 +273,9 @@ class Bench:
             "journal": {route.name: await self.ledger.journal(route.name, 0, ALL) for route in routes},
             "cursors": {route.name: await self.ledger.cursor(route.name, STREAM) for route in routes},
             "positions": await self.ledger.positions(),
+            "incidents": await self.ledger.incidents(open_only=False),
+            "controls": {route.name: await self.ledger.control(route.name) for route in routes},
+            "opening": {route.name: await self.ledger.opening_positions(route.name) for route in routes},
         }
 
 

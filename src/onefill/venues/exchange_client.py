@@ -9,7 +9,6 @@ What an answer means is decided by what was sent, not by how the failure is call
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping
-from decimal import Decimal
 from typing import Any, Final, TypeVar
 
 import aiohttp
@@ -28,10 +27,12 @@ from onefill.core.messages import (
     DuplicateId,
     ExecutionReport,
     Found,
+    Holdings,
     Listed,
     LookupReply,
     NotFound,
     NotSent,
+    PositionsReply,
     Rejected,
     Replaced,
     ReplaceRejected,
@@ -40,39 +41,27 @@ from onefill.core.messages import (
     ScanReply,
     SubmitReply,
     SubmitRequest,
-    Throttled,
     TooLate,
     Unknown,
-    VenueOrder,
     VenueStatus,
 )
 from onefill.core.values import Instrument
 from onefill.core.venue_words import overridden
+from onefill.venues import exchange_replies as replies
 from onefill.venues import exchange_wire as wire
+from onefill.venues.exchange_replies import Answer
 
 _MAX_PAUSE_S: Final = 1.0
-_SHOWN: Final = 80
-"""Bytes of a strange body that go into a reason."""
 _JSON: Final = {"Content-Type": "application/json"}
 
 _encode = msgspec.json.Encoder().encode
-_order_body = msgspec.json.Decoder(wire.OrderBody)
 _orders_body = msgspec.json.Decoder(wire.OrdersBody)
-_refusal_body = msgspec.json.Decoder(wire.RefusalBody)
+_open_orders_body = msgspec.json.Decoder(wire.OpenOrdersBody)
+_positions_body = msgspec.json.Decoder(wire.PositionsBody)
 _dialect_body = msgspec.json.Decoder(wire.DialectBody)
 _instrument_list = msgspec.json.Decoder(list[Instrument])
 _report_list = msgspec.json.Decoder(list[ExecutionReport])
 Body = TypeVar("Body")
-
-
-class _Answer(msgspec.Struct, frozen=True):
-    """A whole HTTP answer."""
-
-    status: int
-    body: bytes
-
-    def strange(self) -> Unknown:
-        return Unknown(f"HTTP {self.status} with an answer that is not the exchange's: {self.body[:_SHOWN]!r}")
 
 
 class ExchangeVenue:
@@ -176,12 +165,12 @@ class ExchangeVenue:
                 f"this connection trades for account {self._account!r} only; nothing was sent", "wrong_account"
             )
         answer = await self._exchange("POST", self._orders_url, _encode(request))
-        if not isinstance(answer, _Answer):
+        if not isinstance(answer, Answer):
             return answer
         if answer.status == 200:
-            order = _own_order(answer, request.client_order_id)
+            order = replies.own_order(answer, request.client_order_id)
             return order if isinstance(order, Unknown) else Accepted(order)
-        refusal = _refusal(answer)
+        refusal = replies.refusal(answer)
         if refusal is None:
             return answer.strange()
         match answer.status, refusal.code:
@@ -192,31 +181,31 @@ class ExchangeVenue:
             case 409, wire.DUPLICATE_ID:
                 return DuplicateId(refusal.reason)
             case 429, wire.THROTTLED:
-                return _throttled(refusal)
+                return replies.throttled(refusal)
         return answer.strange()
 
     async def cancel(self, request: CancelRequest) -> CancelReply:
         """Ask for an order to be cancelled, once."""
         answer = await self._exchange("POST", self._cancel_url, _encode(request))
-        if not isinstance(answer, _Answer):
+        if not isinstance(answer, Answer):
             return answer
         if answer.status == 200:
-            order = _own_order(answer, request.client_order_id, request.venue_order_id)
+            order = replies.own_order(answer, request.client_order_id, request.venue_order_id)
             if isinstance(order, Unknown):
                 return order
             return Canceled(order) if order.status is VenueStatus.CANCELED else answer.strange()
-        refusal = _refusal(answer)
+        refusal = replies.refusal(answer)
         if refusal is None:
             return answer.strange()
         match answer.status, refusal.code:
             case 400, wire.CANCEL_REJECTED:
-                if not _about(refusal, request.client_order_id):
+                if not replies.about(refusal, request.client_order_id):
                     return answer.strange()
                 return CancelRejected(refusal.reason, refusal.order)
             case 400, _:
                 return CancelRejected(f"{refusal.code}: {refusal.reason}")
             case 429, wire.THROTTLED:
-                return _throttled(refusal)
+                return replies.throttled(refusal)
         return answer.strange()
 
     async def replace(self, request: ReplaceRequest) -> ReplaceReply:
@@ -224,14 +213,14 @@ class ExchangeVenue:
         if request.account != self._account:
             return ReplaceRejected(f"this connection trades for account {self._account!r} only; nothing was sent")
         answer = await self._exchange("POST", self._replace_url, _encode(request))
-        if not isinstance(answer, _Answer):
+        if not isinstance(answer, Answer):
             return answer
         if answer.status == 200:
-            order = _own_order(answer, request.client_order_id)
+            order = replies.own_order(answer, request.client_order_id)
             if isinstance(order, Unknown):
                 return order
-            return Replaced(order) if _as_wanted(order, request) else answer.strange()
-        refusal = _refusal(answer)
+            return Replaced(order) if replies.as_wanted(order, request) else answer.strange()
+        refusal = replies.refusal(answer)
         if refusal is None:
             return answer.strange()
         match answer.status, refusal.code:
@@ -239,11 +228,11 @@ class ExchangeVenue:
                 return TooLate(refusal.reason)
             case 400, wire.REPLACE_REJECTED:
                 said = ReplaceRejected(refusal.reason, refusal.order)
-                return said if _about(refusal, request.orig_client_order_id) else answer.strange()
+                return said if replies.about(refusal, request.orig_client_order_id) else answer.strange()
             case 400, _:
                 return ReplaceRejected(f"{refusal.code}: {refusal.reason}")
             case 429, wire.THROTTLED:
-                return _throttled(refusal)
+                return replies.throttled(refusal)
         return answer.strange()
 
     async def lookup(self, client_order_id: str, account: str, instrument: str) -> LookupReply:
@@ -252,12 +241,12 @@ class ExchangeVenue:
         answer = await self._exchange("GET", url)
         if isinstance(answer, NotSent):
             return Unknown(answer.reason)
-        if not isinstance(answer, _Answer):
+        if not isinstance(answer, Answer):
             return answer
         if answer.status == 200:
-            order = _own_order(answer, client_order_id)
+            order = replies.own_order(answer, client_order_id)
             return order if isinstance(order, Unknown) else Found(order)
-        refusal = _refusal(answer)
+        refusal = replies.refusal(answer)
         if refusal is None:
             return answer.strange()
         # A 404 without the exchange's own words may come from anything on the way.
@@ -269,39 +258,84 @@ class ExchangeVenue:
         """List the account's orders in an instrument that are open, or ended or traded since ``since_us``, with one try."""
         url = self._base.with_path(wire.SCAN)
         url = url.with_query(account=account, instrument=instrument, since_us=max(0, since_us))
+        answer = await self._ask(url)
+        if isinstance(answer, Unknown):
+            return answer
+        try:
+            orders = _orders_body.decode(answer.body).orders
+        except msgspec.DecodeError:
+            return answer.strange()
+        # A list about something else says nothing about what is missing in it.
+        return Listed(orders) if all(order.instrument == instrument for order in orders) else answer.strange()
+
+    async def open_orders(self, account: str) -> ScanReply:
+        """List every live order of an account, with one try. A list of anything else is Unknown."""
+        answer = await self._ask(self._base.with_path(wire.OPEN_ORDERS).with_query(account=account))
+        if isinstance(answer, Unknown):
+            return answer
+        try:
+            told = _open_orders_body.decode(answer.body)
+        except msgspec.DecodeError:
+            return answer.strange()
+        once = len({order.venue_order_id for order in told.orders}) == len(told.orders)
+        live = all(order.status in LIVE for order in told.orders)
+        return Listed(told.orders) if told.account == account and once and live else answer.strange()
+
+    async def positions(self, account: str) -> PositionsReply:
+        """Ask what an account holds, once. Anything but each instrument once, in numbers, is Unknown."""
+        answer = await self._ask(self._base.with_path(wire.POSITIONS).with_query(account=account))
+        if isinstance(answer, Unknown):
+            return answer
+        try:
+            told = _positions_body.decode(answer.body)
+        except msgspec.DecodeError:
+            return answer.strange()
+        once = len({held.instrument for held in told.positions}) == len(told.positions)
+        numbers = all(held.instrument and held.quantity.is_finite() for held in told.positions)
+        return Holdings(told.positions) if told.account == account and once and numbers else answer.strange()
+
+    async def _ask(self, url: URL) -> Answer | Unknown:
+        """Return the 200 that a question gets, or why there is none."""
         answer = await self._exchange("GET", url)
         if isinstance(answer, NotSent):
             return Unknown(answer.reason)
-        if not isinstance(answer, _Answer):
+        if isinstance(answer, Unknown) or answer.status == 200:
             return answer
-        if answer.status == 200:
-            try:
-                orders = _orders_body.decode(answer.body).orders
-            except msgspec.DecodeError:
-                return answer.strange()
-            # A list about something else says nothing about what is missing in it.
-            return Listed(orders) if all(order.instrument == instrument for order in orders) else answer.strange()
-        refusal = _refusal(answer)
+        refusal = replies.refusal(answer)
         return answer.strange() if refusal is None else Unknown(f"{refusal.code}: {refusal.reason}")
 
     # ------------------------------------------------------------------ stream
 
     async def executions(self, after: int) -> list[ExecutionReport]:
         """Return the next reports after stream position ``after``. Raises VenueError if the exchange did not answer."""
-        url = self._base.with_path(wire.EXECUTIONS).with_query(account=self._account, after=after)
+        return await self._page(wire.EXECUTIONS, after)
+
+    async def drop_copies(self, after: int) -> list[ExecutionReport]:
+        """As :meth:`executions`, of the drop copy. Raises VenueError too where there is none."""
+        return await self._page(wire.DROP_COPIES, after)
+
+    def stream(self, after: int) -> AsyncGenerator[ExecutionReport, None]:
+        """Yield reports after position ``after`` as they come. Ends when the exchange closes the stream.
+
+        Raises :class:`~onefill.core.errors.VenueError` when the connection breaks or falls silent, and when a report is
+        missing, repeated, or another account's. Whatever was yielded stands; go on from the last position.
+        """
+        return self._follow(wire.STREAM, after)
+
+    def drop_copy(self, after: int) -> AsyncGenerator[ExecutionReport, None]:
+        """As :meth:`stream`, of the drop copy. Raises VenueError too where there is none."""
+        return self._follow(wire.DROP_COPY, after)
+
+    async def _page(self, path: str, after: int) -> list[ExecutionReport]:
+        url = self._base.with_path(path).with_query(account=self._account, after=after)
         reports = await self._read(url, _report_list)
         if isinstance(reports, str):
             raise VenueError(f"{url}: {reports}; nothing was changed, ask again")
         self._check(reports, after)
         return reports
 
-    async def stream(self, after: int) -> AsyncGenerator[ExecutionReport, None]:
-        """Yield reports after position ``after`` as they come. Ends when the exchange closes the stream.
-
-        Raises :class:`~onefill.core.errors.VenueError` when the connection breaks or falls silent, and when a report is
-        missing, repeated, or another account's. Whatever was yielded stands; go on from the last position.
-        """
-        url = self._base.with_path(wire.STREAM).with_query(account=self._account, after=after)
+    async def _follow(self, path: str, after: int) -> AsyncGenerator[ExecutionReport, None]:
+        url = self._base.with_path(path).with_query(account=self._account, after=after)
         socket = await self._open_socket(url)
         try:
             while True:
@@ -334,7 +368,7 @@ class ExchangeVenue:
             async with asyncio.timeout(self._timeout_s):
                 return await session.ws_connect(url, timeout=limits)
         except (aiohttp.ClientError, OSError, TimeoutError) as problem:
-            raise VenueError(f"{url}: no stream ({_told(problem)}); try again") from None
+            raise VenueError(f"{url}: no stream ({replies.told(problem)}); try again") from None
 
     def _check(self, reports: list[ExecutionReport], after: int) -> None:
         """Raise VenueError unless the reports are this account's and follow position ``after`` without a gap."""
@@ -350,7 +384,7 @@ class ExchangeVenue:
 
     # -------------------------------------------------------------------- HTTP
 
-    async def _exchange(self, method: str, url: URL, body: bytes | None = None) -> _Answer | NotSent | Unknown:
+    async def _exchange(self, method: str, url: URL, body: bytes | None = None) -> Answer | NotSent | Unknown:
         """Send one request and read its whole answer."""
         session = self._session
         if session is None or session.closed:
@@ -358,16 +392,16 @@ class ExchangeVenue:
         try:
             # A redirect would send the order a second time.
             async with session.request(method, url, data=body, headers=_JSON, allow_redirects=False) as response:
-                return _Answer(response.status, await response.read())
+                return Answer(response.status, await response.read())
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as problem:
-            return NotSent(f"no connection: {_told(problem)}")
+            return NotSent(f"no connection: {replies.told(problem)}")
         except (aiohttp.ClientError, OSError, TimeoutError) as problem:
-            return Unknown(f"no whole answer: {_told(problem)}")
+            return Unknown(f"no whole answer: {replies.told(problem)}")
 
     async def _read(self, url: URL, decoder: "msgspec.json.Decoder[Body]") -> Body | str:
         """Return what a GET gives, or the text of what went wrong."""
         answer = await self._exchange("GET", url)
-        if not isinstance(answer, _Answer):
+        if not isinstance(answer, Answer):
             return answer.reason
         if answer.status == 200:
             try:
@@ -403,52 +437,3 @@ def _session(timeout: aiohttp.ClientTimeout, connections: int) -> aiohttp.Client
     # aiohttp resends GET, PUT and DELETE after a dropped connection, unasked; there is no public switch for it.
     setattr(session, "_retry_connection", False)  # noqa: B010 - the attribute is private, its name is all there is
     return session
-
-
-def _own_order(answer: _Answer, client_order_id: str, venue_order_id: str | None = None) -> VenueOrder | Unknown:
-    """Return the order in a 200 if it is the one asked about."""
-    try:
-        order = _order_body.decode(answer.body).order
-    except msgspec.DecodeError as problem:
-        return Unknown(f"HTTP 200 with an unreadable body ({problem}): {answer.body[:_SHOWN]!r}")
-    if order.client_order_id != client_order_id or venue_order_id not in (None, order.venue_order_id):
-        return Unknown(f"HTTP 200 about another order ({order.client_order_id!r}, {order.venue_order_id!r})")
-    return order
-
-
-def _as_wanted(order: VenueOrder, request: ReplaceRequest) -> bool:
-    """Tell whether an order is what a replace asked for, and can have been when the answer was given."""
-    return (
-        (order.status in LIVE or order.status is VenueStatus.FILLED)
-        and order.side is request.side
-        and order.instrument == request.instrument
-        and _same(order.quantity, request.quantity)
-        and _same(order.price, request.price)
-    )
-
-
-def _same(one: Decimal | None, other: Decimal | None) -> bool:
-    # A signalling NaN may come over the wire; comparing it would raise.
-    if one is None or other is None:
-        return one is other
-    return one.is_finite() and other.is_finite() and one == other
-
-
-def _refusal(answer: _Answer) -> wire.RefusalBody | None:
-    try:
-        return _refusal_body.decode(answer.body)
-    except msgspec.DecodeError:
-        return None
-
-
-def _about(refusal: wire.RefusalBody, client_order_id: str) -> bool:
-    return refusal.order is None or refusal.order.client_order_id == client_order_id
-
-
-def _throttled(refusal: wire.RefusalBody) -> Throttled:
-    return Throttled(refusal.reason, max(0.0, refusal.retry_after_s or 0.0))
-
-
-def _told(problem: BaseException) -> str:
-    text = str(problem)
-    return f"{type(problem).__name__}: {text}" if text else type(problem).__name__

@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 
 from onefill.core.capabilities import Capabilities
-from onefill.core.messages import VenueOrder
+from onefill.core.messages import Held, VenueOrder
 
 DIALECT: Final = "/v1/dialect"
 INSTRUMENTS: Final = "/v1/instruments"
@@ -20,6 +20,12 @@ SCAN: Final = "/v1/orders/scan"
 OPEN_ORDERS: Final = "/v1/open-orders"
 EXECUTIONS: Final = "/v1/executions"
 STREAM: Final = "/v1/stream"
+POSITIONS: Final = "/v1/positions"
+DROP_COPIES: Final = "/v1/drop-copies"
+DROP_COPY: Final = "/v1/drop-copy"
+"""As STREAM and EXECUTIONS, of the second channel."""
+ADMIN: Final = "/v1/admin"
+"""Under it: what the exchange's own people do. No trader's request."""
 ALL_ORDERS: Final = "/v1/all-orders"
 COUNTS: Final = "/v1/counts"
 HEALTH: Final = "/healthz"
@@ -32,6 +38,7 @@ NOT_FOUND: Final = "not_found"
 CANCEL_REJECTED: Final = "cancel_rejected"
 REPLACE_REJECTED: Final = "replace_rejected"
 NOT_SUPPORTED: Final = "not_supported"
+REFUSED: Final = "refused"
 
 
 class OrderBody(msgspec.Struct, frozen=True):
@@ -44,6 +51,20 @@ class OrdersBody(msgspec.Struct, frozen=True):
     """Body of a 200 to a scan: everything asked for, or the answer is another one."""
 
     orders: tuple[VenueOrder, ...]
+
+
+class OpenOrdersBody(msgspec.Struct, frozen=True):
+    """Body of :data:`OPEN_ORDERS`: every live order of the account, or the answer is another one."""
+
+    account: str
+    orders: tuple[VenueOrder, ...]
+
+
+class PositionsBody(msgspec.Struct, frozen=True):
+    """Body of :data:`POSITIONS`: everything that the account holds, each instrument once, or the answer is another one."""
+
+    account: str
+    positions: tuple[Held, ...]
 
 
 class RefusalBody(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

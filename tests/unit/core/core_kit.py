@@ -163,7 +163,7 @@ def report(kind: ExecutionKind, **changes: Any) -> ExecutionReport:
         "last_price": None,
         "cum_quantity": Decimal(0),
         "leaves_quantity": Decimal(10),
-        "status": VenueStatus.NEW,
+        "status": VenueStatus.REJECTED if kind is ExecutionKind.REJECTED else VenueStatus.NEW,
         "transacted_at_us": us(0),
     }
     return ExecutionReport(**{**fields, **changes})
@@ -177,4 +177,5 @@ def trade(quantity: object, cum: object, **changes: Any) -> ExecutionReport:
         "cum_quantity": Decimal(str(cum)),
         "status": VenueStatus.PARTIALLY_FILLED,
     }
-    return report(ExecutionKind.TRADE, **{**fields, **changes})
+    fields = {"kind": ExecutionKind.TRADE, **fields, **changes}
+    return report(fields.pop("kind"), **fields)

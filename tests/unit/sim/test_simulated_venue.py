@@ -1,10 +1,11 @@
 """The simulated exchange as a venue in the same process."""
 
 import asyncio
+from decimal import Decimal
 from typing import Any
 
 import pytest
-from exchange_kit import NOON_US, cancel, exchange, limit, order, replace
+from exchange_kit import DAY_US, NOON_US, cancel, exchange, limit, order, replace
 
 from onefill.core.capabilities import Lookup
 from onefill.core.messages import (
@@ -12,6 +13,8 @@ from onefill.core.messages import (
     Canceled,
     ExecutionReport,
     Found,
+    Held,
+    Holdings,
     Listed,
     NotFound,
     Rejected,
@@ -20,6 +23,7 @@ from onefill.core.messages import (
     Unknown,
     VenueStatus,
 )
+from onefill.core.values import TimeInForce
 from onefill.ports.venue import Venue
 from onefill.sim.venue import SimulatedVenue
 
@@ -149,5 +153,47 @@ def test_closing_is_harmless_at_any_time(times: int) -> None:
         venue = venue_at_noon()
         for _ in range(times):
             await venue.close()
+
+    asyncio.run(scenario())
+
+
+def test_it_lists_open_orders_and_tells_positions_where_the_exchange_does() -> None:
+    """Of any account, whoever sent the orders; time passes first. Where the exchange does neither, the answer is unknown."""
+
+    async def scenario() -> None:
+        market_place = exchange(lists_open_orders=True, tells_positions=True)
+        market_place.submit(limit("d", "buy", 1, 9, time_in_force=TimeInForce.DAY), NOON_US)
+        venue: Venue = SimulatedVenue(market_place, "A", lambda: NOON_US + DAY_US)
+        market_place.submit(limit("x", "buy", 3, 10), NOON_US)
+        market_place.submit(limit("y", "sell", 1, 10, account="B"), NOON_US)
+        assert await venue.open_orders("A") == Listed(tuple(market_place.open_orders("A")))
+        assert [order.client_order_id for order in market_place.open_orders("A")] == ["x"]
+        assert await venue.positions("A") == Holdings((Held(instrument="ACME", quantity=Decimal(1)),))
+        assert await venue.positions("C") == Holdings(())
+        silent = venue_at_noon()
+        assert isinstance(await silent.open_orders("A"), Unknown)
+        assert isinstance(await silent.positions("A"), Unknown)
+
+    asyncio.run(scenario())
+
+
+def test_it_follows_the_drop_copy() -> None:
+    """From its own place on, as it comes, told again included, until the venue is closed."""
+
+    async def scenario() -> None:
+        market_place = exchange(drop_copy=True)
+        venue: Venue = SimulatedVenue(market_place, "A", lambda: NOON_US)
+        market_place.submit(limit("x", "buy", 3, 10), NOON_US)
+        reader = venue.drop_copy(1)
+        waiting = asyncio.ensure_future(anext(reader))
+        for name in "yz":
+            market_place.submit(limit(name, "sell", 1, 10, account="B"), NOON_US)
+        found = [await waiting]
+        market_place.redeliver("A", 1)
+        found.append(await anext(reader))
+        await venue.close()
+        assert await anext(reader, None) is None
+        assert [(one.position, one.execution_id) for one in found] == [(2, "E3"), (3, "E2")]
+        assert [one.execution_id for one in await venue.drop_copies(0)] == ["E2", "E3", "E2"]
 
     asyncio.run(scenario())

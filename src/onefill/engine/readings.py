@@ -1,0 +1,84 @@
+"""How a running gateway stands now, as values: what its routes have counted, and what their memory shows."""
+
+import math
+from collections import Counter
+
+import msgspec
+
+from onefill.core.control import State
+from onefill.core.incident import IncidentKind
+from onefill.core.metrics import LedgerMeasures, route_label
+from onefill.engine.measures import Counts, Measures
+from onefill.engine.oversight import Oversight
+from onefill.engine.receiver import Receiver
+from onefill.engine.route import Route
+from onefill.ports.ledger import INTENT_NUMBER_BITS
+
+
+class RouteReading(msgspec.Struct, frozen=True, kw_only=True):
+    """One route. ``label``: its name without what may be an account."""
+
+    label: str
+    counts: Counts
+    measures: Measures
+    control: State
+    failed: bool
+    uncertain: int
+    parked: int
+    paced: int
+    orders: dict[str, int]
+    """Orders that are not closed, by status."""
+    incidents: dict[IncidentKind, int]
+    oldest_break_s: float
+    lease_s: float | None
+    """For how long the route may still send; ``None``: until somebody else takes it."""
+    lent_s: float | None
+    """For how long it is held at a time, likewise."""
+    positions: dict[str, int]
+    """The last position taken in, by channel."""
+
+
+class LedgerReading(msgspec.Struct, frozen=True, kw_only=True):
+    """The ledger beneath all routes. ``measures`` is ``None`` where it keeps none."""
+
+    measures: LedgerMeasures | None
+    depth: int
+    failed: bool
+
+
+def routes(gateway: Oversight) -> list[RouteReading]:
+    """Return how each route stands."""
+    return [_reading(route, gateway._receivers.get(name, [])) for name, route in gateway._routes.items()]
+
+
+def _reading(route: Route, receivers: list[Receiver]) -> RouteReading:
+    now_us = route.clock.now_us()
+    working = [entry for entry in route.entries.values() if not entry.order.closed]
+    remaining_s = route.lease_until_s - route.loop.time()
+    return RouteReading(
+        label=route_label(route.name, route.lease.intent_id(0) >> INTENT_NUMBER_BITS),
+        counts=route.counts,
+        measures=route.measures,
+        control=route.control.state,
+        failed=route.failure is not None,
+        uncertain=route.measures.uncertain(working),
+        parked=sum(entry.order.parked for entry in working),
+        paced=len(route.gate.pace._queue),
+        orders=dict(Counter(str(entry.order.status) for entry in working)),
+        incidents=dict(Counter(one.kind for one in route.incidents.open())),
+        oldest_break_s=max(route.measures.breaks.oldest_us(now_us), 0) / 1_000_000,
+        lease_s=max(remaining_s, 0.0) if math.isfinite(remaining_s) else None,
+        lent_s=route.settings.lease_s,
+        positions={receiver.stream: receiver.seen for receiver in receivers},
+    )
+
+
+def ledger(gateway: Oversight) -> LedgerReading:
+    """Return how the ledger stands."""
+    store = gateway._ledger
+    measures, depth = getattr(store, "measures", None), getattr(store, "depth", 0)
+    return LedgerReading(
+        measures=measures if isinstance(measures, LedgerMeasures) else None,
+        depth=depth if isinstance(depth, int) else 0,
+        failed=isinstance(getattr(store, "failure", None), Exception),
+    )

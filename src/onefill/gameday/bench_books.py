@@ -1,0 +1,157 @@
+"""How many executions a second are applied durably, and how many repeats dropped, on an empty ledger and on one with a past."""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator
+from decimal import Decimal
+from pathlib import Path
+
+import apsw
+
+from onefill.core.errors import InvariantBroken
+from onefill.core.intent import Intent
+from onefill.core.messages import ExecutionKind, ExecutionReport, VenueStatus
+from onefill.core.position import STREAM
+from onefill.core.values import EXACT, Instrument, Side, TimeInForce
+from onefill.engine.gateway import Gateway
+from onefill.engine.settings import GatewaySettings
+from onefill.gameday.bench import Clock
+from onefill.ledger.sqlite import SqliteLedger
+from onefill.ports.ledger import INTENT_NUMBER_BITS
+from onefill.sim.dialect import Dialect
+from onefill.sim.exchange import Exchange
+from onefill.sim.venue import SimulatedVenue
+
+ACCOUNT = "bench"
+ROUTE = "bench"
+ORDERS = 500
+"""Orders at work among which the executions are spread."""
+_LOT = Decimal("0.001")
+_INSTRUMENT = Instrument(
+    symbol="BTC-USD", price_tick=Decimal("0.01"), quantity_step=Decimal("0.001"), min_quantity=Decimal("0.001")
+)
+_PAGE = 1000
+
+
+class _Feed(SimulatedVenue):
+    """A venue whose stream is what it is told, as fast as it is read. Its places go on from ``base``."""
+
+    def __init__(self, exchange: Exchange, base: int) -> None:
+        super().__init__(exchange, ACCOUNT)
+        self._base = base
+        self._reports: list[ExecutionReport] = []
+        self._more = asyncio.Event()
+
+    def tell(self, reports: list[ExecutionReport]) -> None:
+        """Have these come next."""
+        self._reports += reports
+        self._more.set()
+
+    def place(self) -> int:
+        """Return the place of the last report."""
+        return self._base + len(self._reports)
+
+    async def executions(self, after: int) -> list[ExecutionReport]:
+        first = after - self._base
+        return self._reports[first : first + _PAGE]
+
+    async def stream(self, after: int) -> AsyncGenerator[ExecutionReport, None]:
+        while True:
+            self._more.clear()
+            for report in self._reports[after - self._base :]:
+                after = report.position
+                yield report
+            await self._more.wait()
+
+
+def _trades(orders: list[tuple[str, str]], count: int, first: int, place: int) -> list[ExecutionReport]:
+    """Return ``count`` executions spread over orders (client order id, venue's number)."""
+    made, now_us = [], time.time_ns() // 1000
+    for number in range(count):
+        client_order_id, venue_order_id = orders[number % len(orders)]
+        made.append(
+            ExecutionReport(
+                position=place + number + 1,
+                execution_id=f"{first + number:012d}",
+                kind=ExecutionKind.TRADE,
+                client_order_id=client_order_id,
+                venue_order_id=venue_order_id,
+                account=ACCOUNT,
+                instrument=_INSTRUMENT.symbol,
+                side=Side.BUY,
+                last_quantity=_LOT,
+                last_price=Decimal("200.10"),
+                cum_quantity=EXACT.multiply(_LOT, Decimal(number // len(orders) + 1)),
+                leaves_quantity=Decimal(1),
+                status=VenueStatus.PARTIALLY_FILLED,
+                transacted_at_us=now_us,
+                fee=Decimal("0.0002"),
+                fee_currency="USD",
+            )
+        )
+    return made
+
+
+async def executions(path: Path, count: int, repeats: int) -> dict[str, float]:
+    """Apply ``count`` executions through the gateway's receiver, then tell ``repeats`` of them again."""
+    exchange = Exchange(Dialect(matching=False), [_INSTRUMENT])
+    ledger = await SqliteLedger.open(str(path), seed=bytes(16), holder="bench", at_us=time.time_ns() // 1000)
+    venue = _Feed(exchange, await ledger.cursor(ROUTE, STREAM))
+    settings = GatewaySettings(answer_wait_s=600.0, reply_timeout_s=600.0)
+    gateway = Gateway(ledger, {ROUTE: venue}, clock=Clock(), holder="bench", settings=settings)
+    async with gateway:
+        held = sum(position.executions for position in gateway.positions())
+        stamp = time.time_ns()
+        intent = Intent(
+            account=ACCOUNT,
+            strategy="bench",
+            instrument=_INSTRUMENT.symbol,
+            side=Side.BUY,
+            quantity=Decimal(1_000_000),
+            price=Decimal("200.10"),
+            time_in_force=TimeInForce.GTC,
+        )
+        answers = await asyncio.gather(*(gateway.submit(intent, key=f"{stamp}-{n}") for n in range(ORDERS)))
+        orders = [(answer.client_order_id, answer.venue_order_id or "") for answer in answers]
+        trades = _trades(orders, count, stamp, venue.place())
+        began = time.perf_counter()
+        venue.tell(trades)
+        await gateway.catch_up()
+        applied_s = time.perf_counter() - began
+        told_again = [trades[n % count] for n in range(repeats)]
+        place = venue.place()
+        again = [_moved(report, place + n + 1) for n, report in enumerate(told_again)]
+        began = time.perf_counter()
+        venue.tell(again)
+        await gateway.catch_up()
+        dropped_s = time.perf_counter() - began
+        counted = sum(position.executions for position in gateway.positions()) - held
+    if counted != count:
+        raise InvariantBroken(f"{count} executions, told again {repeats} times, moved the position {counted} times")
+    return {"executions_per_s": count / applied_s, "duplicate_executions_per_s": repeats / dropped_s}
+
+
+def _moved(report: ExecutionReport, position: int) -> ExecutionReport:
+    values = {field: getattr(report, field) for field in report.__struct_fields__}
+    return ExecutionReport(**{**values, "position": position})
+
+
+def fill_executions(db: apsw.Connection, count: int) -> None:
+    """Give a ledger with old intents one old execution for each of the first ``count``, and the position they make."""
+    base = 1 << INTENT_NUMBER_BITS
+    db.execute("BEGIN IMMEDIATE")
+    db.executemany(
+        "INSERT INTO execution (route, scope, execution_id, intent_id, account, strategy, instrument, side, quantity, price, "
+        "client_order_id, venue_order_id, transacted_at_us, recorded_at_us) VALUES (1, 'bench', ?, ?, 'bench', 'bench', "
+        "'BTC-USD', 'buy', '0.001', '200.1', ?, ?, 0, 0)",
+        ((f"{n:012d}", base | n, f"bench-20251009-00001-{n}-chk", f"X{n}") for n in range(1, count + 1)),
+    )
+    bought = EXACT.multiply(_LOT, Decimal(count))
+    value = format(EXACT.multiply(bought, Decimal("200.1")), "f")
+    db.execute(
+        "INSERT INTO position (account, strategy, venue, instrument, bought, sold, bought_value, sold_value, cost, fees, "
+        "executions) VALUES ('bench', 'bench', 'bench', 'BTC-USD', ?, '0', ?, '0', ?, '[]', ?)",
+        (format(bought, "f"), value, value, count),
+    )
+    db.execute("UPDATE ledger SET folded_through = ?", (count,))
+    db.execute("COMMIT")

@@ -1,0 +1,57 @@
+"""``onefill exchange``: its options make the exchange that they name."""
+
+import urllib.request
+from typing import Any
+
+import msgspec
+import pytest
+from cli_kit import onefill, serve
+
+
+def got(url: str) -> Any:
+    """Return what a GET gives."""
+    with urllib.request.urlopen(url, timeout=30) as answer:  # noqa: S310 - the exchange of this test
+        return msgspec.json.decode(answer.read())
+
+
+def test_it_tells_what_it_is_asked_to_tell() -> None:
+    """Fees, execution ids, the drop copy, and holdings to begin with."""
+    with serve(
+        *("exchange", "--fee-rate", "-0.001", "--fee-currency", "EUR", "--execution-revisions", "--drop-copy"),
+        *("--holding", "A:BTC-USD:-1.5", "--holding", "A:X:Y:2", "--no-lists-open-orders"),
+    ) as url:
+        dialect = got(f"{url}/v1/dialect")
+        told = {name: dialect["dialect"][name] for name in ("fee_rate", "fee_currency", "execution_ids")}
+        assert told == {"fee_rate": "-0.001", "fee_currency": "EUR", "execution_ids": "given"}
+        capabilities = dialect["capabilities"]
+        names = ("execution_revisions", "drop_copy", "tells_positions", "lists_open_orders", "cumulative_fills_only")
+        assert [capabilities[name] for name in names] == [True, True, True, False, False]
+        held = {one["instrument"]: one["quantity"] for one in got(f"{url}/v1/positions?account=A")["positions"]}
+        assert held == {"BTC-USD": "-1.5", "X:Y": "2"}
+
+
+def test_it_can_tell_totals_without_ids() -> None:
+    """And lists open orders unless told not to."""
+    with serve("exchange", "--totals-only", "--no-execution-ids") as url:
+        dialect = got(f"{url}/v1/dialect")
+        assert dialect["dialect"]["execution_ids"] == "none"
+        assert dialect["capabilities"]["cumulative_fills_only"]
+        assert dialect["capabilities"]["lists_open_orders"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "wrong"),
+    [
+        (("--fee-rate", "1.5"), "fee_rate: 1.5 is not a part of the value"),
+        (("--fee-rate", "much"), "--fee-rate: 'much' is not a plain decimal number"),
+        (("--holding", "A:2"), "--holding: 'A:2' is not ACCOUNT:INSTRUMENT:QUANTITY"),
+        (("--holding", "A:X:two"), "--holding: 'two' is not a plain decimal number"),
+        (("--holding", "A:X:1", "--holding", "A:X:2"), "--holding: 'X' of account 'A' is given twice"),
+        (("--execution-revisions", "--totals-only"), "execution_revisions: needs single executions with ids"),
+    ],
+)
+def test_what_means_nothing_is_refused(arguments: tuple[str, ...], wrong: str) -> None:
+    """With the option, before anything is served."""
+    result = onefill("exchange", "--port", "0", *arguments)
+    assert result.code == 2
+    assert wrong in result.err
