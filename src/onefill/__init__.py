@@ -18,6 +18,7 @@ from onefill.core.capabilities import (
     ReplaceStyle,
     UniqueScope,
 )
+from onefill.core.control import State, Thresholds
 from onefill.core.errors import (
     CallerError,
     CannotReplace,
@@ -35,14 +36,17 @@ from onefill.core.errors import (
 )
 from onefill.core.events import Verdict
 from onefill.core.identity import IdFormat, IdScheme, derived_key
+from onefill.core.incident import Incident, Step
 from onefill.core.intent import Intent
 from onefill.core.lifecycle import Status
 from onefill.core.order import Order
 from onefill.core.position import Position
 from onefill.core.risk_limits import Limits, Risk
 from onefill.core.values import Instrument, OrderType, Side, TimeInForce
+from onefill.engine.controller import ControlPlan
+from onefill.engine.gate import RouteShut
 from onefill.engine.gateway import Gateway
-from onefill.engine.settings import GatewaySettings
+from onefill.engine.settings import GatewaySettings, ReconcileSettings
 from onefill.ports.venue import Venue
 from onefill.service.wiring import open_gateway as open  # noqa: A004 - reads as onefill.open(...)
 
@@ -58,6 +62,7 @@ __all__ = [
     "CannotReplace",
     "Capabilities",
     "ContradictsEvidence",
+    "ControlPlan",
     "DuplicateReply",
     "ExchangeVenue",
     "ExecutionIdScope",
@@ -65,6 +70,7 @@ __all__ = [
     "GatewaySettings",
     "IdFormat",
     "IdScheme",
+    "Incident",
     "Instrument",
     "Intent",
     "InvalidField",
@@ -78,13 +84,18 @@ __all__ = [
     "OrderType",
     "OrderUncertain",
     "Position",
+    "ReconcileSettings",
     "ReplaceAnswer",
     "ReplaceResult",
     "ReplaceStyle",
     "Risk",
     "RouteClosed",
+    "RouteShut",
     "Side",
+    "State",
     "Status",
+    "Step",
+    "Thresholds",
     "TimeInForce",
     "UniqueScope",
     "UnknownKey",
