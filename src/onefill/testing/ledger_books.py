@@ -231,6 +231,8 @@ class BooksFacts(LedgerUnderTest):
         await bench.reopen()
         owner = await bench.owner()
         assert await bench.ledger.incidents() == [done]
+        never_opened = incidents.with_snapshot(incident(9, "C9"), Snapshot(at_us=AT_US))
+        assert kinds(await owner.commit(owner.note(incidents=(never_opened,)))) == [Stale]
         other_way = incidents.converged(shot, AT_US)
         assert other_way is not None
         assert kinds(await owner.commit(owner.note(incidents=(other_way,)))) == [Stale]

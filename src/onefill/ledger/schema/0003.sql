@@ -101,6 +101,10 @@ CREATE UNIQUE INDEX incident_open ON incident (route, kind, subject) WHERE open 
 CREATE TRIGGER incident_is_kept BEFORE DELETE ON incident BEGIN
     SELECT raise(ABORT, 'incidents are kept');
 END;
+CREATE TRIGGER incident_begins_at_one BEFORE INSERT ON incident WHEN new.version > 1 AND NOT EXISTS
+    (SELECT 1 FROM incident WHERE route = new.route AND number = new.number) BEGIN
+    SELECT raise(ABORT, 'an incident begins at version 1');
+END;
 CREATE TRIGGER incident_resolved_is_resolved BEFORE UPDATE ON incident WHEN old.open = 0 BEGIN
     SELECT raise(ABORT, 'an incident that is resolved does not change');
 END;
