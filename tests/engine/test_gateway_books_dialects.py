@@ -100,7 +100,7 @@ def test_a_total_that_falls_opens_one_incident_and_adjusts_nothing(make_world: M
             await asyncio.sleep(1)
             bust(world)
             assert await even(world, gateway, true=False) == 6
-            assert kinds(gateway) == ["extra_execution"]
+            assert kinds(gateway) == ["contradiction"]
             before = await gateway.order("k", **WHO)
             world.exchange.retell("A")
             assert await even(world, gateway, true=False) == 6

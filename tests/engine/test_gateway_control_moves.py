@@ -208,12 +208,13 @@ def test_a_ledger_that_fails_and_a_lost_route_are_safe_in_memory(make_world: Mak
 
 
 def test_the_ledger_refusing_a_state_closes_the_route(world: World) -> None:
-    """Somebody else moved it: what is in force is not known here any more."""
+    """Somebody else moved it: what is in force is not known here any more, and whoever froze it is told."""
 
     async def main() -> None:
         gateway = await started(world)
         world.ledger.spoil = lambda change: Stale("moved on") if change.control is not None else None
-        await gateway.freeze(**ANN)
+        with pytest.raises(RouteClosed):
+            await gateway.freeze(**ANN)
         assert "has another control state" in str(gateway.failure())
         await gateway.close()
 

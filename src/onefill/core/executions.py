@@ -330,7 +330,7 @@ def _by_total(order: Order, report: ExecutionReport, named: Name, rows: Sequence
         events = evidence.from_report(order, _without_trade(report))
         if quantity < 0 and report.transacted_at_us > max((row.transacted_at_us for row in rows), default=-1):
             told = f"the venue's total fell from {plain(applied)} to {plain(report.cum_quantity)}"
-            events = (*events, ev.Anomaly(told, IncidentKind.EXTRA_EXECUTION))
+            events = (*events, ev.Anomaly(told))
         return Taken(events)
     price = report.last_price if report.last_quantity == quantity else None
     if price is None and report.average_price is not None and _countable(report.average_price):

@@ -241,7 +241,7 @@ def opened(found: Finding, route: str, number: int, at_us: int) -> Incident:
 
 def seen_again(incident: Incident, found: Finding) -> Incident | None:
     """Return the incident after the same was found once more, or ``None`` if that adds nothing to it."""
-    room = MOST_EVIDENCE - len(incident.evidence)
+    room = max(MOST_EVIDENCE - len(incident.evidence), 0)
     new = tuple(_short(line) for line in found.evidence if _short(line) not in incident.evidence)[:room]
     back = incident.converged_at_us is not None
     if not (new or back):

@@ -108,12 +108,13 @@ class Comparison(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """What one look at one or more accounts shows.
 
     ``orders``, ``positions``, ``history``: whether the venue's open orders, its positions, and its executions from the first
-    on were there to be compared. ``shown``: subjects about executions that the venue tells of. ``undecided``: subjects about
-    which this look cannot say anything.
+    on were there to be compared. ``blind``: the venue lists open orders, and did not this time. ``shown``: subjects about
+    executions that the venue tells of. ``undecided``: subjects about which this look cannot say anything.
     """
 
     differences: tuple[Difference, ...] = ()
     orders: bool = False
+    blind: bool = False
     positions: bool = False
     history: bool = False
     shown: frozenset[str] = frozenset()
@@ -128,7 +129,9 @@ class Comparison(msgspec.Struct, frozen=True, gc=False, kw_only=True):
             return self.positions
         if subject.startswith(EXECUTION):
             return self.history or subject in self.shown
-        if kind in (IncidentKind.MISSING_EXECUTION, IncidentKind.STREAM):
+        if kind is IncidentKind.MISSING_EXECUTION:
+            return not self.blind
+        if kind is IncidentKind.STREAM:
             return True
         return self.orders
 
@@ -153,6 +156,7 @@ def together(comparisons: Iterable[Comparison]) -> Comparison:
     return Comparison(
         differences=tuple(difference for one in kept for difference in one.differences),
         orders=bool(kept) and all(one.orders for one in kept),
+        blind=any(one.blind for one in kept),
         positions=bool(kept) and all(one.positions for one in kept),
         history=bool(kept) and all(one.history for one in kept),
         shown=frozenset(subject for one in kept for subject in one.shown),

@@ -48,6 +48,7 @@ def compare(
     return Comparison(
         differences=tuple({one.item: one for one in reversed((*found, *positions))}.values())[::-1],
         orders=there.orders is not None,
+        blind=capabilities.lists_open_orders and there.orders is None,
         positions=there.holds is not None,
         history=history and there.whole,
         shown=frozenset(execution_subject(key) for told in there.executions for key in _keys(told)),

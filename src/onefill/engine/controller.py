@@ -180,7 +180,7 @@ class Controller:
         ages_s = [
             (now_us - (one.opened_at_us if one.first_seen_at_us is None else one.first_seen_at_us)) / 1_000_000
             for one in found
-            if one.kind in BREAKS
+            if one.kind in BREAKS or one.kind is IncidentKind.STREAM
         ]
         duplicates = now.duplicates - then.duplicates
         return Readings(
@@ -303,7 +303,9 @@ class Controller:
         async with self._opening:
             self.check()
             control = controls.frozen(route.control, route.name, state, by, reason, route.clock.now_us())
-            await asyncio.shield(self._move(control, self.readings()))
+            outcome = await asyncio.shield(self._move(control, self.readings()))
+            if not isinstance(outcome, Committed):
+                self.check()  # raises: the route is shut in memory, and nothing of it is durable
         return control
 
     def may_release(self, by: str, reason: str, *, force: bool) -> Control | None:
@@ -329,9 +331,12 @@ class Controller:
     async def _release(self, by: str, reason: str, *, force: bool) -> Control:
         async with self._opening:
             control = self.may_release(by, reason, force=force)
-            if control is not None and isinstance(await self._record(control, ()), Committed):
-                self._begin()
-                self._take(control)
+            if control is not None:
+                if isinstance(await self._record(control, ()), Committed):
+                    self._begin()
+                    self._take(control)
+                else:
+                    self.check()
         return self._route.control
 
     def check(self) -> None:

@@ -51,6 +51,8 @@ class Pace:
         self._at_s: float | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._apart_s = 0.0
+        self._called: Entry | None = None
+        """Whose turn it was at the last tick, and who has not come yet."""
 
     def begin(self) -> None:
         """Begin anew: the first order passes at once."""
@@ -65,6 +67,8 @@ class Pace:
         self._at_s = now_s
         self._queue.setdefault(entry)
         self._drop_gone()
+        if self._called is entry:
+            self._called = None
         mine = self._tokens > 1 - 1e-9 and next(iter(self._queue), None) is entry
         if mine:
             del self._queue[entry]
@@ -85,7 +89,8 @@ class Pace:
         return kept
 
     def _drop_gone(self) -> None:
-        for entry in list(self._queue):
+        while self._queue:
+            entry = next(iter(self._queue))
             order = entry.order
             if order.status in _CAN_BE_SENT and not order.cancel_wanted and entry.driver is not None:
                 return
@@ -93,14 +98,16 @@ class Pace:
 
     def _next(self) -> None:
         self._timer = None
-        self._drop_gone()
-        entry = next(iter(self._queue), None)
-        if entry is None:
-            return
-        if entry.wake is None:  # busy with something else: it comes again
-            del self._queue[entry]
-            self._next()
-            return
+        while True:
+            self._drop_gone()
+            entry = next(iter(self._queue), None)
+            if entry is None:
+                self._called = None
+                return
+            if entry.wake is not None and entry is not self._called:
+                break
+            del self._queue[entry]  # busy with something else, or called in vain: it queues again when it wants to send
+        self._called = entry
         entry.rouse()
         # Should it not come after all, the next one's turn is not lost.
         self._timer = self._loop.call_at(self._loop.time() + self._apart_s, self._next)
@@ -109,6 +116,7 @@ class Pace:
         """Rouse nobody any more."""
         self._queue.clear()
         self._turns.clear()
+        self._called = None
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

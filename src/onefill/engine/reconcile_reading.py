@@ -169,6 +169,7 @@ class Readings:
         self._receivers = receivers
         self._book = book
         self._strangers = _Strangers()
+        self._ever: set[str] = set()
         self._places: dict[str, int] | None = None
         """Through where both sides agreed: of each stream of the venue, and of the execution log."""
         self._begin: dict[str, int] = {}
@@ -230,7 +231,9 @@ class Readings:
         entries = [entry for entry in route.entries.values() if not entry.order.closed]
         reading.orders = [entry.order for entry in entries]
         opened = {account for account, _ in self.openings}
-        reading.accounts = sorted(reading.traded | opened | {order.intent.account for order in reading.orders})
+        # An account that was looked at stays one, or what differs there would seem to be gone.
+        self._ever |= reading.traded | opened | {order.intent.account for order in reading.orders}
+        reading.accounts = sorted(self._ever)
         return entries
 
     async def _rows(self, after: int) -> tuple[list[tuple[int, Execution]], int]:

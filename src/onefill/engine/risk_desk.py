@@ -12,6 +12,7 @@ from decimal import Decimal
 
 import msgspec
 
+from onefill.core.executions import effective
 from onefill.core.intent import Intent
 from onefill.core.lifecycle import ENDED, NEVER_SENT, Status
 from onefill.core.order import Order
@@ -123,10 +124,15 @@ class RiskDesk:
         self._window_us = 0 if risk is None else risk.longest_window_us
         self._undecided: dict[int, tuple[Intent, Pending]] = {}
         """Orders that may turn out to be repeats of earlier ones, which then were counted for nothing."""
+        self._strangers: dict[tuple[str, str], Decimal] = {}
+        """What executions that are kept apart come to, by account and instrument."""
+        self.strangers_amended = False
 
     # ----------------------------------------------------------------- following
 
-    def begin(self, positions: Iterable[Position], opening: Iterable[OpeningPosition]) -> None:
+    def begin(
+        self, positions: Iterable[Position], opening: Iterable[OpeningPosition], strangers: Iterable[Execution] = ()
+    ) -> None:
         """Take over what is held at the start, before the open orders are read."""
         for position in positions:
             strategy = self._strategies.setdefault(
@@ -136,6 +142,32 @@ class RiskDesk:
             strategy.position = EXACT.add(strategy.position, position.quantity)
             account.position = EXACT.add(account.position, position.quantity)
         self.opened(opening)
+        self.strangers(strangers)
+
+    def strangers(self, rows: Iterable[Execution]) -> None:
+        """Take over every execution that is kept apart, in place of what was taken over before: the account holds it."""
+        held: dict[tuple[str, str], Decimal] = {}
+        kept = list(rows)
+        self.strangers_amended = any(row.refers_to is not None for row in kept)
+        for row in effective(kept):
+            key = (row.account, row.instrument)
+            held[key] = EXACT.add(held.get(key, _ZERO), row.quantity if row.side is Side.BUY else -row.quantity)
+        for key in {*held, *self._strangers}:
+            change = EXACT.subtract(held.get(key, _ZERO), self._strangers.get(key, _ZERO))
+            totals = self._account(*key)
+            totals.position = EXACT.add(totals.position, change)
+        self._strangers = held
+
+    def stranger(self, row: Execution) -> bool:
+        """Take in one more execution that is kept apart. False if all of them have to be looked at again."""
+        if row.refers_to is not None or self.strangers_amended:
+            return False
+        key = (row.account, row.instrument)
+        moved = row.quantity if row.side is Side.BUY else -row.quantity
+        totals = self._account(*key)
+        totals.position = EXACT.add(totals.position, moved)
+        self._strangers[key] = EXACT.add(self._strangers.get(key, _ZERO), moved)
+        return True
 
     def opened(self, opening: Iterable[OpeningPosition]) -> None:
         """Take over what accounts held before the first order, in place of what was said of it before."""
@@ -443,6 +475,7 @@ async def open_desk(
     desk.begin(
         (one for one in positions if one.venue == lease.route),
         await ledger.opening_positions(lease.route),
+        [row for _, row in await ledger.quarantined(lease.route)],
     )
     if risk is not None:
         first = lease.intent_id(max(lease.last_number - RECENT, 0))

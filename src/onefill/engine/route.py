@@ -179,8 +179,8 @@ class Route:
     def forget(self, entry: Entry) -> None:
         """Drop an order from memory. The ledger has it."""
         self.measures.forget(entry)
-        self.risk.forgotten(entry.order)
         if self.entries.get(entry.digest) is entry:
+            self.risk.forgotten(entry.order)  # once: what is out of memory is counted no more
             del self.entries[entry.digest]
         for client_order_id in changes.ids(entry.order):
             if self.by_client_order_id.get(client_order_id) is entry:
@@ -310,8 +310,14 @@ class Route:
             self._keep_incidents(change, done)
         if change.opening and _durable(done):
             self.risk.opened(change.opening)
+        if change.execution is not None and _durable(done) and not self.risk.stranger(change.execution):
+            self.spawn(self.loop.create_task(self._strangers_again()))
         if then is not None:
             then(done)
+
+    async def _strangers_again(self) -> None:
+        rows = await self.ledger.quarantined(self.name)
+        self.risk.strangers([row for _, row in rows])
 
     def _keep_incidents(self, change: Change, done: Pending) -> None:
         if _durable(done):
@@ -409,8 +415,8 @@ class Route:
         await self.settle(entry)
         intent = entry.order.intent
         loaded = await self.ledger.by_key(intent.account, intent.strategy, entry.order.key)
-        if loaded is None:
-            entry.doubtful = False
+        if loaded is None or loaded.order.intent_id != entry.order.intent_id:
+            entry.doubtful = False  # it was never recorded: its key was free, or another order's
             self.forget(entry)
         elif not entry.pending:
             self._fill(entry, loaded)

@@ -117,7 +117,7 @@ class _Door:
     async def meet(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one connection to its end."""
         task = asyncio.current_task()
-        if task is None or len(self._tasks) >= MOST_CONNECTIONS or not _is_owner(writer):
+        if task is None or len(self._tasks) >= MOST_CONNECTIONS or not is_owner(writer):
             writer.close()
             return
         self._tasks.add(task)
@@ -170,7 +170,7 @@ class _Door:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _is_owner(writer: asyncio.StreamWriter) -> bool:
+def is_owner(writer: asyncio.StreamWriter) -> bool:
     """Tell whether the other end is this user's. Where the system does not say, the socket's mode has to do."""
     peer = writer.get_extra_info("socket")
     if peer is None or not hasattr(socket, "SO_PEERCRED"):

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from onefill.core.errors import ContradictsEvidence, OnefillError, RouteClosed
-from onefill.service.control_socket import address
+from onefill.service.control_socket import address, is_owner
 from onefill.service.control_socket_commands import CATEGORIES, Reply
 
 T = TypeVar("T")
@@ -40,6 +40,10 @@ class Link:
         try:
             opening = asyncio.open_unix_connection(str(self._path), limit=_MOST_BYTES)
             self._streams = await asyncio.wait_for(opening, _CONNECT_S)
+            if not is_owner(self._streams[1]):
+                self._streams[1].close()
+                self._streams = None
+                raise OSError("another user's process listens there")
         except (OSError, TimeoutError, AttributeError, NotImplementedError) as error:
             raise NotRunning(f"{self._path}: no gateway listens there") from error
         return self

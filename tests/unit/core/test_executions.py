@@ -287,7 +287,7 @@ def test_a_total_that_falls_is_told_to_a_person() -> None:
     """Where only totals are told, a later and lower one says that something was taken back: nothing is guessed, all is told."""
     consumer = Consumer(live(), TOTALS).take_all([total(6, transacted_at_us=us(2)), total(4, transacted_at_us=us(3))])
     assert consumer.order.cum_quantity == 6
-    assert consumer.kinds == [IncidentKind.EXTRA_EXECUTION]
+    assert consumer.kinds == [IncidentKind.CONTRADICTION]
 
 
 def test_a_total_without_a_price_is_not_priced_by_guessing() -> None:

@@ -233,7 +233,7 @@ def test_a_total_below_zero_is_told() -> None:
     """Nothing was executed and the venue counts less: a person is told, and nothing breaks."""
     seen = taken(total(-1), capabilities=TOTALS)
     assert seen.execution is None
-    assert [event.kind for event in seen.events if isinstance(event, ev.Anomaly)] == [IncidentKind.EXTRA_EXECUTION]
+    assert [event.kind for event in seen.events if isinstance(event, ev.Anomaly)] == [IncidentKind.CONTRADICTION]
 
 
 @pytest.mark.parametrize("average", ["NaN", "Infinity", "1E+2000"])
