@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 from gateway_books_kit import Make, bust, correct, even, hold, kinds, log, payloads, state, stored_is_the_fold, trades
-from gateway_world import WHO, World, intent, quantity
+from gateway_world import WHO, World, intent, quantity, until
+from scripted_venue import hang
 from virtual_loop import run
 
 from onefill.core.capabilities import ExecutionIdScope, ReplaceStyle
@@ -41,6 +42,27 @@ def test_a_filled_order_that_a_bust_reopens_is_live_here_again(world: World, rec
             assert world.truth() == {next(iter(world.venue.ids())): [("canceled", "5")]}
             assert gateway.open_orders() == []
         await stored_is_the_fold(world)
+
+    run(main)
+
+
+def test_a_reopened_order_does_not_wait_for_the_replies_of_an_earlier_process(world: World) -> None:
+    """CONVERGES: it was filled while a cancel was under way, and the process died. Reopened by a bust, it can be cancelled."""
+
+    async def main() -> None:
+        gateway = await world.start()
+        await gateway.submit(intent(), key="k")
+        world.venue.cancels.append(hang)
+        cancel = asyncio.ensure_future(gateway.cancel("k", **WHO))
+        await until(lambda: world.venue.count("cancel") == 1, within_s=2)
+        world.offer(10, 100)
+        assert (await cancel).result == "filled"
+        await world.kill(gateway)
+        async with world.gateway() as gateway:
+            bust(world, live=True)
+            assert await even(world, gateway) == 0
+            assert (await gateway.cancel("k", **WHO, operation_key="now")).result == "canceled"
+            assert world.truth() == {next(iter(world.venue.ids())): [("canceled", "0")]}
 
     run(main)
 

@@ -377,6 +377,19 @@ def _replaced_by_report(order: Order, report: ExecutionReport) -> ev.Replaced | 
     )
 
 
+def replaced_by_total(order: Order, report: ExecutionReport, total: Decimal) -> ev.Replaced | None:
+    """Return the replace that executions show to have taken effect: as much was executed as it wants, which is more than
+    the order had. Where the venue keeps the id, nothing else may ever tell.
+    """
+    wanted = order.replacement
+    if wanted is None or not wanted.under_way or order.gets_new_id or not order.quantity < wanted.quantity == total:
+        return None
+    number, at_us = report.venue_order_id, report.transacted_at_us
+    return ev.Replaced(
+        Source.STREAM, wanted.client_order_id, number, wanted.quantity, wanted.price, report.cum_quantity, at_us
+    )
+
+
 def is_trade(report: ExecutionReport) -> bool:
     """Tell whether a report has the quantity and price of an execution."""
     quantity, price = report.last_quantity, report.last_price
@@ -408,11 +421,12 @@ def from_trade(
         stream,
         incident,
     )
-    replaced = _replaced_by_report(order, report) if order.gets_new_id else None
     # A trade under the new id shows that it is there.
+    total = EXACT.add(order.cum_quantity, quantity)
+    replaced = _replaced_by_report(order, report) if order.gets_new_id else replaced_by_total(order, report, total)
     known = (traded,) if replaced is None else (replaced, traded)
     most = order.most_quantity if replaced is None else replaced.quantity
-    excess = EXACT.subtract(EXACT.add(order.cum_quantity, quantity), most)
+    excess = EXACT.subtract(total, most)
     if excess > 0:
         return (*known, overfill(excess))
     if replaced is not None:

@@ -387,6 +387,9 @@ def _amended(
     excess = EXACT.subtract(cum_quantity, order.most_quantity)
     if excess > 0:
         return Taken((amended, evidence.overfill(excess)), row)
+    replaced = evidence.replaced_by_total(order, report, cum_quantity)
+    if replaced is not None:
+        return Taken((replaced, amended), row)
     return Taken((amended, *_resurrecting(order, named)), row)
 
 

@@ -68,6 +68,9 @@ async def _drive(route: Route, entry: Entry, *, claimed: bool) -> None:
     try:
         if claimed:
             await _send(route, entry, entry.order.copies[-1].number)
+        elif not entry.unrecorded:
+            # A closed order that came back to life: nobody waits any more for replies that an earlier process asked for.
+            await _commit(route, entry, evidence.recovered(entry.order))
         await _step_on(route, entry)
     except asyncio.CancelledError:
         if not route.closing:

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from core_kit import accepted, in_state, trade, us
+from core_kit import accepted, in_state, replacing, trade, us
 
 from onefill.core import events as ev
 from onefill.core import executions
@@ -286,3 +286,38 @@ def test_an_execution_that_was_corrected_upwards_and_then_taken_back(last: str) 
         for event in from_report(order, over):
             order = advance(order, (event,), us(9))
         assert (order.status, order.closed) == (Status.CANCELED, True)
+
+
+@pytest.mark.parametrize("corrected", [False, True])
+def test_more_executed_than_it_had_shows_that_the_replace_took_effect(corrected: bool) -> None:
+    """Where the venue keeps the id and cannot be asked: 15 executed of 10 are the 15 that were wanted, for good."""
+    order = replacing(quantity=Decimal(15))
+    wanted = order.replacement
+    assert wanted is not None
+    assert (order.quantity, wanted.quantity, order.gets_new_id) == (10, 15, False)
+    first = taken(told("E1", 8), order)
+    assert first.execution is not None
+    order = advance(order, first.events, us(1))
+    assert (order.quantity, order.replacing) == (10, True)
+    if corrected:
+        news = told("E2", 15, 2, kind=ExecutionKind.TRADE_CORRECT, refers_to="E1", cum_quantity=Decimal(15))
+    else:
+        news = told("E2", 7, 2, cum_quantity=Decimal(15))
+    second = taken(news, order, (first.execution,))
+    assert second.execution is not None
+    order = advance(order, second.events, us(2))
+    assert (order.quantity, order.price, order.replacing) == (15, wanted.price, False)
+    assert (order.status, order.cum_quantity, order.anomaly) == (Status.FILLED, 15, None)
+    # A later bust leaves what it still has to do: 8 of 15, not 8 of 10.
+    gone = bust("E3", "E2", status=VenueStatus.PARTIALLY_FILLED, cum_quantity=Decimal(0 if corrected else 8))
+    rows = (first.execution, second.execution)
+    order = advance(order, taken(gone, order, rows).events, us(3))
+    assert order.status is (Status.NEW if corrected else Status.PARTIALLY_FILLED)
+    assert order.leaves_quantity == order.quantity - order.cum_quantity
+
+
+def test_as_much_as_a_replace_wants_shows_nothing_where_it_is_no_more_than_before() -> None:
+    """6 executed of 10, to become 6: the order may as well be as it was, with 4 left."""
+    order = replacing(quantity=Decimal(6))
+    order = advance(order, taken(told("E1", 6), order).events, us(1))
+    assert (order.quantity, order.replacing) == (10, True)
