@@ -126,8 +126,8 @@ async def even(world: World, gateway: Gateway, *, true: bool = True) -> Decimal:
 
 async def agree(ledger: Any, positions: list[Position]) -> None:
     """Check that these positions are the log's fold, and every order's totals those of its rows."""
-    assert positions == await rebuild(ledger)
-    rows = [row for _, row in await ledger.executions(0, 100_000)]
+    assert positions == await rebuild(ledger, "X")
+    rows = [row for _, row in await ledger.executions("X", 0, 100_000)]
     for order in await ledger.orders(0, 1000):
         its = [row for row in rows if row.intent_id == order.intent_id]
         assert (order.cum_quantity, order.reversed_quantity) == totals(its)
@@ -136,9 +136,9 @@ async def agree(ledger: Any, positions: list[Position]) -> None:
 async def stored_is_the_fold(world: World) -> None:
     """Check that the projection that was stored, and nothing but it, is the fold of the whole log."""
     store = await world.store()
-    positions, through = await store.positions()
-    assert sorted(positions, key=_name) == await rebuild(store)
-    assert await rebuild(store, through) == await rebuild(store)
+    positions, through = await store.positions("X")
+    assert sorted(positions, key=_name) == await rebuild(store, "X")
+    assert await rebuild(store, "X", through) == await rebuild(store, "X")
     await store.close()
 
 

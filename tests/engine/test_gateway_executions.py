@@ -213,7 +213,7 @@ def test_the_position_is_what_the_venue_says_it_is(world: World) -> None:
                 await gateway.catch_up()
                 signed = sum(o.cum_quantity if o.side == "buy" else -o.cum_quantity for o in world.venue.orders())
                 assert quantity(gateway) == signed
-                assert [p.quantity for p in await rebuild(world.ledger)] == [quantity(gateway)]
+                assert [p.quantity for p in await rebuild(world.ledger, "X")] == [quantity(gateway)]
                 assert world.exchange.counts().trades > 5 * day
 
     run(main)
@@ -407,9 +407,9 @@ def test_the_projection_is_stored_now_and_then_and_is_right(world: World) -> Non
         gateway = await world.start()
         real = world.ledger.ledger.save_positions
 
-        async def save(positions: Any, through: int) -> None:
+        async def save(route: str, positions: Any, through: int) -> None:
             saves.append(through)
-            await real(positions, through)
+            await real(route, positions, through)
 
         world.ledger.ledger.save_positions = save  # type: ignore[method-assign]
         await gateway.submit(intent(quantity=5000), key="k")

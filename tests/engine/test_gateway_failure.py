@@ -113,10 +113,10 @@ def test_a_fenced_gateway_sends_and_writes_nothing_more(world: World) -> None:
         await other.submit(intent(), key="b")
         await other.submit(intent(), key="c")
         await other.catch_up()
-        before = world.rows("SELECT * FROM position"), world.rows("SELECT folded_through FROM ledger")
+        before = world.rows("SELECT * FROM position"), world.rows("SELECT folded_through FROM route")
         store.ledger.close, close = _nothing, store.ledger.close  # type: ignore[method-assign]
         await first.close()
-        assert (world.rows("SELECT * FROM position"), world.rows("SELECT folded_through FROM ledger")) == before
+        assert (world.rows("SELECT * FROM position"), world.rows("SELECT folded_through FROM route")) == before
         store.ledger.close = close  # type: ignore[method-assign]
         await other.close()
         assert all(len(orders) == 1 for orders in world.truth().values())
@@ -145,7 +145,7 @@ def test_a_fenced_gateway_that_noticed_nothing_closes_cleanly(world: World) -> N
         await other.submit(intent(strategy="t", price=101), key="b")
         world.offer(4, 101)
         await other.catch_up()
-        await other._book.save(store)
+        await other._book.save(store, "X")
         store.ledger.close, close = _nothing, store.ledger.close  # type: ignore[method-assign]
         await first.close()
         store.ledger.close = close  # type: ignore[method-assign]

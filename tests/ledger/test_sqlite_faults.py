@@ -89,9 +89,9 @@ async def read_all(ledger: SqliteLedger) -> State:
         "count": len(await ledger.orders(0, ALL)),
         "open": await ledger.open_orders(ROUTE),
         "operations": [await ledger.operation(ACCOUNT, STRATEGY, keys[1], "op") for keys in KEYS],
-        "executions": await ledger.executions(0, ALL),
+        "executions": await ledger.executions(ROUTE, 0, ALL),
         "cursor": await ledger.cursor(ROUTE, STREAM),
-        "positions": await ledger.positions(),
+        "positions": await ledger.positions(ROUTE),
         "journal": await ledger.journal(ROUTE, 0, ALL),
     }
 
@@ -142,7 +142,7 @@ async def the_day(ledger: SqliteLedger, step: Callable[[], Awaitable[None]]) -> 
         done = msgspec.structs.replace(wish, answer=cancel_answer(ended.order, AT_US, changed=True))
         await put(msgspec.structs.replace(ended, answered=(done,)))
         held = Position(account=ACCOUNT, strategy=STRATEGY, venue=ROUTE, instrument="ACME", executions=cursor)
-        await ledger.save_positions([held], cursor)
+        await ledger.save_positions(ROUTE, [held], cursor)
         await step()
         await put(owner.note(execution=owner.trade(f"stranger {hour}"), cursor=CursorMove(STREAM, cursor, cursor + 1)))
         cursor += 1
@@ -286,7 +286,7 @@ class Live:
             tries = [
                 ledger.commit(Change(route=ROUTE, epoch=1, at_us=AT_US, kind="note", payload="[]")),
                 ledger.move_cursor(ROUTE, 1, CursorMove(STREAM, 0, 1)),
-                ledger.save_positions([], 0),
+                ledger.save_positions(ROUTE, [], 0),
                 ledger.acquire(ROUTE, "test", AT_US),
                 ledger.renew(ROUTE, 1, AT_US, 1),
             ]
@@ -681,7 +681,7 @@ def make_ledger(path: Path, orders: int = 3) -> None:
             await owner.put(owner.fill(order, f"e{number}", cursor, scope=f"s{number}"))
             await owner.commit(owner.note(opened=(wish,)))
         held = Position(account=ACCOUNT, strategy=STRATEGY, venue=ROUTE, instrument="ACME")
-        await ledger.save_positions([held], orders)
+        await ledger.save_positions(ROUTE, [held], orders)
         await ledger.close()
 
     run(work())

@@ -17,9 +17,14 @@ from faulty_vfs import Call, Disk, Fault, Kind, Unsynced
 
 from onefill.core import events as ev
 from onefill.core.answers import cancel_answer
+from onefill.core.audit import Checkpoint, StoredCheckpoint
+from onefill.core.control import ITSELF, Control, moved
+from onefill.core.control import State as ControlState
 from onefill.core.errors import LedgerError, LedgerFailed, LedgerInUse
 from onefill.core.events import CopyOutcome, Event, Source
+from onefill.core.incident import Finding, IncidentKind, opened
 from onefill.core.lifecycle import Status
+from onefill.core.merkle import Frontier
 from onefill.core.messages import VenueStatus
 from onefill.ledger.sqlite import SqliteLedger
 from onefill.ledger.sqlite_file import APPLICATION_ID, VERSION
@@ -28,6 +33,7 @@ from onefill.ports.ledger import (
     CursorMove,
     ExecutionKnown,
     KeyTaken,
+    OpeningPosition,
     OperationTaken,
     Stale,
 )
@@ -51,6 +57,8 @@ from onefill.testing.ledger_kit import (
     wanted,
 )
 
+_NAMES_NOW = {"cancels": "kind", "folded_through": "(SELECT max(folded_through) FROM route)"}
+"""What columns of older versions are in this one."""
 SEED = bytes(range(16))
 T = TypeVar("T")
 State = dict[str, object]
@@ -120,7 +128,16 @@ async def live_a_past(ledger: SqliteLedger) -> None:
         msgspec.structs.replace(flat(), bought=Decimal(7), executions=1),
         msgspec.structs.replace(flat(), account="b"),
     ]
-    await ledger.save_positions(held, 1)
+    await ledger.save_positions(ROUTE, held, 1)
+    odd = Finding(kind=IncidentKind.OVERFILL, subject="C1", summary=TEXTS[0], evidence=(TEXTS[1],))
+    shut = moved(Control(), ControlState.SAFE, "so it was said", ITSELF, AT_US)
+    before = OpeningPosition(account=ACCOUNT, instrument="ACME", quantity=Decimal(5))
+    await owner.commit(owner.note(incidents=(opened(odd, ROUTE, 1, AT_US),), control=shut, opening=(before,)))
+    tree = Frontier().extended(heads := await ledger.journal_hashes(ROUTE, 0, 1))
+    checkpoint = Checkpoint(
+        route=ROUTE, size=1, root=tree.root(), head=heads[0], at_us=AT_US, key_id="k", signature=b"s" * 64
+    )
+    await ledger.save_checkpoint(StoredCheckpoint(checkpoint, tree.to_bytes()))
 
 
 async def read_all(ledger: SqliteLedger) -> State:
@@ -135,9 +152,9 @@ async def read_all(ledger: SqliteLedger) -> State:
         "by id": [await ledger.by_client_order_id(o.intent.venue, o.client_order_id) for o in orders],
         "open": [await ledger.open_orders(route) for route in routes],
         "operations": [await ledger.operation(ACCOUNT, STRATEGY, key, "op") for key in keys],
-        "executions": await ledger.executions(0, ALL),
+        "executions": [await ledger.executions(route, 0, ALL) for route in routes],
         "cursors": [await ledger.cursor(route, STREAM) for route in routes],
-        "positions": await ledger.positions(),
+        "positions": [await ledger.positions(route) for route in routes],
         "journal": [await ledger.journal(route, 0, ALL) for route in routes],
         "history": [await ledger.history(order.intent_id) for order in orders],
     }
@@ -171,7 +188,13 @@ class Past:
         ledger = await open_at(path)
         await live_a_past(ledger)
         self.state = await read_all(ledger)
-        self.state["positions"] = ([], 0)  # a projection, folded anew
+        if self.version < 3:
+            self.state["positions"] = [([], 0), ([], 0)]  # a projection, folded anew
+        else:
+            positions = [await ledger.positions(route) for route in (OTHER_ROUTE, ROUTE)]
+            self.state["positions"] = [
+                (held, 1) for held, _ in positions
+            ]  # the place was the ledger's, not the route's
         await ledger.close()
 
     def _write_old(self, source: Path, old: Path) -> None:
@@ -189,7 +212,7 @@ class Past:
             db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             for (table,) in db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall():
                 columns = [row[1] for row in db.execute(f"PRAGMA table_info({table})")]
-                named = ", ".join("kind" if column == "cancels" else column for column in columns)
+                named = ", ".join(_NAMES_NOW.get(column, column) if table != "route" else column for column in columns)
                 rows = new.execute(f"SELECT {named} FROM {table}").fetchall()
                 assert rows or table in {"sqlite_stat1", "replacement"}, table
                 db.executemany(f"INSERT INTO {table} VALUES ({', '.join('?' * len(columns))})", rows)

@@ -149,11 +149,11 @@ class Rows:
         """Return the checkpoints."""
         return [stored for stored in self.stored if stored.checkpoint.size > after][:limit]
 
-    async def positions(self) -> tuple[list[Position], int]:
+    async def positions(self, _route: str) -> tuple[list[Position], int]:
         """Return no positions."""
         return [], 0
 
-    async def amended_positions(self) -> set[tuple[str, str, str, str]]:
+    async def amended_positions(self, _route: str) -> set[tuple[str, str, str, str]]:
         """Return none."""
         return set()
 

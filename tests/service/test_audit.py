@@ -154,7 +154,7 @@ def test_an_entry_beyond_the_end_is_found(ledger: Path) -> None:
             "DELETE FROM position",
             "account main, strategy blotter, sim:main, BTC-USD: is not stored; the executions give",
         ),
-        ("UPDATE ledger SET folded_through = folded_through - 1", "the executions give bought 3, sold 1,"),
+        ("UPDATE route SET folded_through = folded_through - 1", "the executions give bought 3, sold 1,"),
     ],
 )
 def test_a_position_that_does_not_follow_from_the_executions_is_named(ledger: Path, statement: str, told: str) -> None:

@@ -283,7 +283,7 @@ def rewrite(path: Path, place: int, *, last: int = ENTRIES) -> None:
         if last < ENTRIES:  # what would give the cut away by other ways
             told = db.execute("SELECT count(*) FROM journal WHERE payload LIKE '%\"execution_id\"%'").fetchone()[0]
             db.execute("DELETE FROM execution WHERE id > ?", (told,))
-            db.execute("UPDATE ledger SET folded_through = 0")
+            db.execute("UPDATE route SET folded_through = 0")
             db.execute("DELETE FROM position")
 
 

@@ -17,7 +17,7 @@ from onefill.core.intent import as_plain
 from onefill.core.order import Order, Replacement, Terms
 from onefill.core.position import Position
 from onefill.core.values import plain
-from onefill.engine.book import Book, rebuild
+from onefill.engine.book import load_all, rebuild
 from onefill.ledger.sqlite import SqliteLedger
 from onefill.ports.ledger import Loaded
 from onefill.service.wiring import open_for_reading
@@ -261,10 +261,8 @@ def positions(
         async def read() -> list[Position]:
             async with open_for_reading(ledger) as store:
                 if recompute:
-                    return await rebuild(store)
-                book = Book()
-                await book.load(store)
-                return book.positions()
+                    return [one for info in await store.routes() for one in await rebuild(store, info.name)]
+                return (await load_all(store)).positions()
 
         found = run_loop(read())
         if as_json:

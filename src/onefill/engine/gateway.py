@@ -90,7 +90,6 @@ class Gateway(Oversight):
     async def start(self) -> None:
         """Acquire every route and take up its open orders. Raises LedgerError or VenueError, and closes what it opened."""
         try:
-            await self._book.load(self._ledger)
             for name, venue in self._venues.items():
                 await venue.start()
                 route = await open_route(
@@ -98,6 +97,7 @@ class Gateway(Oversight):
                 )
                 route.taken = functools.partial(self._taken, route)
                 self._routes[name] = route
+                await self._book.load(self._ledger, name)
                 self._guard(route)
                 route.risk = await open_desk(self._risk, self._ledger, route.lease, self._book.positions(), self._clock)
                 self.recovered += await take_up(route)
@@ -136,9 +136,10 @@ class Gateway(Oversight):
                     last_first.push_async_callback(receiver.stop)
 
     async def _save_positions(self) -> None:
-        if self._routes and all(route.failure is None for route in self._routes.values()):
-            with contextlib.suppress(LedgerError):  # a projection: the next start folds it again
-                await self._book.save(self._ledger)
+        for name, route in self._routes.items():
+            if route.failure is None:
+                with contextlib.suppress(LedgerError):  # a projection: the next start folds it again
+                    await self._book.save(self._ledger, name)
 
     async def submit(
         self,
@@ -451,8 +452,8 @@ class Gateway(Oversight):
         route.risk.traded(execution)
         if route.closing:
             return
-        if self._book.save_due():
-            route.spawn(route.loop.create_task(self._book.save(self._ledger)))
+        if self._book.save_due(route.name):
+            route.spawn(route.loop.create_task(self._book.save(self._ledger, route.name)))
         elif not self._book.settled:
             route.spawn(route.loop.create_task(self._book.settle(self._ledger)))
 

@@ -183,7 +183,7 @@ class Readings:
             places[name] = await route.ledger.cursor(route.name, name)
         self._begin = dict(places)
         if not any(places.values()):
-            self._begin[_LOG] = self._book.through
+            self._begin[_LOG] = self._book.through(self._route.name)
             for one in self._receivers:
                 self._begin[_cursor_of(one.stream)] = await route.ledger.cursor(route.name, one.stream)
         for opening in await route.ledger.opening_positions(route.name):
@@ -226,7 +226,7 @@ class Readings:
                 key = (position.account, position.instrument)
                 reading.holds[key] = EXACT.add(reading.holds.get(key, _ZERO), position.quantity)
                 reading.traded.add(position.account)
-        reading.own_through = book.through
+        reading.own_through = book.through(route.name)
         reading.strangers_through = max(self._strangers.through, reading.rows_through)
         entries = [entry for entry in route.entries.values() if not entry.order.closed]
         reading.orders = [entry.order for entry in entries]
@@ -239,8 +239,8 @@ class Readings:
     async def _rows(self, after: int) -> tuple[list[tuple[int, Execution]], int]:
         """Return the route's rows of the execution log after a place, and the log's last place."""
         rows: list[tuple[int, Execution]] = []
-        while page := await self._route.ledger.executions(after, _PAGE):
-            rows += [(place, row) for place, row in page if row.venue == self._route.name]
+        while page := await self._route.ledger.executions(self._route.name, after, _PAGE):
+            rows += page
             after = page[-1][0]
         return rows, after
 

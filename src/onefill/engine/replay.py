@@ -26,10 +26,10 @@ async def replay_route(
     ``times``: how often each report is fed. ``on_progress`` hears how many entries were read since it was last called.
     Raises :class:`~onefill.core.errors.CallerError` if there is no such route.
     """
-    stored, through = await ledger.positions()
+    stored, through = await ledger.positions(name)
     info = await _route(ledger, name)  # after the positions: all that they hold is in its entries
     replayer = Replayer(
-        info.name, times=times, stored=stored, folded_through=through, amended=await ledger.amended_positions()
+        info.name, times=times, stored=stored, folded_through=through, amended=await ledger.amended_positions(name)
     )
     log = _Log(ledger, info.name)
     while replayer.end.sequence < info.journal_entries and not replayer.broken:
@@ -89,7 +89,7 @@ class _Log:
 
     async def with_at_least(self, count: int) -> deque[tuple[int, Execution]]:
         """Return the rows that were not taken out yet, so many if there are."""
-        while len(self._rows) < count and (page := await self._ledger.executions(self._after, _PAGE)):
+        while len(self._rows) < count and (page := await self._ledger.executions(self._route, self._after, _PAGE)):
             self._after = page[-1][0]
-            self._rows += [one for one in page if one[1].venue == self._route]
+            self._rows += page
         return self._rows

@@ -18,7 +18,7 @@ from onefill.core.events import CopyOutcome, Event, Source
 from onefill.core.intent import Intent, canonical
 from onefill.core.messages import VenueStatus
 from onefill.core.values import Side
-from onefill.engine.book import Book
+from onefill.engine.book import load_all
 from onefill.ledger.sqlite import SqliteLedger
 from onefill.ledger.sqlite_file import open_file
 from onefill.ports.ledger import INTENT_NUMBER_BITS, Ledger
@@ -76,9 +76,9 @@ async def make_ledger(path: Path, entries: int) -> int:
         file.close()
     ledger = await SqliteLedger.open(str(path), seed=bytes(16), holder="bench", at_us=_AT_US)
     try:
-        book = Book()
-        await book.load(ledger)
-        await book.save(ledger)
+        book = await load_all(ledger)
+        for info in await ledger.routes():
+            await book.save(ledger, info.name)
     finally:
         await ledger.close()
     return payload_bytes

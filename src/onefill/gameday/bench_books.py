@@ -153,5 +153,5 @@ def fill_executions(db: apsw.Connection, count: int) -> None:
         "executions) VALUES ('bench', 'bench', 'bench', 'BTC-USD', ?, '0', ?, '0', ?, '[]', ?)",
         (format(bought, "f"), value, value, count),
     )
-    db.execute("UPDATE ledger SET folded_through = ?", (count,))
+    db.execute("UPDATE route SET folded_through = ?", (count,))
     db.execute("COMMIT")

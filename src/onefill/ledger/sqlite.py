@@ -22,17 +22,23 @@ from onefill.ledger import sqlite_rows as rows
 from onefill.ledger.group_commit import GroupCommit
 from onefill.ledger.sqlite_file import LedgerFile, one, open_file, open_read_only, transaction
 from onefill.ledger.sqlite_read import Reader
-from onefill.ledger.sqlite_write import Writer, failed, move_cursor
+from onefill.ledger.sqlite_write import Writer, failed, move_cursor, move_subscription
 from onefill.ports.ledger import (
     INTENT_NUMBER_BITS,
     Change,
     CursorMove,
+    InboxEvent,
     Lease,
     Loaded,
     OpeningPosition,
     Operation,
+    OutboxRow,
     Outcome,
     RouteInfo,
+    StepRecord,
+    Subscription,
+    SubscriptionMove,
+    Suspicion,
 )
 
 T = TypeVar("T")
@@ -162,14 +168,46 @@ class SqliteLedger:
         def work() -> bool:
             db = self._file.connection
             with transaction(db):
-                row = db.execute("SELECT id, epoch FROM route WHERE name = ?", (route,)).fetchone()
-                if row is None or row[1] != epoch:
-                    raise Fenced(route, epoch, None if row is None else row[1])
-                return move_cursor(db, row[0], move)
+                return move_cursor(db, self._fenced(route, epoch), move)
 
         return await self._guarded(work)
 
-    async def save_positions(self, positions: list[Position], through: int) -> None:
+    async def move_subscription(self, route: str, epoch: int, move: SubscriptionMove) -> bool:
+        """See :meth:`onefill.ports.ledger.Ledger.move_subscription`."""
+
+        def work() -> bool:
+            db = self._file.connection
+            with transaction(db):
+                moved = move_subscription(db, self._fenced(route, epoch), move)
+                if not moved:
+                    db.execute("ROLLBACK; BEGIN IMMEDIATE")
+            return moved
+
+        return await self._guarded(work)
+
+    def _fenced(self, route: str, epoch: int) -> int:
+        """Return the route's number, if this epoch still owns it. Part of the caller's transaction."""
+        row = self._file.connection.execute("SELECT id, epoch FROM route WHERE name = ?", (route,)).fetchone()
+        if row is None or row[1] != epoch:
+            raise Fenced(route, epoch, None if row is None else row[1])
+        return int(row[0])
+
+    async def suspect(self, route: str, epoch: int, holder: str, at_us: int, reason: str) -> None:
+        """See :meth:`onefill.ports.ledger.Ledger.suspect`."""
+
+        def work() -> None:
+            db = self._file.connection
+            with transaction(db):
+                db.execute(
+                    "INSERT INTO suspicion (route, number, epoch, holder, at_us, reason) "
+                    "SELECT id, 1 + coalesce((SELECT max(number) FROM suspicion WHERE route = route.id), 0), ?, ?, ?, ? "
+                    "FROM route WHERE name = ?",
+                    (epoch, holder, at_us, reason, route),
+                )
+
+        await self._guarded(work)
+
+    async def save_positions(self, route: str, positions: list[Position], through: int) -> None:
         """See :meth:`onefill.ports.ledger.Ledger.save_positions`."""
 
         def work() -> None:
@@ -177,13 +215,16 @@ class SqliteLedger:
             values = ", ".join(f"value ->> {n}" for n in range(11))
             text = rows.json_text([rows.position_row(position) for position in positions])
             with transaction(db):
-                if one(db, "SELECT folded_through FROM ledger")[0] > through:
+                db.execute(
+                    "UPDATE route SET folded_through = ? WHERE name = ? AND folded_through <= ?",
+                    (through, route, through),
+                )
+                if not db.changes():
                     return  # a later owner has stored more: rows of two ages would be folded on twice
                 db.execute(
                     f"INSERT OR REPLACE INTO position ({rows.POSITION_COLUMNS}) SELECT {values} FROM json_each(?)",
                     (text,),
                 )
-                db.execute("UPDATE ledger SET folded_through = ?", (through,))
 
         await self._guarded(work)
 
@@ -246,9 +287,9 @@ class SqliteLedger:
         """Return every journal entry of one order."""
         return await self._read(lambda: self._reader.history(intent_id))
 
-    async def executions(self, after: int, limit: int) -> list[tuple[int, Execution]]:
+    async def executions(self, route: str, after: int, limit: int) -> list[tuple[int, Execution]]:
         """See :meth:`onefill.ports.ledger.Ledger.executions`."""
-        return await self._read(lambda: self._reader.executions(after, limit))
+        return await self._read(lambda: self._reader.executions(route, after, limit))
 
     async def executions_of(self, intent_id: int) -> list[Execution]:
         """See :meth:`onefill.ports.ledger.Ledger.executions_of`."""
@@ -270,9 +311,9 @@ class SqliteLedger:
             lambda: self._reader.executions_of_position(account, strategy, venue, instrument, through)
         )
 
-    async def amended_positions(self) -> set[tuple[str, str, str, str]]:
+    async def amended_positions(self, route: str) -> set[tuple[str, str, str, str]]:
         """See :meth:`onefill.ports.ledger.Ledger.amended_positions`."""
-        return await self._read(self._reader.amended_positions)
+        return await self._read(lambda: self._reader.amended_positions(route))
 
     async def incidents(self, *, open_only: bool = True) -> list[Incident]:
         """See :meth:`onefill.ports.ledger.Ledger.incidents`."""
@@ -290,9 +331,9 @@ class SqliteLedger:
         """See :meth:`onefill.ports.ledger.Ledger.opening_positions`."""
         return await self._read(lambda: self._reader.opening_positions(route))
 
-    async def positions(self) -> tuple[list[Position], int]:
+    async def positions(self, route: str) -> tuple[list[Position], int]:
         """See :meth:`onefill.ports.ledger.Ledger.positions`."""
-        return await self._read(self._reader.positions)
+        return await self._read(lambda: self._reader.positions(route))
 
     async def journal(self, route: str, after: int, limit: int) -> list[JournalEntry]:
         """See :meth:`onefill.ports.ledger.Ledger.journal`."""
@@ -301,6 +342,34 @@ class SqliteLedger:
     async def sums(self) -> list[sqlite_figures.RouteSums]:
         """Return sums over all that the ledger holds, by route: for people. Reads whole tables."""
         return await self._read(lambda: sqlite_figures.sums(self._file.connection))
+
+    async def outbox(self, route: str, after: int, limit: int) -> list[OutboxRow]:
+        """See :meth:`onefill.ports.ledger.Ledger.outbox`."""
+        return await self._read(lambda: self._reader.outbox(route, after, limit))
+
+    async def outbox_of(self, route: str, intent_id: int, after: int, limit: int) -> list[OutboxRow]:
+        """See :meth:`onefill.ports.ledger.Ledger.outbox_of`."""
+        return await self._read(lambda: self._reader.outbox(route, after, limit, intent_id))
+
+    async def subscriptions(self, route: str) -> list[Subscription]:
+        """See :meth:`onefill.ports.ledger.Ledger.subscriptions`."""
+        return await self._read(lambda: self._reader.subscriptions(route))
+
+    async def inbox_event(self, route: str, source: str, event_id: str) -> InboxEvent | None:
+        """See :meth:`onefill.ports.ledger.Ledger.inbox_event`."""
+        return await self._read(lambda: self._reader.inbox_event(route, source, event_id))
+
+    async def step(self, route: str, key: str, step: str) -> StepRecord | None:
+        """See :meth:`onefill.ports.ledger.Ledger.step`."""
+        return await self._read(lambda: self._reader.step(route, key, step))
+
+    async def steps(self, route: str, key: str) -> list[StepRecord]:
+        """See :meth:`onefill.ports.ledger.Ledger.steps`."""
+        return await self._read(lambda: self._reader.steps(route, key))
+
+    async def suspicions(self, route: str, after: int) -> list[Suspicion]:
+        """See :meth:`onefill.ports.ledger.Ledger.suspicions`."""
+        return await self._read(lambda: self._reader.suspicions(route, after))
 
     async def routes(self) -> list[RouteInfo]:
         """See :meth:`onefill.ports.ledger.Ledger.routes`."""

@@ -14,7 +14,7 @@ from onefill.core.errors import LedgerError, LedgerFailed, LedgerInUse, LedgerTo
 
 APPLICATION_ID = 0x4F6E6566
 """``Onef`` in the file's header (SQLite ``application_id``)."""
-VERSION = 3
+VERSION = 4
 """The schema this code writes (SQLite ``user_version``). One file ``schema/NNNN.sql`` leads to each version."""
 _CACHE_KIB = 8192
 

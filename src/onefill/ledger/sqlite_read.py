@@ -14,7 +14,20 @@ from onefill.core.order import Copy, Order
 from onefill.core.position import Execution, Position
 from onefill.ledger import sqlite_rows as rows
 from onefill.ledger.sqlite_file import one
-from onefill.ports.ledger import INTENT_NUMBER_BITS, Loaded, OpeningPosition, Operation, RequestKind, RouteInfo
+from onefill.ports.ledger import (
+    INTENT_NUMBER_BITS,
+    InboxEvent,
+    Loaded,
+    OpeningPosition,
+    Operation,
+    OutboxRow,
+    RequestKind,
+    RouteInfo,
+    StepRecord,
+    StoppedLane,
+    Subscription,
+    Suspicion,
+)
 
 _LISTED = "IN (SELECT value FROM json_each(?))"
 
@@ -135,13 +148,13 @@ class Reader:
             found += self._without_copies(page)
         return sorted(found, key=lambda order: (order.recorded_at_us, order.intent_id))[-limit:]
 
-    def executions(self, after: int, limit: int) -> list[tuple[int, Execution]]:
-        """Return a page of the execution log."""
+    def executions(self, route: str, after: int, limit: int) -> list[tuple[int, Execution]]:
+        """Return a page of a route's execution log."""
         rest = (
-            "(SELECT * FROM execution WHERE id > ? ORDER BY id LIMIT ?) AS execution "
-            "JOIN route ON route.id = execution.route"
+            "(SELECT * FROM execution WHERE route = (SELECT id FROM route WHERE name = ?) AND id > ? ORDER BY id LIMIT ?) "
+            "AS execution JOIN route ON route.id = execution.route"
         )
-        found = self._page(rows.EXECUTION_COLUMNS, rest, (after, limit))
+        found = self._page(rows.EXECUTION_COLUMNS, rest, (route, after, limit))
         return sorted((rows.to_execution(row) for row in found), key=lambda pair: pair[0])
 
     def _executions_where(self, where: str, bindings: tuple[Any, ...]) -> list[Execution]:
@@ -178,13 +191,14 @@ class Reader:
         )
         return self._executions_where(where, (through, account, strategy, instrument, venue))
 
-    def amended_positions(self) -> set[tuple[str, str, str, str]]:
-        """Return the positions of which an execution was busted or corrected."""
+    def amended_positions(self, route: str) -> set[tuple[str, str, str, str]]:
+        """Return the positions of a route of which an execution was busted or corrected."""
         cursor = self._db.execute(
-            "SELECT DISTINCT account, strategy, route.name, instrument FROM execution "
-            "JOIN route ON route.id = execution.route WHERE refers_to IS NOT NULL AND intent_id IS NOT NULL"
+            "SELECT DISTINCT account, strategy, instrument FROM execution WHERE refers_to IS NOT NULL "
+            "AND intent_id IS NOT NULL AND route = (SELECT id FROM route WHERE name = ?)",
+            (route,),
         )
-        return {(account, strategy, venue, instrument) for account, strategy, venue, instrument in cursor}
+        return {(account, strategy, route, instrument) for account, strategy, instrument in cursor}
 
     def incidents(self, *, open_only: bool) -> list[Incident]:
         """Return the incidents, by route and number."""
@@ -216,10 +230,11 @@ class Reader:
             for account, instrument, quantity, number in cursor
         ]
 
-    def positions(self) -> tuple[list[Position], int]:
-        """Return the stored projection and how far it is folded."""
-        through = one(self._db, "SELECT folded_through FROM ledger")[0]
-        return [rows.to_position(row) for row in self._page(rows.POSITION_COLUMNS, "position")], through
+    def positions(self, route: str) -> tuple[list[Position], int]:
+        """Return a route's stored projection and how far it is folded."""
+        row = self._db.execute("SELECT folded_through FROM route WHERE name = ?", (route,)).fetchone()
+        found = self._page(rows.POSITION_COLUMNS, "position WHERE venue = ?", (route,))
+        return [rows.to_position(one_row) for one_row in found], 0 if row is None else row[0]
 
     def journal(self, route: str, after: int, limit: int) -> list[JournalEntry]:
         """Return a page of a route's journal."""
@@ -251,6 +266,82 @@ class Reader:
             (route, stream),
         ).fetchone()
         return int(row[0]) if row else 0
+
+    def outbox(self, route: str, after: int, limit: int, intent_id: int | None = None) -> list[OutboxRow]:
+        """Return a page of a route's journal with the names of the orders; of one order alone, or (0) of none."""
+        found = self._db.execute("SELECT id FROM route WHERE name = ?", (route,)).fetchone()
+        if found is None:
+            return []
+        base = found[0] << INTENT_NUMBER_BITS
+        which = {None: "", 0: "AND journal.intent_id IS NULL"}.get(intent_id, "AND journal.intent_id = ?")
+        given = (intent_id,) if intent_id else ()
+        cursor = self._db.execute(
+            "SELECT journal.id - ?, intent_id, kind, payload, at_us, epoch, previous_hash, hash, account, strategy, key, "
+            "client_order_id FROM journal LEFT JOIN intent ON intent.id = journal.intent_id "
+            f"WHERE journal.id > ? AND journal.id < ? {which} ORDER BY journal.id LIMIT ?",
+            (base, base + after, base + (1 << INTENT_NUMBER_BITS), *given, limit),
+        )
+        return [
+            OutboxRow(
+                entry=rows.to_entry(route, list(row[:8])),
+                account=row[8],
+                strategy=row[9],
+                key=row[10],
+                client_order_id=row[11],
+            )
+            for row in cursor
+        ]
+
+    def subscriptions(self, route: str) -> list[Subscription]:
+        """Return how far each subscriber was told of a route."""
+        where = "WHERE route = (SELECT id FROM route WHERE name = ?)"
+        stopped: dict[str, list[StoppedLane]] = {}
+        for name, intent_id, position, incident in self._db.execute(
+            f"SELECT subscriber, intent_id, position, incident FROM subscription_stopped {where} ORDER BY intent_id",
+            (route,),
+        ):
+            stopped.setdefault(name, []).append(StoppedLane(intent_id, position, incident))
+        cursor = self._db.execute(
+            f"SELECT subscriber, position FROM subscription {where} ORDER BY subscriber", (route,)
+        )
+        return [
+            Subscription(route=route, subscriber=name, position=position, stopped=tuple(stopped.get(name, ())))
+            for name, position in cursor
+        ]
+
+    def inbox_event(self, route: str, source: str, event_id: str) -> InboxEvent | None:
+        """Return a callback that was taken in."""
+        row = self._db.execute(
+            "SELECT digest FROM inbox WHERE route = (SELECT id FROM route WHERE name = ?) AND source = ? AND event_id = ?",
+            (route, source, event_id),
+        ).fetchone()
+        return None if row is None else InboxEvent(source=source, event_id=event_id, digest=row[0])
+
+    def steps(self, route: str, key: str, step: str | None = None) -> list[StepRecord]:
+        """Return a user's steps under a key, or one of them, in the order in which they were first begun."""
+        which, given = ("", ()) if step is None else ("AND step = ?", (step,))
+        cursor = self._db.execute(
+            f"SELECT {rows.STEP_COLUMNS} FROM step WHERE route = (SELECT id FROM route WHERE name = ?) AND key = ? {which} "
+            "ORDER BY id",
+            (route, key, *given),
+        )
+        return [rows.to_step(list(row)) for row in cursor]
+
+    def step(self, route: str, key: str, step: str) -> StepRecord | None:
+        """Return one step of a user's process."""
+        return next(iter(self.steps(route, key, step)), None)
+
+    def suspicions(self, route: str, after: int) -> list[Suspicion]:
+        """Return what was noted of a route above a number."""
+        cursor = self._db.execute(
+            "SELECT number, suspicion.epoch, suspicion.holder, at_us, reason FROM suspicion "
+            "WHERE route = (SELECT id FROM route WHERE name = ?) AND number > ? ORDER BY number",
+            (route, after),
+        )
+        return [
+            Suspicion(route=route, number=row[0], epoch=row[1], holder=row[2], at_us=row[3], reason=row[4])
+            for row in cursor
+        ]
 
     def routes(self) -> list[RouteInfo]:
         """Return every route."""

@@ -22,11 +22,13 @@ from onefill.core.values import Side
 from onefill.ports.ledger import (
     Change,
     Claim,
+    InboxEvent,
     NewIntent,
     OpeningPosition,
     Operation,
     ReplacementChange,
     RequestKind,
+    StepRecord,
 )
 
 Row = list[Any]
@@ -45,6 +47,7 @@ EXECUTION_COLUMNS = (
     "execution.id, intent_id, scope, execution_id, account, strategy, route.name, instrument, side, quantity, price, "
     "client_order_id, venue_order_id, transacted_at_us, kind, refers_to, fee, fee_currency, stream"
 )
+STEP_COLUMNS = "key, step, attempt, begun_at_us, result, done_at_us"
 POSITION_COLUMNS = (
     "account, strategy, venue, instrument, bought, sold, bought_value, sold_value, cost, fees, executions"
 )
@@ -227,6 +230,29 @@ def control_row(route_id: int, control: Control) -> Row:
 def opening_row(route_id: int, opening: OpeningPosition, at_us: int) -> Row:
     """Return the row of an opening position."""
     return [route_id, opening.account, opening.instrument, opening.number, format(opening.quantity, "f"), at_us]
+
+
+def inbox_row(route_id: int, event: InboxEvent, at_us: int) -> Row:
+    """Return the row of a callback."""
+    return [route_id, event.source, event.event_id, event.digest.hex(), at_us]
+
+
+def step_row(route_id: int, record: StepRecord) -> Row:
+    """Return the row of a user's step, columns as in ``KEEP_STEP``."""
+    result = None if record.result is None else record.result.decode()
+    return [route_id, record.key, record.step, record.attempt, record.begun_at_us, result, record.done_at_us]
+
+
+def to_step(row: Row) -> StepRecord:
+    """Return the step of a row with ``STEP_COLUMNS``."""
+    return StepRecord(
+        key=row[0],
+        step=row[1],
+        attempt=row[2],
+        begun_at_us=row[3],
+        result=None if row[4] is None else row[4].encode(),
+        done_at_us=row[5],
+    )
 
 
 def position_row(position: Position) -> Row:

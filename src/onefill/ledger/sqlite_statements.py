@@ -129,6 +129,22 @@ KEEP_CONTROL = _insert(
 INSERT_OPENING = _insert(
     "opening_position", "route, account, instrument, number, quantity, recorded_at_us", _listed("0 1 2 3 4 5")
 )
+INSERT_INBOX = _insert("inbox", "route, source, event_id, digest, recorded_at_us", _listed("0 1 2 x3 4"))
+KEEP_STEP = _insert(
+    "step",
+    "route, key, step, attempt, begun_at_us, result, done_at_us",
+    _listed("0 1 2 3 4 5 6"),
+    "ON CONFLICT (route, key, step) DO UPDATE SET attempt = excluded.attempt, begun_at_us = excluded.begun_at_us, "
+    "result = excluded.result, done_at_us = excluded.done_at_us WHERE step.result IS NULL "
+    "AND step.attempt = excluded.attempt - (excluded.result IS NULL)",
+)
+KEEP_STOPPED = _insert(
+    "subscription_stopped",
+    "route, subscriber, intent_id, position, incident",
+    _listed("0 1 2 3 4"),
+    "ON CONFLICT (route, subscriber, intent_id) DO UPDATE SET position = excluded.position, incident = excluded.incident "
+    "WHERE excluded.position >= subscription_stopped.position",
+)
 INSERT_JOURNAL = _insert(
     "journal", "id, intent_id, kind, payload, at_us, epoch, previous_hash, hash", _listed("0 1 2 3 4 5 6 7")
 )
@@ -139,6 +155,9 @@ ID_IN_USE = (
     "SELECT 1 FROM intent WHERE route = ?1 AND client_order_id = ?2 UNION ALL SELECT 1 FROM replacement "
     "WHERE route = ?1 AND client_order_id = ?2 AND (intent_id, number) != (?3, ?4)"
 )
+START_SUBSCRIPTION = "INSERT INTO subscription (route, subscriber, position) VALUES (?, ?, 0) ON CONFLICT DO NOTHING"
+MOVE_SUBSCRIPTION = "UPDATE subscription SET position = ? WHERE route = ? AND subscriber = ? AND position = ?"
+FREE_STOPPED = "DELETE FROM subscription_stopped WHERE route = ? AND subscriber = ? AND intent_id = ?"
 MOVE_CURSOR = "UPDATE cursor SET position = ? WHERE route = ? AND stream = ? AND position = ?"
 START_CURSOR = "INSERT INTO cursor (route, stream, position) VALUES (?, ?, 0) ON CONFLICT DO NOTHING"
 MOVE_ROUTE = "UPDATE route SET last_number = max(last_number, ?), last_sequence = ?, head = ? WHERE id = ?"

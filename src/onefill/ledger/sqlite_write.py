@@ -26,12 +26,15 @@ from onefill.ports.ledger import (
     ClientOrderIdTaken,
     Committed,
     CursorMove,
+    EventKnown,
     ExecutionKnown,
     KeyTaken,
     Operation,
     OperationTaken,
     Outcome,
     Stale,
+    StepTaken,
+    SubscriptionMove,
     VenueOrderTaken,
 )
 
@@ -63,11 +66,14 @@ class _Batch:
         "controls",
         "cursors",
         "executions",
+        "inbox",
         "incidents",
         "opened",
         "opening",
         "replacements",
         "settled",
+        "steps",
+        "subscriptions",
         "updates",
     )
 
@@ -83,6 +89,9 @@ class _Batch:
         self.incidents: list[rows.Row] = []
         self.controls: list[rows.Row] = []
         self.opening: list[rows.Row] = []
+        self.subscriptions: list[tuple[int, SubscriptionMove]] = []
+        self.inbox: list[rows.Row] = []
+        self.steps: list[rows.Row] = []
 
     def add(self, change: Change, route_id: int) -> None:
         """Add a change's rows. Raises _Conflict if it does not follow from an earlier one of the group."""
@@ -104,10 +113,16 @@ class _Batch:
             self.executions.append(rows.execution_row(route_id, change, change.execution))
         if change.cursor is not None:
             self._move(route_id, change.cursor)
-        if change.incidents or change.control is not None or change.opening:
-            self._oversee(change, route_id)
+        self._oversee(change, route_id)
 
     def _oversee(self, change: Change, route_id: int) -> None:
+        """Add what hardly any change has."""
+        if change.subscription is not None:
+            self.subscriptions.append((route_id, change.subscription))
+        if change.inbox is not None:
+            self.inbox.append(rows.inbox_row(route_id, change.inbox, change.at_us))
+        if change.step is not None:
+            self.steps.append(rows.step_row(route_id, change.step))
         self.incidents += [rows.incident_row(route_id, incident) for incident in change.incidents]
         if change.control is not None:
             self.controls.append(rows.control_row(route_id, change.control))
@@ -244,6 +259,12 @@ class Writer:
         for row in batch.controls:
             self._all(statements.KEEP_CONTROL, [row])
         self._all(statements.INSERT_OPENING, batch.opening)
+        for route_id, subscription in batch.subscriptions:
+            if not move_subscription(self._db, route_id, subscription):
+                raise _Conflict
+        self._all(statements.INSERT_INBOX, batch.inbox)
+        for row in batch.steps:
+            self._all(statements.KEEP_STEP, [row])
         self._all(statements.INSERT_EXECUTION, batch.executions)  # last: the caller reads the rowids it was given
 
     def _all(self, statement: Statement, batch: list[rows.Row]) -> None:
@@ -309,10 +330,26 @@ class Writer:
             ).fetchone()
             if known_execution is not None:
                 return ExecutionKnown(change.execution.execution_id)
+        known_before = self._known_before(change)
+        if known_before is not None:
+            return known_before
         taken_id = self._taken_replacement_id(change)
         if taken_id is not None:
             return ClientOrderIdTaken(taken_id)
         return Stale(f"the order had moved on: {error or 'its version differs'}")
+
+    def _known_before(self, change: Change) -> EventKnown | StepTaken | None:
+        """Return the callback or the step that stands in the way of this change, if one does."""
+        if change.inbox is not None:
+            event = self._reader.inbox_event(change.route, change.inbox.source, change.inbox.event_id)
+            if event is not None:
+                return EventKnown(event.event_id, event.digest)
+        if change.step is not None:
+            step = self._reader.step(change.route, change.step.key, change.step.step)
+            begun = change.step.attempt - (change.step.result is None)
+            if step is not None and (step.result is not None or step.attempt != begun):
+                return StepTaken(step)
+        return None
 
     def _taken_replacement_id(self, change: Change) -> str | None:
         """Return the id that a replace is to give its order if it belongs to another one, or to another replace."""
@@ -332,6 +369,22 @@ def move_cursor(connection: apsw.Connection, route_id: int, move: CursorMove) ->
         connection.execute(statements.START_CURSOR, (route_id, move.stream))
     connection.execute(statements.MOVE_CURSOR, (move.position, route_id, move.stream, move.previous))
     return connection.changes() == 1
+
+
+def move_subscription(connection: apsw.Connection, route_id: int, move: SubscriptionMove) -> bool:
+    """Move a subscriber on, if it stands where the mover thinks. Part of the caller's transaction."""
+    if move.previous == 0:
+        connection.execute(statements.START_SUBSCRIPTION, (route_id, move.subscriber))
+    connection.execute(statements.MOVE_SUBSCRIPTION, (move.position, route_id, move.subscriber, move.previous))
+    if connection.changes() != 1:
+        return False
+    for lane in move.stopped:
+        row = [route_id, move.subscriber, lane.intent_id, lane.position, lane.incident]
+        if statements.KEEP_STOPPED.run(connection, [row]) != 1:
+            return False
+    for intent_id in move.freed:
+        connection.execute(statements.FREE_STOPPED, (route_id, move.subscriber, intent_id))
+    return True
 
 
 def _digest(operation: Operation) -> bytes:

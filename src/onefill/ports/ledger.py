@@ -121,13 +121,84 @@ class OpeningPosition(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     number: int = 1
 
 
+class StoppedLane(msgspec.Struct, frozen=True, gc=False):
+    """An order whose events a subscriber is not told for now, because it cannot take one of them.
+
+    ``intent_id`` 0 stands for the events that belong to no order. Everything of it through ``position`` was told;
+    ``incident`` is the number of the incident about it.
+    """
+
+    intent_id: int
+    position: int
+    incident: int
+
+
+class Subscription(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """How far a subscriber was told of a route's journal: everything through ``position``, but for what was stopped."""
+
+    route: str
+    subscriber: str
+    position: int = 0
+    stopped: tuple[StoppedLane, ...] = ()
+
+
+class SubscriptionMove(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """A subscriber was told through ``position``, having been told through ``previous`` before: the ledger must hold that.
+
+    ``stopped``: orders that are stopped, or told further, from now on; ``freed``: orders that are told like all others again.
+    """
+
+    subscriber: str
+    previous: int
+    position: int
+    stopped: tuple[StoppedLane, ...] = ()
+    freed: tuple[int, ...] = ()
+
+
+class InboxEvent(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """A callback that came from outside, taken in once by its ``event_id`` within its ``source``.
+
+    ``digest``: of its body, so that another body under a known id is noticed.
+    """
+
+    source: str
+    event_id: str
+    digest: bytes
+
+
+class StepRecord(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """A step of a process of the user's own, by the process's ``key`` and its own name ``step``.
+
+    ``attempt`` counts how often it was begun; ``result`` is ``None`` until it is done, then kept for ever.
+    """
+
+    key: str
+    step: str
+    attempt: int
+    begun_at_us: int
+    result: bytes | None = None
+    done_at_us: int | None = None
+
+
+class Suspicion(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """Somebody's word that a route may have two holders. ``number`` is given by the ledger, ascending on the route."""
+
+    route: str
+    number: int
+    epoch: int
+    holder: str
+    at_us: int
+    reason: str
+
+
 class Change(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """One decision about one order (or about a route), to be committed whole.
 
     ``order`` is the state after it, ``order.version - 1`` what the ledger must hold before it. ``new`` is set when the
     intent is first recorded, with nothing set yet beyond its identity and status (and its answer, if it was refused).
     ``settled`` are copies whose outcome became known. ``cursor`` moves a venue's stream on. ``incidents`` are those that
-    were opened or changed, as they are after it; ``control`` is the route's control state from now on.
+    were opened or changed, as they are after it; ``control`` is the route's control state from now on. ``subscription`` moves
+    a subscriber on, ``inbox`` takes a callback in, ``step`` is a user's step as it is after it.
     """
 
     route: str
@@ -149,6 +220,9 @@ class Change(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     incidents: tuple[Incident, ...] = ()
     control: Control | None = None
     opening: tuple[OpeningPosition, ...] = ()
+    subscription: SubscriptionMove | None = None
+    inbox: InboxEvent | None = None
+    step: StepRecord | None = None
 
 
 class Committed(msgspec.Struct, frozen=True, gc=False):
@@ -188,13 +262,46 @@ class VenueOrderTaken(msgspec.Struct, frozen=True, gc=False):
     client_order_id: str
 
 
+class EventKnown(msgspec.Struct, frozen=True, gc=False):
+    """The callback was taken in before, with a body of this ``digest``. Nothing was written."""
+
+    event_id: str
+    digest: bytes
+
+
+class StepTaken(msgspec.Struct, frozen=True, gc=False):
+    """The step is done, or was begun again by somebody else since. Nothing was written."""
+
+    step: StepRecord
+
+
 class Stale(msgspec.Struct, frozen=True, gc=False):
     """The order had moved on, or the claim was already taken. Nothing was written: read the order again."""
 
     reason: str
 
 
-Outcome = Committed | KeyTaken | ClientOrderIdTaken | OperationTaken | ExecutionKnown | VenueOrderTaken | Stale
+Outcome = (
+    Committed
+    | KeyTaken
+    | ClientOrderIdTaken
+    | OperationTaken
+    | ExecutionKnown
+    | VenueOrderTaken
+    | EventKnown
+    | StepTaken
+    | Stale
+)
+
+
+class OutboxRow(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """A journal entry as it is told to subscribers: with the names of the order it belongs to, if it belongs to one."""
+
+    entry: JournalEntry
+    account: str | None = None
+    strategy: str | None = None
+    key: str | None = None
+    client_order_id: str | None = None
 
 
 class Loaded(msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -279,8 +386,8 @@ class Ledger(Protocol):
         """Return up to ``limit`` orders with an id above ``after``, by id."""
         ...
 
-    async def executions(self, after: int, limit: int) -> list[tuple[int, Execution]]:
-        """Return up to ``limit`` executions recorded after log place ``after``, each with its place."""
+    async def executions(self, route: str, after: int, limit: int) -> list[tuple[int, Execution]]:
+        """Return up to ``limit`` executions of a route recorded after log place ``after``, each with its place."""
         ...
 
     async def executions_of(self, intent_id: int) -> list[Execution]:
@@ -304,8 +411,10 @@ class Ledger(Protocol):
         """
         ...
 
-    async def amended_positions(self) -> set[tuple[str, str, str, str]]:
-        """Return (account, strategy, venue, instrument) of every position of which an execution was busted or corrected."""
+    async def amended_positions(self, route: str) -> set[tuple[str, str, str, str]]:
+        """Return (account, strategy, venue, instrument) of every position of a route of which an execution was busted or
+        corrected.
+        """
         ...
 
     async def incidents(self, *, open_only: bool = True) -> list[Incident]:
@@ -324,12 +433,51 @@ class Ledger(Protocol):
         """Return what the route's accounts held before its first order: of each instrument the word that counts."""
         ...
 
-    async def positions(self) -> tuple[list[Position], int]:
-        """Return the stored projection and the log place through which it has been folded."""
+    async def positions(self, route: str) -> tuple[list[Position], int]:
+        """Return the stored projection of a route and the log place through which it has been folded."""
         ...
 
-    async def save_positions(self, positions: list[Position], through: int) -> None:
-        """Store the projection. It can always be rebuilt from the executions; this only shortens the next start."""
+    async def save_positions(self, route: str, positions: list[Position], through: int) -> None:
+        """Store the projection of a route. It can always be rebuilt from the executions; this only shortens the next start.
+
+        Does nothing where more was stored before.
+        """
+        ...
+
+    async def outbox(self, route: str, after: int, limit: int) -> list[OutboxRow]:
+        """Return up to ``limit`` of a route's journal entries after sequence ``after``, for telling subscribers."""
+        ...
+
+    async def outbox_of(self, route: str, intent_id: int, after: int, limit: int) -> list[OutboxRow]:
+        """Return the same of one order alone; ``intent_id`` 0: of those entries that belong to no order."""
+        ...
+
+    async def subscriptions(self, route: str) -> list[Subscription]:
+        """Return how far each subscriber was told of a route, by name."""
+        ...
+
+    async def move_subscription(self, route: str, epoch: int, move: SubscriptionMove) -> bool:
+        """Move a subscriber on without a journal entry. Returns False, and changes nothing, unless ``previous`` holds."""
+        ...
+
+    async def inbox_event(self, route: str, source: str, event_id: str) -> InboxEvent | None:
+        """Return a callback that was taken in, ``None`` if it was not."""
+        ...
+
+    async def step(self, route: str, key: str, step: str) -> StepRecord | None:
+        """Return a user's step as it stands, ``None`` if it was never begun."""
+        ...
+
+    async def steps(self, route: str, key: str) -> list[StepRecord]:
+        """Return every step of a user's process, in the order in which they were first begun."""
+        ...
+
+    async def suspect(self, route: str, epoch: int, holder: str, at_us: int, reason: str) -> None:
+        """Note, durably, that a route may have two holders. Not fenced: it is the fenced one who knows."""
+        ...
+
+    async def suspicions(self, route: str, after: int) -> list[Suspicion]:
+        """Return what was noted of a route under numbers above ``after``."""
         ...
 
     async def journal(self, route: str, after: int, limit: int) -> list[JournalEntry]:

@@ -1,6 +1,6 @@
 """Verifying positions: the stored ones against the fold of exactly those executions that they claim to hold."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 
 from onefill.core.audit_executions import ExecutionRow
@@ -16,9 +16,10 @@ _Key = tuple[str, str, str, str]
 class Positions:
     """The positions computed anew while the execution log passes by, and the stored ones as they stood at the beginning."""
 
-    def __init__(self, stored: Sequence[Position], through: int, amended: set[_Key]) -> None:
+    def __init__(self, stored: Sequence[Position], through: Mapping[str, int], amended: set[_Key]) -> None:
         self._stored = stored
         self._through = through
+        """By route."""
         self._amended = amended
         """Of these an execution was busted or corrected: which others count then, all of them together tell."""
         self._computed: dict[_Key, Position] = {}
@@ -26,12 +27,18 @@ class Positions:
     @classmethod
     async def begin(cls, ledger: Ledger) -> "Positions":
         """Read what is stored."""
-        stored, through = await ledger.positions()
-        return cls(stored, through, await ledger.amended_positions())
+        stored: list[Position] = []
+        through: dict[str, int] = {}
+        amended: set[_Key] = set()
+        for info in await ledger.routes():
+            held, through[info.name] = await ledger.positions(info.name)
+            stored += held
+            amended |= await ledger.amended_positions(info.name)
+        return cls(stored, through, amended)
 
     def add(self, route: str, rows: Sequence[ExecutionRow]) -> None:
         """Fold the next executions of a route."""
-        computed, through, amended = self._computed, self._through, self._amended
+        computed, through, amended = self._computed, self._through.get(route, 0), self._amended
         for row in rows:
             if row.place > through:
                 break
@@ -52,7 +59,7 @@ class Positions:
     async def faults(self, ledger: Ledger) -> list[str]:
         """Return where the stored positions differ."""
         for key in self._amended:
-            rows = await ledger.executions_of_position(*key, self._through)
+            rows = await ledger.executions_of_position(*key, self._through.get(key[2], 0))
             if rows:
                 self._computed[key] = fold_all(_empty(key), effective(rows))
         computed = {_name(self._computed[key]): self._computed[key] for key in sorted(self._computed)}

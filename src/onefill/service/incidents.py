@@ -20,7 +20,7 @@ async def open_runbook(ledger: str | os.PathLike[str], route: str) -> AsyncItera
     """
     async with open_to_sign(ledger) as store:
         clock, book = SystemClock(), Book()
-        await book.load(store)
+        await book.load(store, route)
         held = await hold_route(route, store, clock, GatewaySettings(), holder())
         runbook = Runbook(store, clock, {route: held}, {}, book)
         runbook.folder = Path(ledger).parent

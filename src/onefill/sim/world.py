@@ -434,7 +434,7 @@ class World:
         life = Life(self, 0, 0)
         ledger = life.ledger
         made.orders = await ledger.orders(0, 10_000)
-        made.executions = [execution for _, execution in await ledger.executions(0, 10_000)]
+        made.executions = [execution for _, execution in await ledger.executions(ROUTE, 0, 10_000)]
         made.journal = await ledger.journal(ROUTE, 0, 100_000)
         for record in self.history:
             if isinstance(record, Called) and record.operation_key is not None:

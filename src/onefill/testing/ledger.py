@@ -11,6 +11,7 @@ a plugin: a test runs its own event loop.
 """
 
 import asyncio
+import itertools
 from decimal import Decimal
 
 import msgspec
@@ -57,11 +58,12 @@ from onefill.testing.ledger_kit import (
 from onefill.testing.ledger_leases import LeaseFacts
 from onefill.testing.ledger_orders import OrderFacts
 from onefill.testing.ledger_replaces import ReplaceFacts
+from onefill.testing.ledger_told import ToldFacts
 
 __all__ = ["LedgerConformance", "Owner", "verify_chains"]
 
 
-class LedgerConformance(OrderFacts, LeaseFacts, ReplaceFacts, BooksFacts):
+class LedgerConformance(OrderFacts, LeaseFacts, ReplaceFacts, BooksFacts, ToldFacts):
     """All facts. A subclass supplies :meth:`open_ledger` and :meth:`crash`; each test gets an instance of its own."""
 
     # Executions and cursors.
@@ -85,14 +87,14 @@ class LedgerConformance(OrderFacts, LeaseFacts, ReplaceFacts, BooksFacts):
         assert kinds(results) == [Committed, Committed, Committed, ExecutionKnown]
         assert (await bench.load("k")).execution_ids == {("acct", "e1"), ("acct\nACME", "e1")}
         assert await bench.ledger.cursor(ROUTE, STREAM) == 2
-        assert [e.execution_id for _, e in await bench.ledger.executions(0, ALL)] == ["e1", "e1", "e1", "e9"]
+        assert [e.execution_id for _, e in await bench.ledger.executions(ROUTE, 0, ALL)] == ["e1", "e1", "e9"]
 
     @fact
     async def test_executions_read_back_in_log_order(self, bench: Bench) -> None:
         """Pages of the execution log, of any size, give every execution once, at the place its commit named."""
         owner, other = await bench.owner(), await bench.owner(OTHER_ROUTE)
         order = await owner.put(owner.record("k"))
-        expected: dict[int, Execution] = {}
+        expected: dict[str, dict[int, Execution]] = {ROUTE: {}, OTHER_ROUTE: {}}
         for size in (1, 5, 17):
             made = [(other if n % 3 == 0 else owner).trade(f"{size}-{n}") for n in range(size)]
             made.append(owner.trade(f"{size}-order", order, quantity=Decimal("0.5")))
@@ -105,14 +107,14 @@ class LedgerConformance(OrderFacts, LeaseFacts, ReplaceFacts, BooksFacts):
                 assert isinstance(result, Committed)
                 assert (result.execution_place is None) == (change.execution is None)
                 if change.execution is not None and result.execution_place is not None:
-                    expected[result.execution_place] = change.execution
-        assert len(expected) == 26
-        for limit in (1, 4, 26, ALL):
+                    expected[change.route][result.execution_place] = change.execution
+        assert sum(map(len, expected.values())) == 26
+        for route, limit in itertools.product(expected, (1, 4, 26, ALL)):
             found: list[tuple[int, Execution]] = []
-            while page := await bench.ledger.executions(found[-1][0] if found else 0, limit):
+            while page := await bench.ledger.executions(route, found[-1][0] if found else 0, limit):
                 assert len(page) <= limit
                 found += page
-            assert found == sorted(expected.items())
+            assert found == sorted(expected[route].items())
 
     @fact
     async def test_a_refused_report_holds_the_cursor_back(self, bench: Bench) -> None:
@@ -133,7 +135,7 @@ class LedgerConformance(OrderFacts, LeaseFacts, ReplaceFacts, BooksFacts):
             assert kinds(results) == [Committed, ExecutionKnown, Stale, Stale, Committed, Committed]
             assert await bench.ledger.cursor(route, STREAM) == 5
             assert await bench.ledger.cursor(route, "drop copy") == 3
-            held = [e.execution_id for _, e in await bench.ledger.executions(0, ALL) if e.venue == route]
+            held = [e.execution_id for _, e in await bench.ledger.executions(route, 0, ALL)]
             assert held == ["e1"]
             again = owner.note(execution=owner.trade("e2"), cursor=CursorMove(STREAM, 5, 7))
             assert kinds(await owner.commit(again)) == [Committed]
@@ -256,7 +258,7 @@ class LedgerConformance(OrderFacts, LeaseFacts, ReplaceFacts, BooksFacts):
         orders[0] = await owner.put(owner.move(orders[0], accepted(), ack('Zürich "1" \\')))
         orders[1] = await owner.put(owner.fill(orders[1], "e1", CursorMove(STREAM, 0, 1)))
         orders[2] = await owner.put(owner.move(orders[2], ev.CopySettled(1, CopyOutcome.REJECTED, "nö")))
-        await bench.ledger.save_positions([fold(flat(), Side.BUY, Decimal(1), Decimal("2.5"))], 1)
+        await bench.ledger.save_positions(ROUTE, [fold(flat(), Side.BUY, Decimal(1), Decimal("2.5"))], 1)
         before = await bench.all()
         for again in (bench.reopen, bench.crash, bench.reopen):
             await again()
@@ -317,7 +319,7 @@ class LedgerConformance(OrderFacts, LeaseFacts, ReplaceFacts, BooksFacts):
         await asyncio.gather(*futures, return_exceptions=True)
         journal = await bench.ledger.journal(ROUTE, 0, ALL)
         entered = [entry.intent_id for entry in journal if entry.kind == "traded"]
-        executed = [execution.intent_id for _, execution in await bench.ledger.executions(0, ALL)]
+        executed = [execution.intent_id for _, execution in await bench.ledger.executions(ROUTE, 0, ALL)]
         assert entered == executed
         for before, after in zip(known, doubtful, strict=True):
             loaded = await bench.load(latest([before]).key)
@@ -386,14 +388,14 @@ class LedgerConformance(OrderFacts, LeaseFacts, ReplaceFacts, BooksFacts):
     async def test_the_positions_projection_is_kept(self, bench: Bench) -> None:
         """The stored projection comes back with the place through which it is folded; a later save replaces it."""
         await bench.owner()
-        assert await bench.ledger.positions() == ([], 0)
+        assert await bench.ledger.positions(ROUTE) == ([], 0)
         one = fold(flat(), Side.BUY, Decimal("0.00000001"), Decimal("12345.678"))
         other = fold(msgspec.structs.replace(flat(), instrument="OTHER"), Side.SELL, Decimal(3), Decimal("1E-8"))
-        await bench.ledger.save_positions([one, other], 2)
+        await bench.ledger.save_positions(ROUTE, [one, other], 2)
         one = fold(one, Side.SELL, Decimal(5), Decimal("0.1"))
-        await bench.ledger.save_positions([one], 3)
+        await bench.ledger.save_positions(ROUTE, [one], 3)
         await bench.crash()
-        positions, through = await bench.ledger.positions()
+        positions, through = await bench.ledger.positions(ROUTE)
         assert through == 3
         assert sorted(positions, key=lambda position: position.instrument) == [one, other]
 
@@ -443,9 +445,9 @@ class LedgerConformance(OrderFacts, LeaseFacts, ReplaceFacts, BooksFacts):
             for found in (loaded.intent.quantity, loaded.intent.price, loaded.cum_quantity, loaded.venue_cum_quantity):
                 assert found is not None
                 assert found.compare(number) == 0
-        for _, execution in await bench.ledger.executions(0, ALL):
+        for _, execution in await bench.ledger.executions(ROUTE, 0, ALL):
             assert {execution.quantity, execution.price} == {Decimal(execution.execution_id)}
         held = [msgspec.structs.replace(flat(), instrument=f"i{n}", bought=Decimal(t)) for n, t in enumerate(NUMBERS)]
-        await bench.ledger.save_positions(held, 0)
-        found_positions, _ = await bench.ledger.positions()
+        await bench.ledger.save_positions(ROUTE, held, 0)
+        found_positions, _ = await bench.ledger.positions(ROUTE)
         assert sorted(found_positions, key=lambda position: position.instrument) == held

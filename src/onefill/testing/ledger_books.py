@@ -86,7 +86,7 @@ class BooksFacts(LedgerUnderTest):
         ]
         assert (rows[1].fee, rows[1].fee_currency) == (Decimal("-0.01"), "BNB")
         assert rows[2] == correction.execution
-        assert [row for _, row in await bench.ledger.executions(0, ALL)] == rows
+        assert [row for _, row in await bench.ledger.executions(ROUTE, 0, ALL)] == rows
 
     @fact
     async def test_a_bust_that_comes_again_is_known(self, bench: Bench) -> None:
@@ -111,7 +111,7 @@ class BooksFacts(LedgerUnderTest):
         await other.put(other.fill(elsewhere, "x1"))
         await owner.commit(owner.note(execution=owner.trade("stranger")))
         order = await owner.put(owner.fill(order, "e2", instrument="OTHER"))
-        places = {row.execution_id: place for place, row in await bench.ledger.executions(0, ALL)}
+        places = {row.execution_id: place for place, row in await bench.ledger.executions(ROUTE, 0, ALL)}
         order = await owner.put(owner.fill(order, "e3"))
 
         async def names(instrument: str, through: int) -> list[str]:
@@ -123,9 +123,9 @@ class BooksFacts(LedgerUnderTest):
         assert await names("ACME", ALL) == ["e1", "e3"]
         assert await names("ACME", places["e2"]) == ["e1"]
         assert await names("OTHER", ALL) == ["e2"]
-        assert await bench.ledger.amended_positions() == set()
+        assert await bench.ledger.amended_positions(ROUTE) == set()
         await owner.put(await amend(bench, owner, order, "h1", Kind.BUST, "e1"))
-        assert await bench.ledger.amended_positions() == {(ACCOUNT, STRATEGY, ROUTE, "ACME")}
+        assert await bench.ledger.amended_positions(ROUTE) == {(ACCOUNT, STRATEGY, ROUTE, "ACME")}
 
     @fact
     async def test_executions_are_found_by_name_and_those_of_strangers_together(self, bench: Bench) -> None:
@@ -135,7 +135,7 @@ class BooksFacts(LedgerUnderTest):
         await owner.put(owner.fill(order, "e1"))
         await owner.commit(owner.note(execution=owner.trade("s1")), owner.note(execution=owner.trade("s2")))
         await other.commit(other.note(execution=other.trade("s3")))
-        log = await bench.ledger.executions(0, ALL)
+        log = await bench.ledger.executions(ROUTE, 0, ALL)
         wanted = [("acct", "s1"), ("acct", "e1"), ("other", "e1"), ("acct", "none")]
         found = await bench.ledger.executions_named(ROUTE, wanted)
         assert found == [pair for pair in log if pair[1].execution_id in {"e1", "s1"}]

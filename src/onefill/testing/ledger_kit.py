@@ -269,12 +269,13 @@ class Bench:
             "routes": routes,
             "orders": [await self.ledger.by_key(o.intent.account, o.intent.strategy, o.key) for o in orders],
             "open": {route.name: await self.ledger.open_orders(route.name) for route in routes},
-            "executions": await self.ledger.executions(0, ALL),
+            "executions": {route.name: await self.ledger.executions(route.name, 0, ALL) for route in routes},
             "journal": {route.name: await self.ledger.journal(route.name, 0, ALL) for route in routes},
             "cursors": {route.name: await self.ledger.cursor(route.name, STREAM) for route in routes},
-            "positions": await self.ledger.positions(),
+            "positions": {route.name: await self.ledger.positions(route.name) for route in routes},
             "incidents": await self.ledger.incidents(open_only=False),
             "controls": {route.name: await self.ledger.control(route.name) for route in routes},
+            "subscriptions": {route.name: await self.ledger.subscriptions(route.name) for route in routes},
             "opening": {route.name: await self.ledger.opening_positions(route.name) for route in routes},
         }
 

@@ -297,7 +297,7 @@ class OrderFacts(LedgerUnderTest):
         assert (await bench.load("k3")).order.version == 1
         assert await bench.ledger.cursor(ROUTE, STREAM) == 0
         assert await bench.ledger.operation(ACCOUNT, STRATEGY, "k1", "op") is None
-        assert [e.execution_id for _, e in await bench.ledger.executions(0, ALL)] == ["e2"]
+        assert [e.execution_id for _, e in await bench.ledger.executions(ROUTE, 0, ALL)] == ["e2"]
         kinds_written = [entry.kind for entry in await bench.ledger.journal(ROUTE, 4, ALL)]
         assert kinds_written == ["traded", "recorded", "note"]
 
