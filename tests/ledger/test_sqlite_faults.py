@@ -782,13 +782,15 @@ async def use_everything(path: Path) -> list[BaseException]:
         return [error]
     works: list[Callable[[], Awaitable[object]]] = [
         ledger.routes,
-        ledger.positions,
+        lambda: ledger.positions(ROUTE),
         lambda: ledger.orders(0, ALL),
         lambda: ledger.open_orders(ROUTE),
         lambda: ledger.by_key(ACCOUNT, STRATEGY, "k1"),
         lambda: ledger.by_client_order_id(ROUTE, "none"),
         lambda: ledger.operation(ACCOUNT, STRATEGY, "k1", "op"),
-        lambda: ledger.executions(0, ALL),
+        lambda: ledger.executions(ROUTE, 0, ALL),
+        lambda: ledger.outbox(ROUTE, 0, ALL),
+        lambda: ledger.subscriptions(ROUTE),
         lambda: ledger.journal(ROUTE, 0, ALL),
         lambda: ledger.cursor(ROUTE, STREAM),
         lambda: ledger.matching_keys("k1"),
