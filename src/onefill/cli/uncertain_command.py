@@ -46,7 +46,6 @@ def uncertain(
     with told(as_json=as_json):
         configured = options.load_settings(settings)
         named = None if venue is None else settings_file.venue(configured, venue, timeout_s)
-        now_us = SystemClock().now_us
 
         async def read() -> list[OpenCase]:
             async with open_for_reading(ledger) as store:
@@ -54,15 +53,16 @@ def uncertain(
                 return found if named is None else await _ask_all(store, found, *named)
 
         cases = run_loop(read())
+        now_us = SystemClock().now_us()  # read once: what is printed and the exit code must not contradict each other
         if as_json:
-            print_json([_case_json(case, now_us()) for case in cases])
+            print_json([_case_json(case, now_us) for case in cases])
         elif cases:
-            _print_overview(cases, now_us())
+            _print_overview(cases, now_us)
             for case in cases:
-                _print_case(case, now_us(), asked=named is not None)
+                _print_case(case, now_us, asked=named is not None)
         else:
             remark("nothing is uncertain")
-        if any(case.awaited_until_us(now_us()) is None for case in cases):
+        if any(case.awaited_until_us(now_us) is None for case in cases):
             raise typer.Exit(ExitCode.UNCERTAIN)
 
 
