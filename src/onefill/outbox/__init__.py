@@ -1,0 +1,1 @@
+"""Adapters to subscribers: where committed events are told."""
