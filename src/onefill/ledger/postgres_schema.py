@@ -1,0 +1,161 @@
+"""The schema of a PostgreSQL ledger: which version it is, making it, bringing it up to date, and what durability rests on."""
+
+import importlib.resources
+from typing import Any
+
+import msgspec
+
+from onefill.core.errors import LedgerError, LedgerTooNew, NotALedger
+from onefill.ledger.postgres_connect import connect, failed, shut, told, troubles
+from onefill.ledger.postgres_settings import PostgresPlace
+
+VERSION = 1
+"""The schema this code writes. One file ``schema/postgres/NNNN.sql`` leads to each version."""
+_DURABLE = ("on", "remote_apply")
+"""Values of ``synchronous_commit`` with which a commit is on the primary's disk and, where a standby is waited for, on its
+disk. ``remote_write`` is not among them: the standby's operating system has the commit, its disk may not.
+"""
+_SETTINGS = ("synchronous_commit", "fsync", "full_page_writes", "synchronous_standby_names")
+
+
+class Migrated(msgspec.Struct, frozen=True, kw_only=True):
+    """What ``onefill migrate`` found and did."""
+
+    ledger: str
+    before: int
+    """The version that was found; 0: there was no ledger."""
+    now: int
+    newest: int
+    """The version that this Onefill writes."""
+
+
+async def version_of(connection: Any, schema: str) -> int:
+    """Return the version of the ledger in a schema, 0 if there is none."""
+    if await connection.fetchval("SELECT to_regclass($1)", f"{schema}.migration") is None:
+        return 0
+    return int(await connection.fetchval(f"SELECT coalesce(max(version), 0) FROM {schema}.migration"))
+
+
+async def migrate(place: PostgresPlace, *, seed: bytes, at_us: int, check: bool = False) -> Migrated:
+    """Make the ledger, or bring it up to date, in one transaction. ``check``: only look.
+
+    ``seed``: 16 random bytes, used when it is made. Raises LedgerTooNew, LedgerError or LedgerFailed; then nothing was changed.
+    """
+    connection = await connect(place, "migrate", writer=False, primary=not check)
+    try:
+        if check:
+            before = await version_of(connection, place.settings.schema)
+            return Migrated(ledger=place.name, before=before, now=before, newest=VERSION)
+        async with connection.transaction():
+            return await _migrate(connection, place, seed, at_us)
+    except troubles() as error:
+        state = str(getattr(error, "sqlstate", "") or "")
+        if state.startswith("42501"):
+            raise LedgerError(
+                f"{place.name}: this role may not make the schema ({told(error)}). Nothing was changed; run `onefill migrate` "
+                "once as the database's owner"
+            ) from None
+        raise failed(place, error) from None
+    finally:
+        await shut(connection)
+
+
+async def _migrate(connection: Any, place: PostgresPlace, seed: bytes, at_us: int) -> Migrated:
+    schema = place.settings.schema
+    if await connection.fetchval("SHOW server_encoding") != "UTF8":
+        raise LedgerError(f"{place.name}: the database's encoding is not UTF8. Nothing was changed; make one that is")
+    await connection.execute("SET LOCAL statement_timeout = 0; SET LOCAL client_min_messages = error")
+    await connection.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}")
+    await connection.execute(
+        f"CREATE TABLE IF NOT EXISTS {schema}.migration "
+        "(version integer PRIMARY KEY, applied_at timestamptz NOT NULL DEFAULT now(), by text NOT NULL DEFAULT current_user)"
+    )
+    await connection.execute(f"LOCK TABLE {schema}.migration IN ACCESS EXCLUSIVE MODE")  # one at a time
+    before = await version_of(connection, schema)
+    _refuse_newer(place, before)
+    for number in range(before + 1, VERSION + 1):
+        await connection.execute(_sql(number))
+        await connection.execute(f"INSERT INTO {schema}.migration (version) VALUES ($1)", number)
+    if before == 0:
+        await connection.execute(f"INSERT INTO {schema}.ledger VALUES (1, $1, $2)", seed, at_us)
+    return Migrated(ledger=place.name, before=before, now=VERSION, newest=VERSION)
+
+
+def _sql(number: int) -> str:
+    folder = importlib.resources.files("onefill.ledger").joinpath("schema/postgres")
+    return folder.joinpath(f"{number:04d}.sql").read_text("utf-8")
+
+
+def _refuse_newer(place: PostgresPlace, version: int) -> None:
+    if version > VERSION:
+        raise LedgerTooNew(
+            f"{place.name}: was made by a newer Onefill (ledger version {version}, this one knows {VERSION}). "
+            "It was left untouched; install the newer Onefill"
+        )
+
+
+async def check_version(connection: Any, place: PostgresPlace) -> None:
+    """Raise NotALedger, LedgerTooNew or LedgerError unless the schema is the one that this code writes."""
+    version = await version_of(connection, place.settings.schema)
+    _refuse_newer(place, version)
+    if version == 0:
+        raise NotALedger(
+            f"{place.name}: there is no ledger in schema {place.settings.schema!r}. Make it with `onefill migrate {place.name}`"
+        )
+    if version < VERSION:
+        raise LedgerError(
+            f"{place.name}: was made by an older Onefill (ledger version {version}, this one writes {VERSION}). It was left "
+            f"untouched; stop every gateway that uses it, then bring it up to date with `onefill migrate {place.name}`"
+        )
+
+
+async def check_durability(connection: Any, place: PostgresPlace, *, alone: bool = False) -> str:
+    """Return what the session's ``synchronous_commit`` is set to, once it is one by which a reported commit lasts (NO-LOSS).
+
+    ``alone``: it is known that no standby is there. Raises LedgerError for a server that cannot promise that.
+    """
+    shown = ", ".join(f"current_setting('{name}') AS {name}" for name in _SETTINGS)
+    found = await connection.fetchrow(f"SELECT {shown}, pg_is_in_recovery() AS is_standby")
+    if found["is_standby"]:
+        raise LedgerError(f"{place.name}: is a standby and takes no writes. Nothing was sent; name the primary")
+    for name in ("fsync", "full_page_writes"):
+        if found[name] != "on":
+            raise LedgerError(
+                f"{place.name}: the server runs with {name} = {found[name]}, so that a power loss can take what it said was "
+                f"committed. Nothing was sent; set {name} = on"
+            )
+    level = str(found["synchronous_commit"])
+    if level not in _DURABLE:
+        level = "on"
+        await connection.execute("SET synchronous_commit = on")
+    if place.settings.require_synchronous_standby and not alone:
+        await _check_standby(connection, place, found["synchronous_standby_names"])
+    return level
+
+
+async def _check_standby(connection: Any, place: PostgresPlace, names: str) -> None:
+    if not names:
+        raise LedgerError(
+            f"{place.name}: a synchronous standby is required, and the server waits for none: synchronous_standby_names is "
+            "empty. Nothing was sent; name a standby there, or open without require_synchronous_standby"
+        )
+    if not await standbys(connection):
+        raise LedgerError(
+            f"{place.name}: a synchronous standby is required, and none is connected (pg_stat_replication shows no row in "
+            f"state sync or quorum; wanted: {names}). Nothing was sent; start the standby. If there is one, the role needs the "
+            "privileges of pg_monitor to see it"
+        )
+
+
+async def standbys(connection: Any) -> list[str]:
+    """Return the names of the standbys that commits are confirmed by now."""
+    rows = await connection.fetch(
+        "SELECT application_name FROM pg_stat_replication WHERE sync_state IN ('sync', 'quorum') AND state = 'streaming' "
+        "ORDER BY 1"
+    )
+    return [str(row[0]) for row in rows]
+
+
+async def waits_alone(connection: Any) -> bool:
+    """Tell whether the server waits for a standby and none is there."""
+    return bool(await connection.fetchval("SHOW synchronous_standby_names")) and not await standbys(connection)
