@@ -30,6 +30,10 @@ from onefill.core.errors import (
     OnefillError,
     OrderUncertain,
     RouteClosed,
+    StepFailed,
+    StepInDoubt,
+    StepResultRefused,
+    StepReused,
     UnknownKey,
     UnknownVenue,
     VenueError,
@@ -39,6 +43,7 @@ from onefill.core.identity import IdFormat, IdScheme, derived_key
 from onefill.core.incident import Incident, Step
 from onefill.core.intent import Intent
 from onefill.core.lifecycle import Status
+from onefill.core.once import Attempt
 from onefill.core.order import Order
 from onefill.core.position import Position
 from onefill.core.risk_limits import Limits, Risk
@@ -56,6 +61,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = [
     "Answer",
+    "Attempt",
     "CallerError",
     "CancelAnswer",
     "CancelResult",
@@ -95,6 +101,10 @@ __all__ = [
     "State",
     "Status",
     "Step",
+    "StepFailed",
+    "StepInDoubt",
+    "StepResultRefused",
+    "StepReused",
     "Thresholds",
     "TimeInForce",
     "UniqueScope",

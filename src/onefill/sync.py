@@ -9,8 +9,9 @@ An event loop runs on a thread of its own; any thread may call.
 import asyncio
 import concurrent.futures
 import os
+import queue
 import threading
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from decimal import Decimal
 from types import TracebackType
@@ -22,6 +23,7 @@ from onefill.core.errors import RouteClosed
 from onefill.core.events import Verdict
 from onefill.core.incident import Incident, Step, StepResult
 from onefill.core.intent import Intent
+from onefill.core.once import Attempt
 from onefill.core.order import Order
 from onefill.core.position import Position
 from onefill.core.reconcile import Report
@@ -29,7 +31,7 @@ from onefill.core.risk_limits import Risk
 from onefill.engine.controller import ControlPlan, GatewayStatus
 from onefill.engine.gateway import Gateway
 from onefill.engine.settings import GatewaySettings
-from onefill.ports.ledger import OpeningPosition
+from onefill.ports.ledger import OpeningPosition, StepRecord
 from onefill.ports.venue import Venue
 from onefill.service.wiring import open_gateway
 
@@ -271,10 +273,83 @@ class SyncGateway:
         gateway = self._open
         return self._run(lambda: gateway.release(route, by=by, reason=reason, force=force))
 
+    def once(
+        self,
+        key: str,
+        step: str,
+        fn: Callable[[Attempt], Any],
+        *,
+        arguments: Any = None,
+        route: str | None = None,
+        keep_errors: type[Exception] | Collection[type[Exception]] = (),
+        repeat: bool = True,
+        result_type: Any = Any,
+    ) -> Any:
+        """See :meth:`onefill.engine.outside.Outside.once`. ``fn`` is plain code, and runs on the thread that calls this."""
+        gateway, jobs = self._open, _Jobs()
+        with self._lock:
+            if self._loop is None:
+                raise RouteClosed(_NOT_OPEN)
+            work = gateway.once(
+                key,
+                step,
+                jobs.run_there(fn),
+                arguments=arguments,
+                route=route,
+                keep_errors=keep_errors,
+                repeat=repeat,
+                result_type=result_type,
+            )
+            future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        future.add_done_callback(jobs.end)
+        jobs.run()
+        try:
+            return future.result()
+        except concurrent.futures.CancelledError:
+            raise RouteClosed(_NOT_OPEN) from None
+
+    def steps(self, key: str, *, route: str | None = None) -> list[StepRecord]:
+        """See :meth:`onefill.engine.outside.Outside.steps`."""
+        gateway = self._open
+        return self._run(lambda: gateway.steps(key, route=route))
+
     def catch_up(self) -> None:
         """See :meth:`onefill.engine.gateway.Gateway.catch_up`."""
         gateway = self._open
         self._run(gateway.catch_up)
+
+
+class _Jobs:
+    """Work that the loop hands back to the thread that waits for it."""
+
+    def __init__(self) -> None:
+        self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+
+    def run_there(self, fn: Callable[[Attempt], T]) -> Callable[[Attempt], Coroutine[Any, Any, T]]:
+        """Return what has ``fn`` run on the thread that is in :meth:`run`, and waits for its result."""
+
+        async def hand_over(attempt: Attempt) -> T:
+            made: concurrent.futures.Future[T] = concurrent.futures.Future()
+
+            def job() -> None:
+                try:
+                    made.set_result(fn(attempt))
+                except Exception as error:  # noqa: BLE001 - the step's own, told to whoever waits for it
+                    made.set_exception(error)
+
+            self._jobs.put(job)
+            return await asyncio.shield(asyncio.wrap_future(made))
+
+        return hand_over
+
+    def run(self) -> None:
+        """Do what is handed over, until :meth:`end`."""
+        while (job := self._jobs.get()) is not None:
+            job()
+
+    def end(self, _done: object) -> None:
+        """Have :meth:`run` return."""
+        self._jobs.put(None)
 
 
 async def _end_tasks() -> None:

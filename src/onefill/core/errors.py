@@ -3,6 +3,7 @@
 * :class:`CallerError`: the request is wrong; nothing was recorded or sent unless the text says so.
 * :class:`LedgerError`: the record cannot be read or written; new exposure stops until it can.
 * :class:`VenueError`: a venue (or the way to it) does not do what is needed.
+* :class:`CallbackRefused`: what somebody outside sent was not taken in; the type says whether it is to be sent again.
 * :class:`OrderUncertain`: nobody's fault yet; the order's fate is not known. Ask again with the same key.
 * :class:`InvariantBroken`: a defect in Onefill itself.
 """
@@ -154,6 +155,97 @@ class OtherVenue(RouteClosed):
             f"route {route!r}: the venue is not the one this ledger has traded with (another address, or an exchange that "
             "was started anew and has forgotten everything). Nothing was sent, since every open order would look absent "
             "there. Use the venue of this ledger, or a new ledger"
+        )
+
+
+class CallbackRefused(OnefillError):
+    """A callback from outside was not taken in; no execution or order was changed by it."""
+
+
+class NotVerified(CallbackRefused):
+    """Nothing shows that the callback comes from who it should. The text never holds a secret or a right signature."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(f"the callback is not verified: {problem}. Nothing was read of it or changed")
+
+
+class CallbackUnreadable(CallbackRefused):
+    """A callback that is genuine says nothing that can be understood. Sending it again does not help."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(
+            f"the callback is genuine and cannot be read: {problem}. Nothing was changed; what it tells has to come by the "
+            "execution stream, or be told again in a form that is known"
+        )
+
+
+class CallbackContradicts(CallbackRefused):
+    """A callback came with the id of an earlier one and another body. The first one stands; an incident is open."""
+
+    def __init__(self, event_id: str) -> None:
+        self.event_id = event_id
+        super().__init__(
+            f"callback {event_id!r} was taken in before with another body. The first one stands and nothing of this one was "
+            "applied; an incident is open about it. A new event needs an id of its own"
+        )
+
+
+class CallbackNotHere(CallbackRefused):
+    """This process cannot take the callback in now: it is to be sent again, here later or where the route is held."""
+
+    def __init__(self, venue: str, reason: str) -> None:
+        self.venue = venue
+        super().__init__(
+            f"the callback for {venue!r} was not taken in: {reason}. Nothing was changed: send the same again, with its id"
+        )
+
+
+class StepReused(CallerError):
+    """A step came back with other arguments than it was begun with. Nothing was carried out."""
+
+    def __init__(self, key: str, step: str) -> None:
+        self.key = key
+        self.step = step
+        super().__init__(
+            f"step {step!r} of {key!r} was begun with other arguments, and those stand; nothing was carried out. Another "
+            "piece of work needs another key or another name for the step"
+        )
+
+
+class StepInDoubt(OnefillError):
+    """A step was begun and its end is not known: it may have had its effect. Nothing was carried out now."""
+
+    def __init__(self, key: str, step: str, attempt: int) -> None:
+        self.key = key
+        self.step = step
+        self.attempt = attempt
+        super().__init__(
+            f"step {step!r} of {key!r} was begun {attempt} time{'s' if attempt > 1 else ''} and never ended: it may have had "
+            "its effect. Nothing was carried out now. Find out, then call it again without repeat=False, with a function "
+            "that returns what the effect was, or has it"
+        )
+
+
+class StepFailed(OnefillError):
+    """A step ended with an error that was kept as its outcome: every call under its key is told the same."""
+
+    def __init__(self, key: str, step: str, kind: str, message: str) -> None:
+        self.key = key
+        self.step = step
+        self.kind = kind
+        self.message = message
+        super().__init__(f"step {step!r} of {key!r} ended with {kind}: {message}. That is its outcome, and is kept")
+
+
+class StepResultRefused(CallerError):
+    """What a step returned cannot be kept. The step was carried out and stays open: the next call carries it out again."""
+
+    def __init__(self, key: str, step: str, problem: str) -> None:
+        self.key = key
+        self.step = step
+        super().__init__(
+            f"step {step!r} of {key!r} was carried out, and its result cannot be kept: {problem}. It counts as not done: "
+            "return something that can be kept; the next call does it again under the same idempotency key"
         )
 
 

@@ -10,6 +10,7 @@ import msgspec
 
 from onefill.core.incident import IncidentKind, Snapshot, Step
 from onefill.core.messages import VenueStatus, legible
+from onefill.core.outside_events import CallbackTaken, StepBegun, StepDone
 
 
 class Source(StrEnum):
@@ -466,6 +467,9 @@ RouteEvent = (
     | IncidentEvent
     | ControlMoved
     | PositionOpened
+    | CallbackTaken
+    | StepBegun
+    | StepDone
 )
 
 

@@ -25,6 +25,8 @@ STREAM = "executions"
 """The name of a venue's own execution stream."""
 DROP_COPY = "drop_copy"
 """The name of a second channel by which executions are told."""
+CALLBACK = "callback"
+"""The name under which the log has what a venue's callback told first."""
 
 
 class Kind(StrEnum):

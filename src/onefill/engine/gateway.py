@@ -31,7 +31,7 @@ from onefill.engine.desk import Desk, OrderName, Wish, Word, cancel, replace, re
 from onefill.engine.entry import Entry, Waiter, wait_for_answer
 from onefill.engine.measures import Counts
 from onefill.engine.new_order import new_order
-from onefill.engine.oversight import Oversight
+from onefill.engine.outside import Outside
 from onefill.engine.receiver import DROP_COPY, Receiver
 from onefill.engine.recovery import give_back, open_route, take_up
 from onefill.engine.risk_desk import open_desk
@@ -49,7 +49,7 @@ _cancel_answer = msgspec.json.Decoder(CancelAnswer)
 _replace_answer = msgspec.json.Decoder(ReplaceAnswer)
 
 
-class Gateway(Oversight):
+class Gateway(Outside):
     """An order-execution gateway over one ledger and one or more venues, each a route by its name.
 
     Use it as an async context manager. All methods may be called any number of times, from any number of tasks, with the
@@ -134,6 +134,7 @@ class Gateway(Oversight):
                 last_first.push_async_callback(route.stop)
                 for receiver in self._receivers.get(name, ()):
                     last_first.push_async_callback(receiver.stop)
+            last_first.push_async_callback(self._steps.close)
 
     async def _save_positions(self) -> None:
         for name, route in self._routes.items():

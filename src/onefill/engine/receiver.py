@@ -1,7 +1,7 @@
 """Takes in a venue's execution stream: dedupe first, then effect, journal and cursor in one commit (promise FILL-ONCE).
 
-A venue may tell of the same executions by two channels, its own stream and a drop copy. Each has a receiver and a cursor of
-its own; what is deduped is the execution, whichever channel was first.
+A venue may tell of the same executions by two streams, its own and a drop copy. Each has a receiver and a cursor of its own;
+what a report means is the same whichever way it came (:mod:`onefill.engine.intake`).
 
 Reports are processed in order and their commits pipelined. Each commit moves the cursor from the place where the one before
 left it, so that a refused report holds back all later ones; the stream is then read again from the durable place.
@@ -9,45 +9,34 @@ left it, so that a refused report holds back all later ones; the stream is then 
 
 import asyncio
 import contextlib
-import functools
 from collections.abc import AsyncIterator, Awaitable, Callable
 
-import msgspec
-
-from onefill.core import events as ev
-from onefill.core import evidence, executions
+from onefill.core import executions
 from onefill.core.claims import delay_us
 from onefill.core.errors import OnefillError
-from onefill.core.executions import Name, Taken
-from onefill.core.messages import EXECUTED, ExecutionReport
-from onefill.core.position import DROP_COPY, STREAM, Execution, Kind
+from onefill.core.executions import Taken
+from onefill.core.messages import ExecutionReport
+from onefill.core.position import DROP_COPY, STREAM
 from onefill.engine.entry import Entry
-from onefill.engine.route import Pending, Route
+from onefill.engine.intake import Intake, sound
+from onefill.engine.route import Route
 from onefill.engine.sender import start_driver
-from onefill.ports.ledger import Committed, CursorMove, ExecutionKnown
+from onefill.ports.ledger import Committed, CursorMove
 
 __all__ = ["DROP_COPY", "STREAM", "Receiver"]
-_MOST_KNOWN = 100_000
-_NO_TIME_US = 2**62
 _LAZY = 500
 """Reports without effect after which the cursor is moved on its own."""
 
 
-class Receiver:
+class Receiver(Intake):
     """The consumer of one of a route's execution streams."""
 
     def __init__(self, route: Route, stream: str = STREAM) -> None:
-        self._route = route
-        self.stream = stream
-        """Which of the venue's channels."""
+        super().__init__(route, stream)
         self._seen = 0
         """Processed in memory through here."""
         self._moved = 0
         """The cursor has been handed to the ledger through here."""
-        self._under_way: set[Pending] = set()
-        self._refused: dict[Entry, None] = {}
-        """Orders whose change the ledger refused: to be read again."""
-        self._known = route.known_executions
         self._rewind_due = False
         self._waiting = False
         """For the next report."""
@@ -204,23 +193,14 @@ class Receiver:
         self._rewind_due = bool(self._refused)
         self._progress.set()
 
-    async def _drain(self) -> None:
-        if self._under_way:
-            await asyncio.wait(self._under_way)
-
     async def receive(self, report: ExecutionReport) -> None:
         """Take in one report. Reports at or before the place reached are repeats and are dropped."""
-        route, report = self._route, _sound(report.legible())
+        route, report = self._route, sound(report.legible())
         route.counts.reports += 1
         if report.position <= self._seen:
             route.counts.replayed_reports += 1
             return
-        route.measures.took_in(report.transacted_at_us, route.clock.now_us())
-        entry = await self._owner(report)
-        if executions.tells_execution(report, route.capabilities):
-            await self._execution(entry, report)
-        elif entry is not None:
-            self._news(entry, report)
+        await self._take_in(report)
         self._seen = report.position
         self._progress.set()
         if self._seen - self._moved >= _LAZY and not self._rewind_due:
@@ -243,7 +223,7 @@ class Receiver:
 
         True if it was not known, and is durable now. The cursor stays where it is.
         """
-        route, report = self._route, _sound(report.legible())
+        route, report = self._route, sound(report.legible())
         entry = await self._owner(report)
         if not executions.tells_execution(report, route.capabilities):
             return False
@@ -260,173 +240,10 @@ class Receiver:
         outcome = await asyncio.shield(self._record(entry, taken, None))
         return isinstance(outcome, Committed)
 
-    async def _owner(self, report: ExecutionReport) -> Entry | None:
-        """Return the order that a report is about, from memory or from the ledger."""
-        route = self._route
-        entry = route.by_client_order_id.get(report.client_order_id)
-        if entry is None:
-            loaded = await route.ledger.by_client_order_id(route.name, report.client_order_id)
-            if loaded is not None:
-                entry = route.adopt(loaded)
-        return entry
-
-    def _news(self, entry: Entry, report: ExecutionReport) -> None:
-        """Take in a report that tells of no execution."""
-        if evidence.is_old_news(entry.order, report):
-            return
-        events = evidence.resurrected(entry.order, evidence.from_report(entry.order, report))
-        if not evidence.say_nothing_new(entry.order, events):
-            self._take(entry, report, Taken(events))
-
-    async def _execution(self, entry: Entry | None, report: ExecutionReport) -> None:
-        """Take in a report of an execution, unless it is known."""
-        route = self._route
-        named = executions.name(report, route.capabilities)
-        known = self._has(entry, report, named)
-        if known or (entry is None and report.kind not in EXECUTED and not report.cum_quantity):
-            totals = route.capabilities.cumulative_fills_only and named.kind is Kind.TRADE
-            if entry is not None and totals and _lower(entry, report):
-                await self._fallen(entry, report, named)
-            elif entry is not None and report.kind not in EXECUTED:
-                self._news(entry, report)  # a total that is known may come with other news
-            else:
-                route.counts.replayed_reports += int(known)
-            return
-        if entry is None:
-            route.counts.quarantined += 1
-            self._take(None, report, self._strangers(report, named))
-            return
-        entry, taken = await self._taken(entry, report, named, None)
-        self._take(entry, report, taken)
-
-    async def _fallen(self, entry: Entry, report: ExecutionReport, named: Name) -> None:
-        """Take in a total that is known and lower than what was executed: old news, or something was taken back."""
-        entry, rows = await self._with_rows(entry, report)
-        if _lower(entry, report):
-            capabilities = self._route.capabilities
-            self._take(
-                entry, report, executions.take(entry.order, report, named, capabilities, rows=rows, stream=self.stream)
-            )
-
-    def _has(self, entry: Entry | None, report: ExecutionReport, named: Name) -> bool:
-        """Tell whether an execution is known, of an order or, without one, of those kept apart."""
-        if entry is None:
-            return named.key in self._known
-        replaced = entry.order.replacements > 0
-        return executions.told_before(named, report, entry.execution_ids, replaced=replaced)
-
-    def _strangers(self, report: ExecutionReport, named: Name) -> Taken:
-        """Return what an execution of an order that nobody here sent changes."""
-        if named.kind is Kind.TRADE and self._route.capabilities.cumulative_fills_only:
-            report, named = executions.strangers_total(report, named)
-        return executions.quarantined(report, named, None, None, self.stream, self._route.name)
-
-    async def _taken(
-        self, entry: Entry, report: ExecutionReport, named: Name, incident: int | None
-    ) -> tuple[Entry, Taken]:
-        """Return what an execution changes, and the order that it changes as it is in memory by then."""
-        route = self._route
-        if named.key in self._known:
-            return entry, await self._known_already(entry, report, named)
-        if executions.is_plain(named, route.capabilities, entry.referred_to):
-            return entry, executions.take(
-                entry.order, report, named, route.capabilities, stream=self.stream, incident=incident
-            )
-        entry, rows = await self._with_rows(entry, report)
-        if self._has(entry, report, named):
-            route.counts.replayed_reports += 1
-            return entry, Taken()
-        return entry, executions.take(
-            entry.order, report, named, route.capabilities, rows=rows, stream=self.stream, incident=incident
-        )
-
-    async def _known_already(self, entry: Entry, report: ExecutionReport, named: Name) -> Taken:
-        """Return what it means that the ledger has an execution already, and not as one of this order's."""
-        route = self._route
-        if executions.stranger_to(entry.order, report) is not None:
-            found = await route.ledger.executions_named(route.name, [named.key])
-            if any(executions.is_row_of(report, row) for _, row in found):
-                route.counts.replayed_reports += 1
-                return Taken()  # kept apart when it was told before
-        told = f"execution {report.execution_id} is already applied to another order"
-        return Taken((ev.Anomaly(told),))
-
-    async def _with_rows(self, entry: Entry, report: ExecutionReport) -> tuple[Entry, list[Execution]]:
-        """Return an order as it is in memory, with all that the ledger has of its executions and none of them under way.
-
-        While the ledger is read, the other channel may change the order, and a closed one may leave memory and come back as
-        another entry. Of two entries for one order each would count the same change.
-        """
-        route = self._route
-        while True:
-            await route.settle(entry)
-            while entry.doubtful:
-                await route.reload(entry)
-            version = entry.order.version
-            rows = await route.ledger.executions_of(entry.order.intent_id)
-            kept = route.entries.get(entry.digest)
-            if kept is entry:
-                if entry.order.version == version and not entry.doubtful:
-                    return entry, rows
-            elif kept is not None:
-                entry = kept
-            else:
-                entry = await self._owner(report) or entry
-                if not entry.doubtful and {(row.scope, row.execution_id) for row in rows} == entry.execution_ids:
-                    return entry, rows
-
-    def _take(self, entry: Entry | None, report: ExecutionReport, taken: Taken) -> None:
-        effect = taken.execution is not None or bool(taken.findings)
-        if not effect and (entry is None or evidence.say_nothing_new(entry.order, taken.events)):
-            return
+    def _keep(self, entry: Entry | None, report: ExecutionReport, taken: Taken) -> None:
         move = CursorMove(self.stream, self._moved, report.position)
         self._moved = report.position
         self._record(entry, taken, move)
-
-    def _record(self, entry: Entry | None, taken: Taken, move: CursorMove | None) -> Pending:
-        """Hand to the ledger what a report changes, with the cursor behind it."""
-        route, execution = self._route, taken.execution
-        then = functools.partial(self._done, entry, execution)
-        if entry is not None and execution is not None:
-            entry.execution_ids.add((execution.scope, execution.execution_id))
-            if execution.refers_to is not None:
-                entry.referred_to.add((execution.scope, execution.refers_to))
-        if entry is not None and taken.events:
-            pending = route.record(
-                entry, taken.events, execution=execution, cursor=move, findings=taken.findings, then=then
-            )
-        else:
-            told = () if execution is None else (executions.quarantine_event(execution, _why(taken)),)
-            pending = route.record_route_event(
-                *told, execution=execution, cursor=move, findings=taken.findings, then=then
-            )
-        self._under_way.add(pending)
-        if entry is not None and (
-            entry.driver is not None or entry.order.cancel_wanted or entry.order.replacement is not None
-        ):
-            start_driver(route, entry)
-        return pending
-
-    def _done(self, entry: Entry | None, execution: Execution | None, pending: Pending) -> None:
-        """Have the stream read again if the ledger refused a change."""
-        self._under_way.discard(pending)
-        if pending.cancelled() or pending.exception() is not None:
-            return
-        if isinstance(pending.result(), Committed):
-            if execution is not None and execution.intent_id is None:
-                self._know((execution.scope, execution.execution_id))  # not before: what was refused is read again
-            return
-        if entry is not None:
-            self._refused[entry] = None
-        self._read_again()
-        if isinstance(pending.result(), ExecutionKnown) and execution is not None:
-            self._route.counts.replayed_reports += 1
-            self._know((execution.scope, execution.execution_id))
-
-    def _know(self, key: tuple[str, str]) -> None:
-        if len(self._known) >= _MOST_KNOWN:
-            self._known.clear()  # the ledger knows them all the same
-        self._known.add(key)
 
     async def _keep_cursor(self) -> None:
         if self._seen == self._moved:
@@ -436,18 +253,3 @@ class Receiver:
         await self._drain()
         if not self._rewind_due:
             await self._route.ledger.move_cursor(self._route.name, self._route.lease.epoch, move)
-
-
-def _sound(report: ExecutionReport) -> ExecutionReport:
-    """Return a report whose time can be written down: one that cannot is no time."""
-    if 0 <= report.transacted_at_us < _NO_TIME_US:
-        return report
-    return msgspec.structs.replace(report, transacted_at_us=0)
-
-
-def _lower(entry: Entry, report: ExecutionReport) -> bool:
-    return report.cum_quantity < entry.order.cum_quantity
-
-
-def _why(taken: Taken) -> str:
-    return taken.findings[0].summary if taken.findings else ""

@@ -40,6 +40,7 @@ from onefill.ports.ledger import (
     ClientOrderIdTaken,
     Committed,
     CursorMove,
+    InboxEvent,
     Lease,
     Ledger,
     Loaded,
@@ -47,6 +48,7 @@ from onefill.ports.ledger import (
     OpeningPosition,
     Operation,
     Outcome,
+    StepRecord,
 )
 from onefill.ports.venue import Venue
 
@@ -58,8 +60,6 @@ KINDS: dict[type, str] = {
     kind: str(kind.__struct_config__.tag) for kind in (*typing.get_args(Event), *typing.get_args(RouteEvent))
 }
 """The journal's word for each event."""
-
-
 _AMENDED = KINDS[ev.TradeAmended]
 
 
@@ -201,12 +201,14 @@ class Route:
         execution: Execution | None = None,
         cursor: CursorMove | None = None,
         findings: tuple[Finding, ...] = (),
+        told: tuple[RouteEvent, ...] = (),
+        inbox: InboxEvent | None = None,
         then: Callable[[Pending], None] | None = None,
     ) -> Pending:
         """Advance an order by ``events`` and hand the change to the ledger. Returns a future for the outcome.
 
-        What needs an incident gets one in the same commit. Effects that follow from the new state happen when that future is
-        done, and ``then`` after them; callers who act on it await it first.
+        What needs an incident gets one in the same commit; ``told`` stands in the same journal entry. Effects that follow from
+        the new state happen when that future is done, and ``then`` after them; callers who act on it await it first.
         """
         if new is not None and entry.order.intent.account not in self._accounts:
             self._accounts.add(entry.order.intent.account)
@@ -224,8 +226,8 @@ class Route:
         if findings:
             more, also_noted = self.incidents.note(findings, now_us)
             incidents, noted = incidents + more, noted + also_noted
-        if noted:
-            payload = _encode((*events, *noted))
+        if noted or told:
+            payload = _encode((*events, *told, *noted))
         if entry.digest not in self.entries or order.replacement is not before.replacement:
             for client_order_id in changes.ids(before):
                 self.by_client_order_id.pop(client_order_id, None)
@@ -256,6 +258,7 @@ class Route:
             execution=execution,
             cursor=cursor,
             incidents=incidents,
+            inbox=inbox,
         )
         if order.anomaly is not before.anomaly:
             self.counts.anomalies += 1
@@ -276,6 +279,8 @@ class Route:
         incidents: tuple[Incident, ...] = (),
         control: Control | None = None,
         opening: tuple[OpeningPosition, ...] = (),
+        inbox: InboxEvent | None = None,
+        step: StepRecord | None = None,
         then: Callable[[Pending], None] | None = None,
     ) -> Pending:
         """Hand a change to the ledger that belongs to the route and to no order's state.
@@ -298,6 +303,8 @@ class Route:
             incidents=(*incidents, *noted),
             control=control,
             opening=opening,
+            inbox=inbox,
+            step=step,
         )
         future = self.ledger.commit(change)
         future.add_done_callback(functools.partial(self._watch, change, then))

@@ -47,7 +47,7 @@ EXECUTION_COLUMNS = (
     "execution.id, intent_id, scope, execution_id, account, strategy, route.name, instrument, side, quantity, price, "
     "client_order_id, venue_order_id, transacted_at_us, kind, refers_to, fee, fee_currency, stream"
 )
-STEP_COLUMNS = "key, step, attempt, begun_at_us, result, done_at_us"
+STEP_COLUMNS = "key, step, attempt, begun_at_us, result, done_at_us, arguments"
 POSITION_COLUMNS = (
     "account, strategy, venue, instrument, bought, sold, bought_value, sold_value, cost, fees, executions"
 )
@@ -240,7 +240,8 @@ def inbox_row(route_id: int, event: InboxEvent, at_us: int) -> Row:
 def step_row(route_id: int, record: StepRecord) -> Row:
     """Return the row of a user's step, columns as in ``KEEP_STEP``."""
     result = None if record.result is None else record.result.decode()
-    return [route_id, record.key, record.step, record.attempt, record.begun_at_us, result, record.done_at_us]
+    begun = [route_id, record.key, record.step, record.attempt, record.begun_at_us]
+    return [*begun, result, record.done_at_us, record.arguments]
 
 
 def to_step(row: Row) -> StepRecord:
@@ -252,6 +253,7 @@ def to_step(row: Row) -> StepRecord:
         begun_at_us=row[3],
         result=None if row[4] is None else row[4].encode(),
         done_at_us=row[5],
+        arguments=row[6],
     )
 
 

@@ -132,10 +132,10 @@ INSERT_OPENING = _insert(
 INSERT_INBOX = _insert("inbox", "route, source, event_id, digest, recorded_at_us", _listed("0 1 2 x3 4"))
 KEEP_STEP = _insert(
     "step",
-    "route, key, step, attempt, begun_at_us, result, done_at_us",
-    _listed("0 1 2 3 4 5 6"),
+    "route, key, step, attempt, begun_at_us, result, done_at_us, arguments",
+    _listed("0 1 2 3 4 5 6 7"),
     "ON CONFLICT (route, key, step) DO UPDATE SET attempt = excluded.attempt, begun_at_us = excluded.begun_at_us, "
-    "result = excluded.result, done_at_us = excluded.done_at_us WHERE step.result IS NULL "
+    "result = excluded.result, done_at_us = excluded.done_at_us, arguments = excluded.arguments WHERE step.result IS NULL "
     "AND step.attempt = excluded.attempt - (excluded.result IS NULL)",
 )
 KEEP_STOPPED = _insert(

@@ -169,7 +169,8 @@ class InboxEvent(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 class StepRecord(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """A step of a process of the user's own, by the process's ``key`` and its own name ``step``.
 
-    ``attempt`` counts how often it was begun; ``result`` is ``None`` until it is done, then kept for ever.
+    ``attempt`` counts how often it was begun; ``result`` is ``None`` until it is done, then kept for ever. ``arguments``: what
+    stands for all that the step was given, so that other arguments are noticed.
     """
 
     key: str
@@ -178,6 +179,7 @@ class StepRecord(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     begun_at_us: int
     result: bytes | None = None
     done_at_us: int | None = None
+    arguments: str = ""
 
 
 class Suspicion(msgspec.Struct, frozen=True, gc=False, kw_only=True):

@@ -128,7 +128,13 @@ class ToldFacts:
         def step(name: str, attempt: int, result: bytes | None = None) -> StepRecord:
             done_at_us = None if result is None else 9
             return StepRecord(
-                key="p", step=name, attempt=attempt, begun_at_us=attempt, result=result, done_at_us=done_at_us
+                key="p",
+                step=name,
+                attempt=attempt,
+                begun_at_us=attempt,
+                result=result,
+                done_at_us=done_at_us,
+                arguments=f"of {name}",
             )
 
         assert await bench.ledger.step(ROUTE, "p", "book") is None

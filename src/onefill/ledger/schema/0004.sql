@@ -40,6 +40,7 @@ CREATE TABLE step (
     begun_at_us INTEGER NOT NULL,
     result TEXT,
     done_at_us INTEGER,
+    arguments TEXT NOT NULL,                                -- a digest, or nothing
     UNIQUE (route, key, step),
     CHECK ((result IS NULL) = (done_at_us IS NULL))
 ) STRICT;

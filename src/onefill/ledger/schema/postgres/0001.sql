@@ -262,6 +262,7 @@ CREATE TABLE step (
     begun_at_us bigint NOT NULL,
     result text,
     done_at_us bigint,
+    arguments text NOT NULL,                                -- a digest, or nothing
     PRIMARY KEY (route, id),
     UNIQUE (route, key, step),
     CHECK ((result IS NULL) = (done_at_us IS NULL))
@@ -415,12 +416,12 @@ BEGIN
         VALUES ((v ->> 0)::bigint, v ->> 1, v ->> 2, decode(v ->> 3, 'hex'), (v ->> 4)::bigint);
     END LOOP;
     FOR v IN SELECT * FROM jsonb_array_elements(rare -> 'steps') LOOP
-        INSERT INTO step (id, route, key, step, attempt, begun_at_us, result, done_at_us)
+        INSERT INTO step (id, route, key, step, attempt, begun_at_us, result, done_at_us, arguments)
         SELECT coalesce(max(id), 0) + 1, (v ->> 0)::bigint, v ->> 1, v ->> 2, (v ->> 3)::bigint, (v ->> 4)::bigint, v ->> 5,
-            (v ->> 6)::bigint FROM step WHERE route = (v ->> 0)::bigint
+            (v ->> 6)::bigint, v ->> 7 FROM step WHERE route = (v ->> 0)::bigint
         ON CONFLICT (route, key, step) DO UPDATE SET attempt = excluded.attempt, begun_at_us = excluded.begun_at_us,
-            result = excluded.result, done_at_us = excluded.done_at_us WHERE step.result IS NULL
-            AND step.attempt = excluded.attempt - (excluded.result IS NULL)::int;
+            result = excluded.result, done_at_us = excluded.done_at_us, arguments = excluded.arguments
+            WHERE step.result IS NULL AND step.attempt = excluded.attempt - (excluded.result IS NULL)::int;
         IF NOT FOUND THEN RAISE EXCEPTION USING ERRCODE = 'OF003'; END IF;
     END LOOP;
 END $$;
