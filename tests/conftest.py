@@ -1,0 +1,23 @@
+"""One PostgreSQL server for all tests that need a database of their own on it."""
+
+import hashlib
+from collections.abc import Iterator
+
+import pytest
+
+from onefill.testing.postgres import PostgresServer, server_folder
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """Run a server that does not wait for the disk: what is tested on it is killed at most, and never loses power."""
+    with server_folder() as folder, PostgresServer.running(folder / "server", durable=False) as server:
+        yield server
+
+
+@pytest.fixture
+def postgres_url(postgres: PostgresServer, request: pytest.FixtureRequest) -> Iterator[str]:
+    """Return the URL of an empty database that no other test uses."""
+    name = "test_" + hashlib.sha256(request.node.nodeid.encode()).hexdigest()[:16]
+    yield postgres.create_database(name)
+    postgres.drop_database(name)
