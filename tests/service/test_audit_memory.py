@@ -9,6 +9,7 @@ import pytest
 from audit_kit import checkpoint, keys, read_rows
 
 from onefill.gameday.bench_audit import audit_entries_per_s, make_ledger
+from onefill.gameday.bench_places import SqlitePlace
 from onefill.ports.ledger import Ledger
 from onefill.service.audit import verify
 from onefill.service.audit_export import export, verify_export, writing
@@ -45,7 +46,7 @@ def test_memory_does_not_grow_with_the_ledger(tmp_path: Path) -> None:
     """Ten times the entries, a checkpoint at the end so that the tree is built too: the peak is the same within a tenth."""
     signer, _, _ = keys(tmp_path)
     for size in (SMALL, LARGE):
-        asyncio.run(make_ledger(tmp_path / f"{size}.db", size))
+        asyncio.run(make_ledger(SqlitePlace(tmp_path / f"{size}.db"), size))
         checkpoint(tmp_path / f"{size}.db", signer)
     gc.collect()
     tracemalloc.start()
@@ -67,7 +68,7 @@ def test_the_measured_ledger_is_a_realistic_one(tmp_path: Path) -> None:
         assert found.routes[0].entries == 3000
         return found
 
-    figures = asyncio.run(audit_entries_per_s(tmp_path, 3000, verified))
+    figures = asyncio.run(audit_entries_per_s(SqlitePlace(tmp_path / "audit.db"), 3000, verified))
     assert figures["audit_entries"] == 3000
     assert 200 < figures["audit_payload_bytes"] < 400
     assert figures["audit_entries_per_s"] > 0
@@ -84,4 +85,4 @@ def test_a_bench_of_what_does_not_verify_is_no_figure(tmp_path: Path) -> None:
         return Broken()
 
     with pytest.raises(RuntimeError, match="what was just written does not verify"):
-        asyncio.run(audit_entries_per_s(tmp_path, 30, broken))
+        asyncio.run(audit_entries_per_s(SqlitePlace(tmp_path / "audit.db"), 30, broken))

@@ -9,9 +9,7 @@ import os
 import time
 from collections.abc import Callable
 from decimal import Decimal
-from pathlib import Path
 
-import apsw
 import msgspec
 
 from onefill.core.errors import InvariantBroken
@@ -20,16 +18,13 @@ from onefill.core.messages import SubmitReply, SubmitRequest
 from onefill.core.values import Instrument, Side
 from onefill.engine.gateway import Gateway
 from onefill.engine.settings import GatewaySettings
-from onefill.gameday.old_ledger import SUBMIT_STATEMENTS, fill, submit_rows
-from onefill.ledger.sqlite import SqliteLedger
-from onefill.ledger.sqlite_file import open_file
+from onefill.gameday.bench_places import Place, Places, without_warm_up
 from onefill.sim.dialect import Dialect
 from onefill.sim.exchange import Exchange
 from onefill.sim.venue import SimulatedVenue
 
 ACCOUNT = "bench"
 ROUTE = "bench"
-GROUP = 256
 _OPENINGS = 9
 _INSTRUMENT = Instrument(
     symbol="BTC-USD",
@@ -56,6 +51,9 @@ class Scale(msgspec.Struct, frozen=True, kw_only=True):
     rounds_per_figure: int = 3
     executions: int = 30_000
     audit_entries: int = 300_000
+    scaling: int = 15_000
+    """Submits of each process, where several gateways are measured."""
+    gateways: tuple[int, ...] = (1, 2, 4)
     old_intents: tuple[int, ...] = (1_000, 1_000_000)
 
 
@@ -96,48 +94,6 @@ def resident_mb() -> float:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
 
 
-def floor_commit(path: Path, count: int) -> list[float]:
-    """Return the µs that a bare loop takes to commit the rows of one submit, one commit each."""
-    file = open_file(str(path), seed=bytes(16), holder="bench", at_us=0)
-    db = file.connection
-    fill(db, ROUTE, 0)
-    rows = submit_rows(0)
-    took = []
-    for _ in range(count):
-        one = next(rows)
-        began = time.perf_counter_ns()
-        db.execute("BEGIN IMMEDIATE")
-        for statement, row in zip(SUBMIT_STATEMENTS, one, strict=True):
-            db.execute(statement, row)
-        db.execute("COMMIT")
-        took.append((time.perf_counter_ns() - began) / 1000)
-    file.close()
-    return took[len(took) // 10 :]
-
-
-def floor_group(path: Path, count: int) -> float:
-    """Return how many submits' rows a bare loop commits per second in groups of :data:`GROUP`."""
-    file = open_file(str(path), seed=bytes(16), holder="bench", at_us=0)
-    db = file.connection
-    fill(db, ROUTE, 0)
-    rows = submit_rows(0)
-    groups = [[next(rows) for _ in range(GROUP)] for _ in range(count // GROUP)]
-    began = time.perf_counter_ns()
-    for group in groups:
-        _write_group(db, group)
-    seconds = (time.perf_counter_ns() - began) / 1e9
-    file.close()
-    return len(groups) * GROUP / seconds
-
-
-def _write_group(db: apsw.Connection, group: list[tuple[tuple[object, ...], ...]]) -> None:
-    db.execute("BEGIN IMMEDIATE")
-    for number, statement in enumerate(SUBMIT_STATEMENTS[:-1]):
-        db.executemany(statement, (one[number] for one in group))
-    db.execute(SUBMIT_STATEMENTS[-1], group[-1][-1])  # the route's row once per group
-    db.execute("COMMIT")
-
-
 def order(side: Side = Side.BUY) -> Intent:
     """Return an ordinary order."""
     return Intent(
@@ -150,10 +106,11 @@ def order(side: Side = Side.BUY) -> Intent:
     )
 
 
-async def _open(path: Path, venue: SimulatedVenue) -> Gateway:
-    ledger = await SqliteLedger.open(str(path), seed=os.urandom(16), holder="bench", at_us=Clock().now_us())
+async def open_gateway(place: Place, route: str = ROUTE, venue: SimulatedVenue | None = None) -> Gateway:
+    """Open a ledger and a gateway on it, with one route to an exchange of its own."""
+    ledger, venue = await place.open(), venue or SimulatedVenue(_exchange(), ACCOUNT)
     gateway = Gateway(
-        ledger, {ROUTE: venue}, clock=Clock(), holder="bench", settings=GatewaySettings(answer_wait_s=120)
+        ledger, {route: venue}, clock=Clock(), holder="bench", settings=GatewaySettings(answer_wait_s=120)
     )
     await gateway.start()
     return gateway
@@ -163,10 +120,10 @@ def _exchange() -> Exchange:
     return Exchange(Dialect(), [_INSTRUMENT])
 
 
-async def submit_to_wire(path: Path, count: int) -> list[float]:
+async def submit_to_wire(place: Place, count: int) -> list[float]:
     """Return the µs from the call of submit to the venue's, one order at a time."""
     venue = _TimedVenue(_exchange())
-    gateway = await _open(path, venue)
+    gateway = await open_gateway(place, venue=venue)
     took = []
     for number in range(count):
         intent = order()
@@ -174,19 +131,19 @@ async def submit_to_wire(path: Path, count: int) -> list[float]:
         await gateway.submit(intent, key=f"idle-{began}-{number}")
         took.append((venue.at_wire_ns - began) / 1000)
     await gateway.close()
-    return took[len(took) // 10 :]
+    return without_warm_up(took)
 
 
-async def _at_once(gateway: Gateway, count: int, in_flight: int, *, crossing: bool = False) -> float:
+async def at_once(gateway: Gateway, count: int, in_flight: int, *, crossing: bool = False, prefix: str = "k") -> float:
     """Submit ``count`` orders, ``in_flight`` at a time, and return the seconds until all answers are durable.
 
-    ``crossing``: every second order sells, so that they fill in pairs.
+    ``crossing``: every second order sells, so that they fill in pairs. ``prefix``: what the keys begin with.
     """
     numbers = iter(range(count))
 
     async def worker() -> None:
         for number in numbers:
-            await gateway.submit(order(Side.SELL if crossing and number % 2 else Side.BUY), key=f"k{number}")
+            await gateway.submit(order(Side.SELL if crossing and number % 2 else Side.BUY), key=f"{prefix}{number}")
 
     gc.collect()
     began = time.perf_counter()
@@ -194,26 +151,26 @@ async def _at_once(gateway: Gateway, count: int, in_flight: int, *, crossing: bo
     return time.perf_counter() - began
 
 
-async def throughput(folder: Path, scale: Scale, tell: Progress) -> dict[str, float]:
+async def throughput(places: Places, scale: Scale, tell: Progress) -> dict[str, float]:
     """Measure submits, duplicates (of open and of closed orders) and life cycles per second."""
     figures = {}
     for in_flight, count in ((1, scale.sequential), (64, scale.submits), (1024, scale.submits)):
         tell(f"submits, {in_flight} in flight")
-        gateway = await _open(folder / f"submits-{in_flight}.db", SimulatedVenue(_exchange(), ACCOUNT))
-        figures[f"submits_per_s_{in_flight}"] = count / await _at_once(gateway, count, in_flight)
+        gateway = await open_gateway(await places.fresh(f"submits-{in_flight}"))
+        figures[f"submits_per_s_{in_flight}"] = count / await at_once(gateway, count, in_flight)
         if in_flight == 1024:
             tell("duplicates")
-            figures["duplicates_of_open_per_s"] = count / await _at_once(gateway, count, in_flight)
+            figures["duplicates_of_open_per_s"] = count / await at_once(gateway, count, in_flight)
         await gateway.close()
-    return figures | await _lifecycles(folder / "lifecycles.db", scale.lifecycles, tell)
+    return figures | await _lifecycles(await places.fresh("lifecycles"), scale.lifecycles, tell)
 
 
-async def _lifecycles(path: Path, count: int, tell: Progress) -> dict[str, float]:
+async def _lifecycles(place: Place, count: int, tell: Progress) -> dict[str, float]:
     """Submit, acknowledgement, fill, position; then every key once more, when its order is closed and in the ledger only."""
     tell("life cycles")
-    gateway = await _open(path, SimulatedVenue(_exchange(), ACCOUNT))
+    gateway = await open_gateway(place)
     began = time.perf_counter()
-    await _at_once(gateway, count, 1024, crossing=True)
+    await at_once(gateway, count, 1024, crossing=True)
     await gateway.catch_up()
     lifecycles_s = time.perf_counter() - began
     traded = sum(position.executions for position in gateway.positions())
@@ -221,21 +178,21 @@ async def _lifecycles(path: Path, count: int, tell: Progress) -> dict[str, float
     if traded != count:
         raise InvariantBroken(f"{count} orders that cross in pairs made {traded} executions")
     tell("duplicates of closed orders")
-    gateway = await _open(path, SimulatedVenue(_exchange(), ACCOUNT))
-    duplicates_s = await _at_once(gateway, count, 1024, crossing=True)
+    gateway = await open_gateway(place)
+    duplicates_s = await at_once(gateway, count, 1024, crossing=True)
     await gateway.close()
     return {"lifecycles_per_s": count / lifecycles_s, "duplicates_per_s": count / duplicates_s}
 
 
-async def probe(path: Path, count: int) -> dict[str, float]:
+async def probe(place: Place, count: int) -> dict[str, float]:
     """Measure opening, submitting and memory over a ledger that exists. Meant for a process of its own."""
     opened = []
     for _ in range(_OPENINGS):
         began = time.perf_counter()
-        gateway = await _open(path, SimulatedVenue(_exchange(), ACCOUNT))
+        gateway = await open_gateway(place)
         opened.append(time.perf_counter() - began)
         await gateway.close()
-    took = await submit_to_wire(path, count)
+    took = await submit_to_wire(place, count)
     return {
         "recovery_s": percentile(opened, 0.5),
         "submit_to_wire_us_p50": percentile(took, 0.5),

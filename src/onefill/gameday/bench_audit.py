@@ -6,10 +6,8 @@ Of three journal entries one tells of an execution: each order is recorded and c
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
-import apsw
 import msgspec
 
 from onefill.core import events as ev
@@ -17,10 +15,11 @@ from onefill.core.audit import GENESIS, entry_hash
 from onefill.core.events import CopyOutcome, Event, Source
 from onefill.core.intent import Intent, canonical
 from onefill.core.messages import VenueStatus
+from onefill.core.position import STREAM
 from onefill.core.values import Side
 from onefill.engine.book import load_all
-from onefill.ledger.sqlite import SqliteLedger
-from onefill.ledger.sqlite_file import open_file
+from onefill.gameday.bench_places import Place
+from onefill.gameday.old_ledger import JOURNAL_COLUMNS, ROUTE_COLUMNS, Table
 from onefill.ports.ledger import INTENT_NUMBER_BITS, Ledger
 
 Verify = Callable[[Ledger], Awaitable[Any]]
@@ -30,25 +29,19 @@ ROUNDS = 3
 _PER_ORDER = 3
 _ROUTE, _ROUTE_ID, _ACCOUNT, _STRATEGY, _INSTRUMENT = "bench:main", 1, "main", "momentum", "BTC-USD"
 _AT_US = 1_760_000_000_000_000
-_JOURNAL = (
-    "INSERT INTO journal (id, intent_id, kind, payload, at_us, epoch, previous_hash, hash) "
-    "VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
-)
 _EXECUTION = (
-    "INSERT INTO execution (id, route, scope, execution_id, intent_id, account, strategy, instrument, side, quantity, price, "
-    "client_order_id, venue_order_id, transacted_at_us, recorded_at_us, fee, fee_currency) "
-    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    "id, route, scope, execution_id, intent_id, account, strategy, instrument, side, quantity, price, client_order_id, "
+    "venue_order_id, transacted_at_us, recorded_at_us, fee, fee_currency, kind, stream"
 )
 
 
-async def audit_entries_per_s(folder: Path, entries: int, verify: Verify) -> dict[str, float]:
-    """Make a ledger with about so many entries in ``folder`` and verify it, executions and positions included."""
-    path = folder / "audit.db"
-    payload_bytes = await make_ledger(path, entries)
+async def audit_entries_per_s(place: Place, entries: int, verify: Verify) -> dict[str, float]:
+    """Make a ledger with about so many entries and verify it, executions and positions included."""
+    payload_bytes = await make_ledger(place, entries)
     size = entries // _PER_ORDER * _PER_ORDER
     took, worked = [], []
     for _ in range(ROUNDS):
-        ledger = await SqliteLedger.open_read_only(str(path))
+        ledger = await place.open_read_only()
         try:
             began, began_work = time.perf_counter(), time.process_time()
             found = await verify(ledger)
@@ -57,24 +50,19 @@ async def audit_entries_per_s(folder: Path, entries: int, verify: Verify) -> dic
         finally:
             await ledger.close()
         if not found.holds:
-            raise RuntimeError(f"{path}: what was just written does not verify: {found}")
+            raise RuntimeError(f"{place.name}: what was just written does not verify: {found}")
     return {
         "audit_entries": float(size),
         "audit_payload_bytes": payload_bytes / size,
-        "audit_file_bytes_per_entry": path.stat().st_size / size,
         "audit_entries_per_s": size / min(took),
         "audit_entries_per_cpu_s": size / min(worked),
     }
 
 
-async def make_ledger(path: Path, entries: int) -> int:
+async def make_ledger(place: Place, entries: int) -> int:
     """Make the ledger, its positions stored. Return how many bytes of payload it has."""
-    file = open_file(str(path), seed=bytes(16), holder="bench", at_us=_AT_US)
-    try:
-        payload_bytes = _fill(file.connection, entries // _PER_ORDER)
-    finally:
-        file.close()
-    ledger = await SqliteLedger.open(str(path), seed=bytes(16), holder="bench", at_us=_AT_US)
+    payload_bytes = await _fill(place, entries // _PER_ORDER)
+    ledger = await place.open()
     try:
         book = await load_all(ledger)
         for info in await ledger.routes():
@@ -84,7 +72,7 @@ async def make_ledger(path: Path, entries: int) -> int:
     return payload_bytes
 
 
-def _fill(db: apsw.Connection, orders: int) -> int:
+async def _fill(place: Place, orders: int) -> int:
     head, sequence, payload_bytes = GENESIS, 0, 0
 
     def entries() -> Iterator[tuple[object, ...]]:
@@ -99,15 +87,16 @@ def _fill(db: apsw.Connection, orders: int) -> int:
                 head = made
                 payload_bytes += len(payload)
 
-    db.execute("BEGIN IMMEDIATE")
-    db.execute(
-        "INSERT INTO route (id, name, epoch, holder, acquired_at_us, last_number, head) VALUES (?, ?, 1, 'bench', 0, ?, ?)",
-        (_ROUTE_ID, _ROUTE, orders, GENESIS),
+    def routes() -> Iterator[tuple[object, ...]]:
+        yield (_ROUTE_ID, _ROUTE, 1, "bench", 0, orders, sequence, head)
+
+    await place.write(
+        [
+            Table("journal", JOURNAL_COLUMNS, entries()),
+            Table("execution", _EXECUTION, (_execution(place, number) for number in range(1, orders + 1))),
+            Table("route", ROUTE_COLUMNS, routes()),
+        ]
     )
-    db.executemany(_JOURNAL, entries())
-    db.executemany(_EXECUTION, (_execution(number) for number in range(1, orders + 1)))
-    db.execute("UPDATE route SET last_sequence = ?, head = ? WHERE id = ?", (sequence, head, _ROUTE_ID))
-    db.execute("COMMIT")
     return payload_bytes
 
 
@@ -156,11 +145,11 @@ def _life(number: int) -> Iterator[tuple[str, tuple[Event, ...]]]:
     )
 
 
-def _execution(number: int) -> tuple[object, ...]:
+def _execution(place: Place, number: int) -> tuple[object, ...]:
     at_us, text = _AT_US + number * 300, format(_price(number), "f")
     return (
         *(
-            number,
+            place.execution_place(_ROUTE_ID, number),
             _ROUTE_ID,
             _ACCOUNT,
             f"E{number:012d}",
@@ -169,5 +158,5 @@ def _execution(number: int) -> tuple[object, ...]:
             _STRATEGY,
         ),
         *(_INSTRUMENT, _side(number).value, "0.25", text, _client_order_id(number), f"V{number:09d}", at_us, at_us),
-        *("0.01", "USD"),
+        *("0.01", "USD", "trade", STREAM),
     )

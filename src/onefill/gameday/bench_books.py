@@ -4,9 +4,6 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator
 from decimal import Decimal
-from pathlib import Path
-
-import apsw
 
 from onefill.core.errors import InvariantBroken
 from onefill.core.intent import Intent
@@ -16,7 +13,8 @@ from onefill.core.values import EXACT, Instrument, Side, TimeInForce
 from onefill.engine.gateway import Gateway
 from onefill.engine.settings import GatewaySettings
 from onefill.gameday.bench import Clock
-from onefill.ledger.sqlite import SqliteLedger
+from onefill.gameday.bench_places import Place
+from onefill.gameday.old_ledger import Table
 from onefill.ports.ledger import INTENT_NUMBER_BITS
 from onefill.sim.dialect import Dialect
 from onefill.sim.exchange import Exchange
@@ -47,7 +45,7 @@ class _Feed(SimulatedVenue):
         self._reports += reports
         self._more.set()
 
-    def place(self) -> int:
+    def last_place(self) -> int:
         """Return the place of the last report."""
         return self._base + len(self._reports)
 
@@ -92,10 +90,10 @@ def _trades(orders: list[tuple[str, str]], count: int, first: int, place: int) -
     return made
 
 
-async def executions(path: Path, count: int, repeats: int) -> dict[str, float]:
+async def executions(place: Place, count: int, repeats: int) -> dict[str, float]:
     """Apply ``count`` executions through the gateway's receiver, then tell ``repeats`` of them again."""
     exchange = Exchange(Dialect(matching=False), [_INSTRUMENT])
-    ledger = await SqliteLedger.open(str(path), seed=bytes(16), holder="bench", at_us=time.time_ns() // 1000)
+    ledger = await place.open()
     venue = _Feed(exchange, await ledger.cursor(ROUTE, STREAM))
     settings = GatewaySettings(answer_wait_s=600.0, reply_timeout_s=600.0)
     gateway = Gateway(ledger, {ROUTE: venue}, clock=Clock(), holder="bench", settings=settings)
@@ -113,14 +111,14 @@ async def executions(path: Path, count: int, repeats: int) -> dict[str, float]:
         )
         answers = await asyncio.gather(*(gateway.submit(intent, key=f"{stamp}-{n}") for n in range(ORDERS)))
         orders = [(answer.client_order_id, answer.venue_order_id or "") for answer in answers]
-        trades = _trades(orders, count, stamp, venue.place())
+        trades = _trades(orders, count, stamp, venue.last_place())
         began = time.perf_counter()
         venue.tell(trades)
         await gateway.catch_up()
         applied_s = time.perf_counter() - began
         told_again = [trades[n % count] for n in range(repeats)]
-        place = venue.place()
-        again = [_moved(report, place + n + 1) for n, report in enumerate(told_again)]
+        last = venue.last_place()
+        again = [_moved(report, last + n + 1) for n, report in enumerate(told_again)]
         began = time.perf_counter()
         venue.tell(again)
         await gateway.catch_up()
@@ -136,22 +134,37 @@ def _moved(report: ExecutionReport, position: int) -> ExecutionReport:
     return ExecutionReport(**{**values, "position": position})
 
 
-def fill_executions(db: apsw.Connection, count: int) -> None:
-    """Give a ledger with old intents one old execution for each of the first ``count``, and the position they make."""
+def old_executions(place: Place, count: int) -> list[Table]:
+    """Return one old execution for each of the first ``count`` old intents, and the position they make."""
     base = 1 << INTENT_NUMBER_BITS
-    db.execute("BEGIN IMMEDIATE")
-    db.executemany(
-        "INSERT INTO execution (route, scope, execution_id, intent_id, account, strategy, instrument, side, quantity, price, "
-        "client_order_id, venue_order_id, transacted_at_us, recorded_at_us) VALUES (1, 'bench', ?, ?, 'bench', 'bench', "
-        "'BTC-USD', 'buy', '0.001', '200.1', ?, ?, 0, 0)",
-        ((f"{n:012d}", base | n, f"bench-20251009-00001-{n}-chk", f"X{n}") for n in range(1, count + 1)),
-    )
     bought = EXACT.multiply(_LOT, Decimal(count))
     value = format(EXACT.multiply(bought, Decimal("200.1")), "f")
-    db.execute(
-        "INSERT INTO position (account, strategy, venue, instrument, bought, sold, bought_value, sold_value, cost, fees, "
-        "executions) VALUES ('bench', 'bench', 'bench', 'BTC-USD', ?, '0', ?, '0', ?, '[]', ?)",
-        (format(bought, "f"), value, value, count),
-    )
-    db.execute("UPDATE route SET folded_through = ?", (count,))
-    db.execute("COMMIT")
+    return [
+        Table(
+            "execution",
+            "id, route, scope, execution_id, intent_id, account, strategy, instrument, side, quantity, price, client_order_id, "
+            "venue_order_id, transacted_at_us, recorded_at_us, kind, stream",
+            (
+                (
+                    *(
+                        place.execution_place(1, n),
+                        1,
+                        "bench",
+                        f"{n:012d}",
+                        base | n,
+                        "bench",
+                        "bench",
+                        "BTC-USD",
+                        "buy",
+                    ),
+                    *("0.001", "200.1", f"bench-20251009-00001-{n}-chk", f"X{n}", 0, 0, "trade", STREAM),
+                )
+                for n in range(1, count + 1)
+            ),
+        ),
+        Table(
+            "position",
+            "account, strategy, venue, instrument, bought, sold, bought_value, sold_value, cost, fees, executions",
+            [("bench", "bench", "bench", "BTC-USD", format(bought, "f"), "0", value, "0", value, "[]", count)],
+        ),
+    ]

@@ -1,0 +1,127 @@
+"""What is measured is real work: the bare loops write the rows they say, and what was made to be measured is gone after it."""
+
+import asyncio
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from onefill.core.errors import InvariantBroken
+from onefill.gameday import bench, bench_scaling
+from onefill.gameday.bench_books import executions, old_executions
+from onefill.gameday.bench_places import GROUP, Places, SqlitePlaces
+from onefill.gameday.bench_postgres import PostgresPlaces, in_schema
+from onefill.gameday.old_ledger import old_rows
+from onefill.service.audit import verify
+
+OLD = 400
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def places(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Places]:
+    """Return each kind of ledger that is measured."""
+    if request.param == "sqlite":
+        yield SqlitePlaces(tmp_path)
+        return
+    made = PostgresPlaces(request.getfixturevalue("postgres_url"))
+    yield made
+    asyncio.run(made.drop())
+
+
+def test_a_ledger_with_a_past_is_one_that_the_gateway_could_have_written(places: Places) -> None:
+    """Its chain verifies, new orders and executions go on from it, and an old key is still taken."""
+
+    async def main() -> None:
+        place = await places.fresh("old")
+        await place.write(old_rows(bench.ROUTE, OLD))
+        ledger = await place.open_read_only()
+        assert (await verify(ledger)).holds
+        await ledger.close()
+        await place.write(old_executions(place, OLD))
+        found = await bench.probe(place, 20)
+        assert set(found) == {"recovery_s", "submit_to_wire_us_p50", "submit_to_wire_us_p99", "rss_mb"}
+        await executions(places.find(place.name), 50, 200)  # raises if a repeat moved a position
+        gateway = await bench.open_gateway(place)
+        (position,) = gateway.positions()
+        old = await gateway.submit(bench.order(), key="old-0000000001")
+        await gateway.close()
+        assert position.executions == OLD + 50
+        assert old.status == "canceled"
+
+    asyncio.run(main())
+
+
+def test_the_bare_loops_commit_what_they_are_asked_for(places: Places) -> None:
+    """As many commits as asked; whole groups; each figure above zero."""
+
+    async def main() -> None:
+        took = await places.floor_commit(30)
+        assert len(took) == 30
+        assert min(took) > 0
+        assert await places.floor_group(2 * GROUP) > 0
+
+    asyncio.run(main())
+
+
+def test_the_bare_loops_on_postgresql_write_every_row(postgres_url: str) -> None:
+    """A submit is a row in each of three tables, one by one as in groups, and the schemas are gone afterwards."""
+    places = PostgresPlaces(postgres_url)
+
+    async def counted() -> list[tuple[int, ...]]:
+        connection = await asyncpg.connect(postgres_url)
+        try:
+            schemas = await connection.fetch(
+                "SELECT nspname FROM pg_namespace WHERE nspname LIKE 'onefill%' ORDER BY 1"
+            )
+            return [
+                tuple(
+                    [
+                        await connection.fetchval(f"SELECT count(*) FROM {name}.{table}")
+                        for table in ("intent", "attempt", "journal")
+                    ]
+                )
+                for (name,) in schemas
+            ]
+        finally:
+            await connection.close()
+
+    async def main() -> None:
+        await places.floor_commit(30)
+        await places.floor_group(GROUP)
+        assert await counted() == [(30, 30, 30), (GROUP, GROUP, GROUP)]
+        await places.drop()
+        assert await counted() == []
+
+    asyncio.run(main())
+
+
+def test_several_gateways_are_measured_on_one_database(postgres_url: str) -> None:
+    """Two processes, each with a route of its own, commit all their orders in one ledger."""
+    places = PostgresPlaces(postgres_url)
+
+    async def main() -> None:
+        place = await places.fresh("gateways")
+        again = [sys.executable, "-m", "onefill", "bench", "--quick", "--ledger", postgres_url, "--probe", place.name]
+        count = 3000  # of --quick
+        assert await bench_scaling.gateways([[*again, "--worker", f"r{n}"] for n in range(2)], count) > 0
+        ledger = await place.open_read_only()
+        assert {info.name for info in await ledger.routes()} == {"r0", "r1"}
+        assert len(await ledger.orders(0, 100_000)) == 2 * (count + count // 10)
+        await ledger.close()
+        await places.drop()
+
+    asyncio.run(main())
+
+
+def test_a_gateway_that_ends_early_gives_no_figure() -> None:
+    """A process that fails is an error, not a fast one."""
+    with pytest.raises(InvariantBroken, match="in place of 'ready'"):
+        asyncio.run(bench_scaling.gateways([[sys.executable, "-c", "pass"]], 10))
+
+
+def test_a_schema_is_chosen_in_the_url() -> None:
+    """What else the URL says stays; a schema named before is replaced."""
+    url = "postgresql://u:p@a:1,b:2/d?sslmode=disable&schema=x"
+    assert in_schema(url, "y") == "postgresql://u:p@a:1,b:2/d?sslmode=disable&schema=y"
