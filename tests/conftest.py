@@ -10,8 +10,8 @@ from onefill.testing.postgres import PostgresServer, server_folder
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresServer]:
-    """Run a server that does not wait for the disk: what is tested on it is killed at most, and never loses power."""
-    with server_folder() as folder, PostgresServer.running(folder / "server", durable=False) as server:
+    """Run a server that waits for the disk: a ledger refuses any other."""
+    with server_folder() as folder, PostgresServer.running(folder / "server") as server:
         yield server
 
 
