@@ -134,7 +134,7 @@ class Gateway(Outside):
                 last_first.push_async_callback(route.stop)
                 for receiver in self._receivers.get(name, ()):
                     last_first.push_async_callback(receiver.stop)
-            last_first.push_async_callback(self._steps.close)
+            last_first.push_async_callback(self._close_outside)
 
     async def _save_positions(self) -> None:
         for name, route in self._routes.items():
