@@ -1,6 +1,6 @@
 """What comes to a gateway from outside: steps of users' own processes, and venues' callbacks."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from onefill.core import values
@@ -10,6 +10,7 @@ from onefill.engine.controller import BY_HAND, ControlPlan
 from onefill.engine.inbox import Inbox
 from onefill.engine.once import StepFunction, Steps
 from onefill.engine.oversight import Oversight
+from onefill.engine.relay import Subscriber
 from onefill.engine.settings import GatewaySettings
 from onefill.ports.clock import Clock
 from onefill.ports.ledger import Ledger, StepRecord
@@ -18,8 +19,15 @@ from onefill.ports.ledger import Ledger, StepRecord
 class Outside(Oversight):
     """See the module's text. Part of :class:`~onefill.engine.gateway.Gateway`."""
 
-    def __init__(self, ledger: Ledger, clock: Clock, settings: GatewaySettings, control: ControlPlan = BY_HAND) -> None:
-        super().__init__(ledger, clock, settings, control)
+    def __init__(
+        self,
+        ledger: Ledger,
+        clock: Clock,
+        settings: GatewaySettings,
+        control: ControlPlan = BY_HAND,
+        subscribers: Iterable[Subscriber] = (),
+    ) -> None:
+        super().__init__(ledger, clock, settings, control, subscribers)
         self._steps = Steps(ledger, self._routes, clock)
         self._inboxes: dict[str, Inbox] = {}
 
