@@ -15,6 +15,13 @@ def postgres() -> Iterator[PostgresServer]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def newest_postgres() -> Iterator[PostgresServer]:
+    """Run the same of the newest version that a ledger is made for."""
+    with server_folder() as folder, PostgresServer.running(folder / "newest", version=18) as server:
+        yield server
+
+
 @pytest.fixture
 def postgres_url(postgres: PostgresServer, request: pytest.FixtureRequest) -> Iterator[str]:
     """Return the URL of an empty database that no other test uses."""
