@@ -162,8 +162,8 @@ def test_an_export_is_verified_without_the_ledger(signed: Signed, tmp_path: Path
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (("verify",), "name the ledger file once, as in `onefill audit verify orders.db` or with --ledger orders.db"),
-        (("verify", "{ledger}", "--ledger", "{ledger}"), "name the ledger file once"),
+        (("verify",), "name the ledger once, as in `onefill audit verify orders.db` or with --ledger orders.db"),
+        (("verify", "{ledger}", "--ledger", "{ledger}"), "name the ledger once"),
         (("verify", "{ledger}", "--public-key", "{key}"), "is not a public key in PEM form: it is a private one"),
         (("verify", "{ledger}", "--checkpoints", "/no/such"), "/no/such: cannot be read: No such file or directory"),
         (

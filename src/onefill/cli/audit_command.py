@@ -18,8 +18,8 @@ from onefill.core.audit import Checkpoint, JournalEntry
 from onefill.core.audit_documents import InclusionProof, Proof
 from onefill.core.errors import CallerError
 from onefill.core.order import Order
-from onefill.ledger.sqlite import SqliteLedger
 from onefill.ports.ledger import RouteInfo
+from onefill.ports.ledger_browse import BrowsableLedger
 from onefill.service import audit_export, audit_proofs
 from onefill.service.audit import Audit, counted, verify
 from onefill.service.audit_marks import read_outside, utc
@@ -32,8 +32,11 @@ _PAGE = 1000
 _NOT_HELD = "the record does not hold. Keep this file as it is, and compare it with a copy made earlier"
 audit_app = typer.Typer(help="The hash-chained record.", no_args_is_help=True)
 
-LedgerArgument = Annotated[Path | None, typer.Argument(metavar="[LEDGER]", help="The ledger file.", show_default=False)]
-LedgerOption = Annotated[Path | None, typer.Option("--ledger", help="The ledger file, if it was not named before.")]
+LedgerArgument = Annotated[
+    str | None,
+    typer.Argument(metavar="[LEDGER]", help="The ledger: a file, or a PostgreSQL URL.", show_default=False),
+]
+LedgerOption = Annotated[str | None, typer.Option("--ledger", help="The ledger, if it was not named before.")]
 PublicKeyFiles = Annotated[
     list[Path] | None,
     typer.Option("--public-key", help="Public key by which checkpoints must be signed; several if there were several."),
@@ -41,12 +44,10 @@ PublicKeyFiles = Annotated[
 Out = Annotated[Path | None, typer.Option("--out", help="Write it here instead of to standard output.")]
 
 
-def _ledger(argument: Path | None, option: Path | None) -> Path:
+def _ledger(argument: str | None, option: str | None) -> str:
     if (argument is None) == (option is None):
-        raise CallerError(
-            "name the ledger file once, as in `onefill audit verify orders.db` or with --ledger orders.db"
-        )
-    return argument or option or Path()
+        raise CallerError("name the ledger once, as in `onefill audit verify orders.db` or with --ledger orders.db")
+    return argument or option or ""
 
 
 def _keys(files: list[Path] | None) -> "PublicKeys | None":
@@ -73,7 +74,7 @@ def _shown(text: str, total: int | None) -> Iterator[Callable[[int], None]]:
 
 
 @asynccontextmanager
-async def _reading(ledger: Path, text: str) -> AsyncIterator[tuple[SqliteLedger, Callable[[int], None]]]:
+async def _reading(ledger: str, text: str) -> AsyncIterator[tuple[BrowsableLedger, Callable[[int], None]]]:
     async with open_for_reading(ledger) as store:
         with _shown(text, sum(route.journal_entries for route in await store.routes())) as on_progress:
             yield store, on_progress
@@ -113,7 +114,7 @@ def audit_log(
             print_history([entry])
 
 
-async def _last_entries(store: SqliteLedger, route: RouteInfo, kind: str | None, limit: int) -> list[JournalEntry]:
+async def _last_entries(store: BrowsableLedger, route: RouteInfo, kind: str | None, limit: int) -> list[JournalEntry]:
     if kind is None:
         return await store.journal(route.name, max(route.journal_entries - limit, 0), limit)
     found: deque[JournalEntry] = deque(maxlen=limit)
@@ -124,7 +125,7 @@ async def _last_entries(store: SqliteLedger, route: RouteInfo, kind: str | None,
     return list(found)
 
 
-async def _order_of(store: SqliteLedger, entry: JournalEntry) -> Order | None:
+async def _order_of(store: BrowsableLedger, entry: JournalEntry) -> Order | None:
     if entry.intent_id is None:
         return None
     page = await store.orders(entry.intent_id - 1, 1)
@@ -265,14 +266,14 @@ def audit_prove(
             )
 
 
-def _place(words: list[str], option: Path | None) -> tuple[Path, str, int]:
+def _place(words: list[str], option: str | None) -> tuple[str, str, int]:
     wanted = 3 if option is None else 2
     if len(words) != wanted or not words[-1].isdecimal() or not words[-1].isascii():
         raise CallerError(
             f"{' '.join(words)!r}: expected {'LEDGER ' if option is None else ''}ROUTE SEQUENCE, as in "
             "`onefill audit prove orders.db exchange:main 17`"
         )
-    return Path(words[0]) if option is None else option, words[-2], int(words[-1])
+    return words[0] if option is None else option, words[-2], int(words[-1])
 
 
 @audit_app.command("check-proof")

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Iterator
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -21,7 +20,7 @@ from onefill.service.control_socket_client import NotRunning, ask
 from onefill.service.uncertain import span
 
 _EVERY_S = 1.0
-LedgerArgument = Annotated[Path, typer.Argument(metavar="LEDGER", help="The ledger file.")]
+LedgerArgument = Annotated[str, typer.Argument(metavar="LEDGER", help="The ledger: a file, or a PostgreSQL URL.")]
 RouteArgument = Annotated[
     str | None, typer.Argument(metavar="[ROUTE]", help="The route, as `onefill status` lists it; else all of them.")
 ]
@@ -68,7 +67,7 @@ def status(
             _print(seen)
 
 
-async def _overview(ledger: Path) -> Overview:
+async def _overview(ledger: str) -> Overview:
     try:
         return Overview.of(await ask(ledger, "status", GatewayStatus), running=True)
     except NotRunning:

@@ -25,6 +25,7 @@ from onefill.engine.runbook import Given, Runbook, find_incident, snapshot_lines
 from onefill.service import settings as settings_file
 from onefill.service.control_socket_client import NotRunning, ask
 from onefill.service.incidents import open_runbook
+from onefill.service.ledgers import shown
 from onefill.service.settings import Settings, VenueSettings
 from onefill.service.wiring import SystemClock, open_for_reading
 
@@ -54,7 +55,7 @@ class _Listing(TyperGroup):
 incidents_app = typer.Typer(
     cls=_Listing, help="Incidents: what was found to differ, its evidence and runbook.", no_args_is_help=True
 )
-LedgerArgument = Annotated[Path, typer.Argument(metavar="LEDGER", help="The ledger file.")]
+LedgerArgument = Annotated[str, typer.Argument(metavar="LEDGER", help="The ledger: a file, or a PostgreSQL URL.")]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The incident, as it is listed.")]
 By = Annotated[str | None, typer.Option(help="Who does it; else this system's user at this host.")]
 
@@ -202,7 +203,7 @@ def resolve_incident(
 
 
 async def _work(
-    ledger: Path,
+    ledger: str,
     name: str,
     named: tuple[str, VenueSettings] | None,
     configured: Settings,
@@ -267,7 +268,7 @@ def _stands(one: Incident) -> str:
     return "open" if one.converged_at_us is None else "gone, still open"
 
 
-def _print_incident(one: Incident, ledger: Path) -> None:
+def _print_incident(one: Incident, ledger: str) -> None:
     for label, value in _facts(one):
         say(f"{label:>13}  {value}")
     say("\nevidence")
@@ -309,7 +310,7 @@ def _facts(one: Incident) -> Iterator[tuple[str, str]]:
         yield "resolved", f"{moment(one.resolved_at_us)} by {one.resolved_by}: {one.resolution}"
 
 
-def _print_result(done: StepResult, ledger: Path) -> None:
+def _print_result(done: StepResult, ledger: str) -> None:
     say(f"[{'x' if done.done else ' '}] {done.step}: {done.result}")
     for line in done.details:
         say(f"    {line}")
@@ -321,15 +322,15 @@ def _print_result(done: StepResult, ledger: Path) -> None:
         say(f"  {line}")
 
 
-def _print_next(one: Incident, ledger: Path) -> None:
+def _print_next(one: Incident, ledger: str) -> None:
     for line in _next(one, ledger):
         say(line)
 
 
-def _next(one: Incident, ledger: Path) -> Iterator[str]:
+def _next(one: Incident, ledger: str) -> Iterator[str]:
     if not one.open:
         return
-    where = f"{shlex.quote(str(ledger))} {shlex.quote(one.name)}"
+    where = f"{shlex.quote(shown(ledger))} {shlex.quote(one.name)}"
     step = one.next_step
     yield "\nnext"
     if step is None:
@@ -339,5 +340,5 @@ def _next(one: Incident, ledger: Path) -> Iterator[str]:
     yield f"  onefill incidents step {where} {step}{asks}    # {_WHAT[step]}"
 
 
-def _runnable(lines: tuple[str, ...], ledger: Path) -> list[str]:
-    return [line.replace(" LEDGER", f" {shlex.quote(str(ledger))}") for line in lines]
+def _runnable(lines: tuple[str, ...], ledger: str) -> list[str]:
+    return [line.replace(" LEDGER", f" {shlex.quote(shown(ledger))}") for line in lines]

@@ -16,6 +16,7 @@ from onefill.cli.control_commands import freeze, release, status
 from onefill.cli.demo_command import demo
 from onefill.cli.incident_commands import incidents_app
 from onefill.cli.metrics_command import metrics
+from onefill.cli.migrate_command import migrate
 from onefill.cli.output import ExitCode, print_json
 from onefill.cli.reconcile_command import reconcile
 from onefill.cli.replace_command import replace
@@ -101,6 +102,7 @@ app.command()(serve_commands.link)
 app.command()(venues)
 app.command()(bench)
 app.command()(metrics)
+app.command()(migrate)
 app.add_typer(audit_app, name="audit")
 app.command()(replay)
 app.add_typer(incidents_app, name="incidents")

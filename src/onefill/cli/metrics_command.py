@@ -1,7 +1,6 @@
 """``onefill metrics``: the safety figures that a ledger file shows."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -15,7 +14,7 @@ from onefill.service.wiring import SystemClock, open_for_reading
 
 
 def metrics(
-    ledger: Annotated[Path, typer.Argument(help="The ledger file.")],
+    ledger: Annotated[str, typer.Argument(help="The ledger: a file, or a PostgreSQL URL.")],
     as_json: options.Json = False,
 ) -> None:
     """Print the safety figures of every route over the ledger's whole history, also beside a running gateway.

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from onefill.venues.exchange_client import ExchangeVenue
 
 T = TypeVar("T")
-Ledger = Annotated[Path, typer.Option("--ledger", help="The ledger file.")]
+Ledger = Annotated[str, typer.Option("--ledger", help="The ledger: a file, or a PostgreSQL URL.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 VenueOption = Annotated[
     str, typer.Option("--venue", help="A venue of the settings file, or the URL of a simulated exchange.")
@@ -85,7 +85,7 @@ def needed(named: tuple[str, VenueSettings] | None) -> tuple[str, VenueSettings]
 
 @contextlib.asynccontextmanager
 async def opened(
-    ledger: Path,
+    ledger: str,
     name: str,
     venue: VenueSettings,
     accounts: Iterable[str],
@@ -111,7 +111,7 @@ async def opened(
 
 @contextlib.asynccontextmanager
 async def opened_for(
-    ledger: Path, key: str, intent: Intent, name: str, venue: VenueSettings, settings: Settings
+    ledger: str, key: str, intent: Intent, name: str, venue: VenueSettings, settings: Settings
 ) -> AsyncIterator[Gateway]:
     """Open a gateway with the one route that an order was sent by.
 

@@ -18,8 +18,8 @@ from onefill.core.order import Order, Replacement, Terms
 from onefill.core.position import Position
 from onefill.core.values import plain
 from onefill.engine.book import load_all, rebuild
-from onefill.ledger.sqlite import SqliteLedger
 from onefill.ports.ledger import Loaded
+from onefill.ports.ledger_browse import BrowsableLedger
 from onefill.service.wiring import open_for_reading
 
 
@@ -130,7 +130,7 @@ def _print_orders(found: list[Order]) -> None:
     print_table("", columns, rows, spare=("client order id", "strategy", "account", "instrument"))
 
 
-async def _last_orders(store: SqliteLedger, limit: int, *, open_only: bool) -> list[Order]:
+async def _last_orders(store: BrowsableLedger, limit: int, *, open_only: bool) -> list[Order]:
     if open_only:
         loaded = [one for route in await store.routes() for one in await store.open_orders(route.name)]
         return sorted((one.order for one in loaded), key=lambda o: (o.recorded_at_us, o.intent_id))[-limit:]
@@ -223,7 +223,7 @@ def _may_be_new(event: dict[str, object]) -> bool:
     return str(event["type"]).startswith("replace")
 
 
-async def find_key(store: SqliteLedger, key: str, account: str | None, strategy: str | None) -> Loaded:
+async def find_key(store: BrowsableLedger, key: str, account: str | None, strategy: str | None) -> Loaded:
     """Return the one order with this key; people seldom know account and strategy. Raises NoSuchOrder or CallerError."""
     if account is not None and strategy is not None:
         exact = await store.by_key(account, strategy, key)

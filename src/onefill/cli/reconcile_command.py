@@ -2,7 +2,6 @@
 
 import contextlib
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Annotated
 
 import msgspec
@@ -22,7 +21,7 @@ from onefill.service.control_socket_client import NotRunning, ask
 from onefill.service.settings import Settings, VenueSettings
 from onefill.service.wiring import open_for_reading
 
-LedgerArgument = Annotated[Path, typer.Argument(metavar="LEDGER", help="The ledger file.")]
+LedgerArgument = Annotated[str, typer.Argument(metavar="LEDGER", help="The ledger: a file, or a PostgreSQL URL.")]
 RouteArgument = Annotated[
     str | None, typer.Argument(metavar="[ROUTE]", help="The route, as `onefill status` lists it; else all of them.")
 ]
@@ -82,7 +81,7 @@ def reconcile(
 
 
 def _accept(
-    ledger: Path,
+    ledger: str,
     route: str | None,
     position: tuple[str, str],
     by: str | None,
@@ -118,7 +117,7 @@ def _accept(
 
 @contextlib.asynccontextmanager
 async def _opened(
-    ledger: Path, route: str | None, named: tuple[str, VenueSettings] | None, configured: Settings
+    ledger: str, route: str | None, named: tuple[str, VenueSettings] | None, configured: Settings
 ) -> AsyncIterator[Gateway]:
     """Open a gateway with those routes of a ledger that are to be compared, all at one venue."""
     async with open_for_reading(ledger) as store:

@@ -1,6 +1,5 @@
 """``onefill replay``: the record, replayed from its first entry through the same consumer into an empty book."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -18,7 +17,7 @@ from onefill.service.wiring import open_for_reading
 
 
 def replay(
-    ledger: Annotated[Path, typer.Argument(metavar="LEDGER", help="The ledger file.")],
+    ledger: Annotated[str, typer.Argument(metavar="LEDGER", help="The ledger: a file, or a PostgreSQL URL.")],
     route: Annotated[str | None, typer.Option(help="Only this route.")] = None,
     times: Annotated[int, typer.Option(help="How often every report is fed.", min=1)] = 2,
     venue: Annotated[

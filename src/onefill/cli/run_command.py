@@ -32,6 +32,7 @@ from onefill.service import blotter, runner
 from onefill.service import settings as settings_file
 from onefill.service.blotter import Defaults, Format, Row
 from onefill.service.in_order import InOrder, WholeFile
+from onefill.service.ledgers import is_made
 from onefill.service.order_file import FileError
 from onefill.service.runner import RowOutcome, RowResult, Summary
 from onefill.service.settings import Settings, VenueSettings
@@ -50,7 +51,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     file: Path
     form: Format
     defaults: Defaults
-    ledger: Path
+    ledger: str
     name: str
     """The venue's."""
     venue: VenueSettings
@@ -255,20 +256,16 @@ async def _refuse_bad(job: Job) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _recorded(ledger: Path) -> AsyncIterator[Callable[[str, str, str], Awaitable[Intent | None]]]:
+async def _recorded(ledger: str) -> AsyncIterator[Callable[[str, str, str], Awaitable[Intent | None]]]:
     """Give what tells the intent recorded under a key; of a ledger that is still to be made, nothing."""
     async with contextlib.AsyncExitStack() as stack:
-        store = await stack.enter_async_context(open_for_reading(ledger)) if _is_made(ledger) else None
+        store = await stack.enter_async_context(open_for_reading(ledger)) if is_made(ledger) else None
 
         async def recorded(account: str, strategy: str, key: str) -> Intent | None:
             found = None if store is None else await store.by_key(account, strategy, key)
             return None if found is None else found.order.intent
 
         yield recorded
-
-
-def _is_made(ledger: Path) -> bool:
-    return ledger.exists() and not (ledger.is_file() and ledger.stat().st_size == 0)
 
 
 def _problem(error: CallerError) -> Problem:

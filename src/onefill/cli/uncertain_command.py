@@ -24,7 +24,7 @@ from onefill.service.uncertain import Asked, Candidate, OpenCase
 from onefill.service.wiring import SystemClock, open_for_reading
 
 if TYPE_CHECKING:
-    from onefill.ledger.sqlite import SqliteLedger
+    from onefill.ports.ledger_browse import BrowsableLedger
 
 _AT_ONCE = 8
 """Orders that a venue is asked about at the same time."""
@@ -75,7 +75,7 @@ def _with_known(case: OpenCase, settings: Settings) -> OpenCase:
     return msgspec.structs.replace(case, capabilities=venue.effective(Capabilities()))
 
 
-async def _ask_all(store: "SqliteLedger", cases: list[OpenCase], name: str, venue: VenueSettings) -> list[OpenCase]:
+async def _ask_all(store: "BrowsableLedger", cases: list[OpenCase], name: str, venue: VenueSettings) -> list[OpenCase]:
     """Ask a venue about those cases that are its own, account by account."""
     found = list(cases)
     accounts: dict[str, list[int]] = {}

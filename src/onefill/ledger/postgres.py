@@ -18,7 +18,7 @@ from onefill.core.incident import Incident
 from onefill.core.metrics import LedgerMeasures
 from onefill.core.order import Order
 from onefill.core.position import Execution, Position
-from onefill.ledger import postgres_lease, postgres_schema
+from onefill.ledger import postgres_figures, postgres_lease, postgres_schema
 from onefill.ledger import postgres_text as text
 from onefill.ledger import sqlite_rows as rows
 from onefill.ledger.postgres_commits import PostgresCommits
@@ -43,6 +43,7 @@ from onefill.ports.ledger import (
     SubscriptionMove,
     Suspicion,
 )
+from onefill.ports.ledger_browse import RouteSums
 
 T = TypeVar("T")
 _CHECKPOINT = (
@@ -281,6 +282,10 @@ class PostgresLedger:
     async def positions(self, route: str) -> tuple[list[Position], int]:
         """See :meth:`onefill.ports.ledger.Ledger.positions`."""
         return await self._read().positions(route)
+
+    async def sums(self) -> list[RouteSums]:
+        """Return sums over all that the ledger holds, by route: for people. Reads whole tables."""
+        return await postgres_figures.sums(self._read())
 
     async def outbox(self, route: str, after: int, limit: int) -> list[OutboxRow]:
         """See :meth:`onefill.ports.ledger.Ledger.outbox`."""

@@ -3,8 +3,6 @@
 import importlib.resources
 from typing import Any
 
-import msgspec
-
 from onefill.core.errors import LedgerError, LedgerTooNew, NotALedger
 from onefill.ledger.postgres_connect import connect, failed, shut, told, troubles
 from onefill.ledger.postgres_settings import PostgresPlace
@@ -18,17 +16,6 @@ disk. ``remote_write`` is not among them: the standby's operating system has the
 _SETTINGS = ("synchronous_commit", "fsync", "full_page_writes", "synchronous_standby_names")
 
 
-class Migrated(msgspec.Struct, frozen=True, kw_only=True):
-    """What ``onefill migrate`` found and did."""
-
-    ledger: str
-    before: int
-    """The version that was found; 0: there was no ledger."""
-    now: int
-    newest: int
-    """The version that this Onefill writes."""
-
-
 async def version_of(connection: Any, schema: str) -> int:
     """Return the version of the ledger in a schema, 0 if there is none."""
     if await connection.fetchval("SELECT to_regclass($1)", f"{schema}.migration") is None:
@@ -36,16 +23,17 @@ async def version_of(connection: Any, schema: str) -> int:
     return int(await connection.fetchval(f"SELECT coalesce(max(version), 0) FROM {schema}.migration"))
 
 
-async def migrate(place: PostgresPlace, *, seed: bytes, at_us: int, check: bool = False) -> Migrated:
-    """Make the ledger, or bring it up to date, in one transaction. ``check``: only look.
+async def migrate(place: PostgresPlace, *, seed: bytes, at_us: int, check: bool = False) -> tuple[int, int]:
+    """Make the ledger, or bring it up to date, in one transaction, and return its version before and now; 0: there was none.
 
+    ``check``: only look.
     ``seed``: 16 random bytes, used when it is made. Raises LedgerTooNew, LedgerError or LedgerFailed; then nothing was changed.
     """
     connection = await connect(place, "migrate", writer=False, primary=not check)
     try:
         if check:
             before = await version_of(connection, place.settings.schema)
-            return Migrated(ledger=place.name, before=before, now=before, newest=VERSION)
+            return before, before
         async with connection.transaction():
             return await _migrate(connection, place, seed, at_us)
     except troubles() as error:
@@ -60,7 +48,7 @@ async def migrate(place: PostgresPlace, *, seed: bytes, at_us: int, check: bool 
         await shut(connection)
 
 
-async def _migrate(connection: Any, place: PostgresPlace, seed: bytes, at_us: int) -> Migrated:
+async def _migrate(connection: Any, place: PostgresPlace, seed: bytes, at_us: int) -> tuple[int, int]:
     schema = place.settings.schema
     if await connection.fetchval("SHOW server_encoding") != "UTF8":
         raise LedgerError(f"{place.name}: the database's encoding is not UTF8. Nothing was changed; make one that is")
@@ -78,7 +66,7 @@ async def _migrate(connection: Any, place: PostgresPlace, seed: bytes, at_us: in
         await connection.execute(f"INSERT INTO {schema}.migration (version) VALUES ($1)", number)
     if before == 0:
         await connection.execute(f"INSERT INTO {schema}.ledger VALUES (1, $1, $2)", seed, at_us)
-    return Migrated(ledger=place.name, before=before, now=VERSION, newest=VERSION)
+    return before, VERSION
 
 
 def _sql(number: int) -> str:

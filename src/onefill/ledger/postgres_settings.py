@@ -83,6 +83,13 @@ def hosts_of(place: PostgresPlace) -> list[str]:
     return [urlunsplit(parts._replace(netloc=login + at + host)) for host in where.split(",")]
 
 
+def identity(place: PostgresPlace) -> str:
+    """Return which ledger it is: hosts, database and schema, whoever asks and however."""
+    parts = urlsplit(place.url)
+    query = [pair for pair in parse_qsl(parts.query) if pair[0] in ("host", "port", "dbname")]
+    return f"{parts.netloc.rpartition('@')[2]}{parts.path}?{urlencode(query)}#{place.settings.schema}"
+
+
 def _plain(value: str) -> str:
     return {"yes": "true", "on": "true", "no": "false", "off": "false"}.get(value.lower(), value)
 

@@ -40,6 +40,7 @@ from onefill.ports.ledger import (
     SubscriptionMove,
     Suspicion,
 )
+from onefill.ports.ledger_browse import RouteSums
 
 T = TypeVar("T")
 
@@ -339,7 +340,7 @@ class SqliteLedger:
         """See :meth:`onefill.ports.ledger.Ledger.journal`."""
         return await self._read(lambda: self._reader.journal(route, after, limit))
 
-    async def sums(self) -> list[sqlite_figures.RouteSums]:
+    async def sums(self) -> list[RouteSums]:
         """Return sums over all that the ledger holds, by route: for people. Reads whole tables."""
         return await self._read(lambda: sqlite_figures.sums(self._file.connection))
 

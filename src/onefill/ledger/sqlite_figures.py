@@ -1,25 +1,9 @@
 """Sums over a whole ledger file, for people who ask what it shows. Each is one pass over a table."""
 
 import apsw
-import msgspec
 
 from onefill.ports.ledger import INTENT_NUMBER_BITS
-
-
-class RouteSums(msgspec.Struct, kw_only=True):
-    """What the ledger holds of one route."""
-
-    route: str
-    route_id: int
-    orders: dict[str, int] = {}
-    """By status."""
-    parked: int = 0
-    copies: dict[str, int] = {}
-    """Copies of new orders, by outcome; ``claimed``: none is known."""
-    attempts: dict[int, int] = {}
-    """How many orders had so many copies."""
-    executions: int = 0
-    quarantined: int = 0
+from onefill.ports.ledger_browse import RouteSums
 
 
 def sums(db: apsw.Connection) -> list[RouteSums]:

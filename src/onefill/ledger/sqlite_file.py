@@ -113,6 +113,18 @@ def open_read_only(path: str, *, vfs: str | None = None) -> LedgerFile:
     return LedgerFile(connection, None, path)
 
 
+def version_of(path: str) -> int:
+    """Return the version of the ledger in a file, 0 if there is none. Changes nothing. Raises as :func:`open_file`."""
+    if not os.path.exists(path):
+        return 0
+    _refuse_other_places(path)
+    connection = _connect(path, apsw.SQLITE_OPEN_READWRITE, None)
+    try:
+        return _version(connection, path) or 0
+    finally:
+        connection.close()
+
+
 def _refuse_other_places(path: str) -> None:
     # The file itself is left to SQLite. To open and close it here would drop this process's locks on it (POSIX drops
     # them with any descriptor), and another program could then delete the log under a running writer.

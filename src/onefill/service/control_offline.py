@@ -12,8 +12,8 @@ from onefill.core.position import DROP_COPY, STREAM
 from onefill.engine.controller import Controller, ControlPlan, GatewayStatus, RouteStatus, StreamStatus
 from onefill.engine.offline import hold_route
 from onefill.engine.settings import GatewaySettings
-from onefill.ledger.sqlite import SqliteLedger
 from onefill.ports.ledger import RouteInfo
+from onefill.ports.ledger_browse import BrowsableLedger
 from onefill.service.wiring import SystemClock, holder, open_for_reading, open_to_sign
 
 
@@ -25,7 +25,7 @@ async def status(ledger: str | os.PathLike[str]) -> GatewayStatus:
     return GatewayStatus(at_us=now_us, state=worst([one.state for one in routes]), routes=routes)
 
 
-async def _route(store: SqliteLedger, info: RouteInfo, now_us: int) -> RouteStatus:
+async def _route(store: BrowsableLedger, info: RouteInfo, now_us: int) -> RouteStatus:
     control = await store.control(info.name) or Control()
     orders = [loaded.order for loaded in await store.open_orders(info.name)]
     found = [one for one in await store.incidents() if one.route == info.name]
@@ -99,7 +99,7 @@ async def release(
                 await one.stop()
 
 
-async def _named(store: SqliteLedger, route: str | None) -> Sequence[str]:
+async def _named(store: BrowsableLedger, route: str | None) -> Sequence[str]:
     known = [info.name for info in await store.routes()]
     if route is None:
         return known

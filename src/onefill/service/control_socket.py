@@ -20,6 +20,7 @@ import msgspec
 from onefill.core.errors import OnefillError
 from onefill.engine.gateway import Gateway
 from onefill.service.control_socket_commands import COMMANDS, Reply, Request, failed
+from onefill.service.ledgers import LedgerName, control_name
 
 MOST_BYTES = 1 << 20
 """Of one line, either way in."""
@@ -33,12 +34,14 @@ _decode = msgspec.json.Decoder(Request).decode
 _encode = msgspec.json.encode
 
 
-def address(ledger: str | os.PathLike[str]) -> Path:
-    """Return where the gateway of a ledger listens: beside it, or where that is too long for a socket, under ``/tmp``."""
-    beside = f"{os.path.realpath(ledger)}.control"
-    if len(os.fsencode(beside)) <= _LONGEST_PATH:
-        return Path(beside)
-    name = hashlib.sha256(os.fsencode(beside)).hexdigest()[:32]
+def address(ledger: LedgerName) -> Path:
+    """Return where the gateway of a ledger listens: beside it, or where that cannot be, under ``/tmp``."""
+    name = control_name(ledger)
+    if name is None:
+        beside = f"{os.path.realpath(ledger)}.control"
+        if len(os.fsencode(beside)) <= _LONGEST_PATH:
+            return Path(beside)
+        name = hashlib.sha256(os.fsencode(beside)).hexdigest()[:32]
     return Path(f"/tmp/onefill-{_user()}") / f"{name}.control"  # noqa: S108 - the folder's owner and mode are checked
 
 
@@ -47,7 +50,7 @@ def _user() -> int:
 
 
 @contextlib.asynccontextmanager
-async def serving(gateway: Gateway, ledger: str) -> AsyncIterator[str | None]:
+async def serving(gateway: Gateway, ledger: LedgerName) -> AsyncIterator[str | None]:
     """Listen for commands while the block lasts. Gives why nothing could listen, ``None`` if it does: orders go on anyway."""
     path = address(ledger)
     try:

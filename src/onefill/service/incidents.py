@@ -1,19 +1,18 @@
 """Incidents while no gateway runs: the runbook over a ledger alone, for every step that needs no venue."""
 
 import contextlib
-import os
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 from onefill.engine.book import Book
 from onefill.engine.offline import hold_route
 from onefill.engine.runbook import Runbook
 from onefill.engine.settings import GatewaySettings
+from onefill.service.ledgers import LedgerName, folder
 from onefill.service.wiring import SystemClock, holder, open_to_sign
 
 
 @contextlib.asynccontextmanager
-async def open_runbook(ledger: str | os.PathLike[str], route: str) -> AsyncIterator[Runbook]:
+async def open_runbook(ledger: LedgerName, route: str) -> AsyncIterator[Runbook]:
     """Take a route of an existing ledger, without its venue, and open its runbook.
 
     Raises LedgerInUse while a gateway has the ledger, LeaseHeld while another process's lease lasts.
@@ -23,7 +22,7 @@ async def open_runbook(ledger: str | os.PathLike[str], route: str) -> AsyncItera
         await book.load(store, route)
         held = await hold_route(route, store, clock, GatewaySettings(), holder())
         runbook = Runbook(store, clock, {route: held}, {}, book)
-        runbook.folder = Path(ledger).parent
+        runbook.folder = folder(ledger)
         try:
             yield runbook
         finally:

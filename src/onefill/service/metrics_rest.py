@@ -5,8 +5,7 @@ import msgspec
 from onefill.core import metrics
 from onefill.core.incident import BREAKS, Incident, IncidentKind
 from onefill.core.lifecycle import Status
-from onefill.ledger.sqlite import SqliteLedger
-from onefill.ledger.sqlite_figures import RouteSums
+from onefill.ports.ledger_browse import BrowsableLedger, RouteSums
 
 _COLLISIONS = metrics.COLLISIONS | {IncidentKind.ID_COLLISION}
 
@@ -42,7 +41,7 @@ class RestFigures(msgspec.Struct, frozen=True, kw_only=True):
     open_incidents: dict[str, int]
 
 
-async def read(store: SqliteLedger, now_us: int) -> list[RestFigures]:
+async def read(store: BrowsableLedger, now_us: int) -> list[RestFigures]:
     """Return the figures of every route of a ledger."""
     incidents = await store.incidents(open_only=False)
     return [

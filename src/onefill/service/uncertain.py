@@ -21,8 +21,8 @@ from onefill.core.order import Copy, Order, Terms
 from onefill.core.query import looked_up, scan_from_us, search
 from onefill.core.retry import next_step
 from onefill.core.steps import LastLookup, Step
-from onefill.ledger.sqlite import SqliteLedger
 from onefill.ports.ledger import RequestKind
+from onefill.ports.ledger_browse import BrowsableLedger
 from onefill.ports.venue import Venue
 
 _WORTH_TELLING_US: Final = 500_000
@@ -173,7 +173,7 @@ def _urgency(case: OpenCase) -> tuple[int, int, int]:
     return place, order.recorded_at_us, order.intent_id
 
 
-async def find(store: SqliteLedger) -> list[OpenCase]:
+async def find(store: BrowsableLedger) -> list[OpenCase]:
     """Return every order of a ledger that waits, the most urgent first: those left for a person, then by their age."""
     found = []
     for route in await store.routes():
@@ -187,7 +187,9 @@ async def find(store: SqliteLedger) -> list[OpenCase]:
 # ---------------------------------------------------------------------- asking the venue
 
 
-async def ask(store: SqliteLedger, venue: Venue, capabilities: Capabilities, case: OpenCase, now_us: int) -> OpenCase:
+async def ask(
+    store: BrowsableLedger, venue: Venue, capabilities: Capabilities, case: OpenCase, now_us: int
+) -> OpenCase:
     """Return the case with what the venue says of it now: by each of its client order ids, and as a list. Changes nothing."""
     order = case.order
     account, instrument = order.intent.account, order.intent.instrument
@@ -219,7 +221,7 @@ def _terms(order: Order) -> list[Terms]:
     return terms
 
 
-async def _candidates(store: SqliteLedger, order: Order, shown: list[VenueOrder]) -> list[Candidate]:
+async def _candidates(store: BrowsableLedger, order: Order, shown: list[VenueOrder]) -> list[Candidate]:
     """Return those of the venue's orders that may be this one: first what bears its id, then what is merely alike."""
     ids = {order.client_order_id, *(terms.client_order_id for terms in _terms(order))}
     found = [

@@ -8,18 +8,22 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from onefill.core.errors import LedgerError, OnefillError, SettingsError
+import msgspec
+
+from onefill.core.errors import OnefillError, SettingsError
 from onefill.core.risk_limits import Risk
 from onefill.engine.controller import ControlPlan
 from onefill.engine.gateway import Gateway
 from onefill.engine.settings import GatewaySettings
-from onefill.ledger.sqlite import SqliteLedger
+from onefill.ports.ledger_browse import BrowsableLedger
 from onefill.ports.venue import Venue
-from onefill.service import control_socket
+from onefill.service import control_socket, ledgers
+from onefill.service.ledgers import LedgerName
 from onefill.service.settings import AuditSettings, MetricsSettings
 
 if TYPE_CHECKING:
     from onefill.service.audit_checkpoints import Checkpointer
+    from onefill.service.audit_keeper import Keeper
 
 
 class SystemClock:
@@ -37,7 +41,7 @@ def holder() -> str:
 
 @contextlib.asynccontextmanager
 async def open_gateway(
-    ledger: str | os.PathLike[str],
+    ledger: LedgerName,
     *,
     venues: Mapping[str, Venue],
     settings: GatewaySettings | None = None,
@@ -48,7 +52,10 @@ async def open_gateway(
     risk: Risk | None = None,
     control: ControlPlan | None = None,
 ) -> AsyncIterator[Gateway]:
-    """Open a gateway over the ledger file ``ledger``, made if missing, and ``venues``, each a route by its name.
+    """Open a gateway over the ledger ``ledger`` and ``venues``, each a route by its name.
+
+    ``ledger`` is a file, made if missing, or the URL of a PostgreSQL database that ``onefill migrate`` made one in. Several
+    gateways may have such a database open: each route is lent to one of them, for ``lease_s`` at a time.
 
     With ``audit`` it makes signed checkpoints as it runs. If one cannot be made, orders go on and ``on_audit_trouble`` hears
     why; without it, the error is raised when everything is closed.
@@ -59,22 +66,21 @@ async def open_gateway(
     Raises LedgerInUse, NotALedger, LedgerTooNew or LedgerError for the file, VenueError for a venue that cannot be used,
     SettingsError if the figures cannot be served there.
     """
-    path = os.fspath(ledger)
-    if "://" in path:
-        raise LedgerError(f"{path}: only a file name can be a ledger in this version")
+    settings = _for_ledger(ledger, settings)
     clock, plan = SystemClock(), control or ControlPlan()
     troubles: list[OnefillError] = []
     async with contextlib.AsyncExitStack() as stack:
         served = stack.enter_context(_bound(metrics))  # first: an address that is taken is found before anything starts
-        store = await _open_for_writing(path, clock, audit, on_audit_trouble or troubles.append)
+        keeper = _keeper(audit, clock, on_audit_trouble or troubles.append)
+        store = await ledgers.open_for_writing(ledger, holder=holder(), clock=clock, keeper=keeper)
         try:
             gateway = Gateway(store, venues, clock=clock, holder=holder(), settings=settings, risk=risk, control=plan)
         except BaseException:
             await store.close()
             raise
-        gateway.keep_postmortems_in(Path(path).parent)
+        gateway.keep_postmortems_in(ledgers.folder(ledger))
         await stack.enter_async_context(gateway)
-        await stack.enter_async_context(control_socket.serving(gateway, path))
+        await stack.enter_async_context(control_socket.serving(gateway, ledger))
         if served is not None:
             from onefill.service import metrics_http  # noqa: PLC0415 - its HTTP library takes its time to load
 
@@ -84,6 +90,22 @@ async def open_gateway(
         yield gateway
     if troubles:
         raise troubles[0]
+
+
+def _for_ledger(ledger: LedgerName, settings: GatewaySettings | None) -> GatewaySettings | None:
+    """Return the settings for a gateway over this ledger: where others may come, a route is only lent."""
+    given = settings or GatewaySettings()
+    if ledgers.is_shared(ledger) and given.lease_s is None:
+        return msgspec.structs.replace(given, lease_s=ledgers.LEASE_S)
+    return settings
+
+
+def _keeper(audit: AuditSettings | None, clock: SystemClock, tell: Callable[[OnefillError], None]) -> "Keeper | None":
+    if audit is None or audit.key is None:
+        return None
+    from onefill.service.audit_keeper import Keeper  # noqa: PLC0415 - what signs takes its time to load
+
+    return Keeper(make_checkpointer(audit, clock), tell)
 
 
 @contextlib.contextmanager
@@ -104,19 +126,6 @@ def _bound(metrics: MetricsSettings | None) -> Iterator[socket.socket | None]:
         yield listening
 
 
-async def _open_for_writing(
-    path: str, clock: SystemClock, audit: AuditSettings | None, tell: Callable[[OnefillError], None]
-) -> SqliteLedger:
-    if audit is None or audit.key is None:
-        return await SqliteLedger.open(path, seed=os.urandom(16), holder=holder(), at_us=clock.now_us())
-    from onefill.service.audit_keeper import Keeper, KeptLedger  # noqa: PLC0415 - what signs takes its time to load
-
-    checkpointer = make_checkpointer(audit, clock)  # first: a key that cannot be used is found before anything starts
-    store = await KeptLedger.open(path, seed=os.urandom(16), holder=holder(), at_us=clock.now_us())
-    store.keep(Keeper(checkpointer, tell))
-    return store
-
-
 def make_checkpointer(audit: AuditSettings, clock: SystemClock) -> "Checkpointer":
     """Return what makes checkpoints by these settings, which name a key. Raises CallerError if it cannot be used."""
     from onefill.service import audit_checkpoints, signing  # noqa: PLC0415 - as above
@@ -130,13 +139,11 @@ def make_checkpointer(audit: AuditSettings, clock: SystemClock) -> "Checkpointer
 
 
 @contextlib.asynccontextmanager
-async def open_to_sign(ledger: str | os.PathLike[str]) -> AsyncIterator[SqliteLedger]:
+async def open_to_sign(ledger: LedgerName) -> AsyncIterator[BrowsableLedger]:
     """Open an existing ledger for writing what is no order's. Raises like :func:`open_gateway`, and makes no file."""
     async with open_for_reading(ledger):
         pass  # there is one, and it is a ledger
-    store = await SqliteLedger.open(
-        os.fspath(ledger), seed=os.urandom(16), holder=holder(), at_us=SystemClock().now_us()
-    )
+    store = await ledgers.open_for_writing(ledger, holder=holder(), clock=SystemClock())
     try:
         yield store
     finally:
@@ -144,9 +151,9 @@ async def open_to_sign(ledger: str | os.PathLike[str]) -> AsyncIterator[SqliteLe
 
 
 @contextlib.asynccontextmanager
-async def open_for_reading(ledger: str | os.PathLike[str]) -> AsyncIterator[SqliteLedger]:
+async def open_for_reading(ledger: LedgerName) -> AsyncIterator[BrowsableLedger]:
     """Open an existing ledger for reading, also while a gateway writes it."""
-    store = await SqliteLedger.open_read_only(os.fspath(ledger))
+    store = await ledgers.open_for_reading(ledger)
     try:
         yield store
     finally:
