@@ -23,6 +23,7 @@ from onefill.cli.replace_command import replace
 from onefill.cli.replay_command import replay
 from onefill.cli.resolve_command import resolve
 from onefill.cli.run_command import run
+from onefill.cli.steps_command import steps
 from onefill.cli.uncertain_command import uncertain
 from onefill.cli.venues_command import venues
 
@@ -88,6 +89,7 @@ app.command()(demo)
 app.command()(run)
 app.command()(read_commands.orders)
 app.command()(read_commands.show)
+app.command()(steps)
 app.command()(cancel)
 app.command()(replace)
 app.command()(uncertain)

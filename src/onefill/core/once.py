@@ -50,6 +50,11 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 _decode = msgspec.json.Decoder(Outcome).decode
 
 
+def read_outcome(kept: bytes) -> Outcome:
+    """Return what the ledger keeps of a step that is done."""
+    return _decode(kept)
+
+
 def idempotency_key(route: str, key: str, step: str) -> str:
     """Return the key under which a step has its effect elsewhere: a hash, written as a UUID (version 8, RFC 9562)."""
     told = msgspec.json.encode((route, key, step))  # a list, so that no two triples run into the same text
@@ -102,7 +107,7 @@ def told(kept: bytes, key: str, step: str, result_type: Any = Any) -> Any:
 
     Raises :class:`InvalidField` if the result is none of ``result_type``.
     """
-    outcome = _decode(kept)
+    outcome = read_outcome(kept)
     if outcome.error is not None:
         raise StepFailed(key, step, outcome.error.kind, outcome.error.message)
     try:
