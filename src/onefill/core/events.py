@@ -11,6 +11,7 @@ import msgspec
 from onefill.core.incident import IncidentKind, Snapshot, Step
 from onefill.core.messages import VenueStatus, legible
 from onefill.core.outside_events import CallbackTaken, StepBegun, StepDone
+from onefill.core.relay_events import LaneResumed, LaneStopped, SubscriberMoved
 
 
 class Source(StrEnum):
@@ -470,6 +471,9 @@ RouteEvent = (
     | CallbackTaken
     | StepBegun
     | StepDone
+    | LaneStopped
+    | LaneResumed
+    | SubscriberMoved
 )
 
 

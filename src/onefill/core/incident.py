@@ -64,6 +64,8 @@ class IncidentKind(StrEnum):
     LEDGER = "ledger"
     CONTROL = "control"
     """The route was put into DUP_RISK or SAFE."""
+    SUBSCRIBER = "subscriber"
+    """A subscriber will not take an order's event, or nothing at all: it is not told of that order, or of anything."""
 
 
 BREAKS = frozenset(list(IncidentKind)[:8])

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from types import TracebackType
 
@@ -34,6 +34,7 @@ from onefill.engine.new_order import new_order
 from onefill.engine.outside import Outside
 from onefill.engine.receiver import DROP_COPY, Receiver
 from onefill.engine.recovery import give_back, open_route, take_up
+from onefill.engine.relay import Subscriber
 from onefill.engine.risk_desk import open_desk
 from onefill.engine.route import Pending, Route, tell_answer
 from onefill.engine.sender import start_driver
@@ -66,8 +67,9 @@ class Gateway(Outside):
         settings: GatewaySettings | None = None,
         risk: Risk | None = None,
         control: ControlPlan = BY_HAND,
+        subscribers: Iterable[Subscriber] = (),
     ) -> None:
-        super().__init__(ledger, clock, settings or GatewaySettings(), control)
+        super().__init__(ledger, clock, settings or GatewaySettings(), control, subscribers)
         self._venues = {values.name(name, "venue"): venue for name, venue in venues.items()}
         self._holder = holder
         self._risk = risk
@@ -124,6 +126,7 @@ class Gateway(Outside):
         for route in self._routes.values():
             route.closing = True
         async with contextlib.AsyncExitStack() as last_first:  # each step is taken whatever becomes of the others
+            last_first.push_async_callback(self._subscriptions.close)
             last_first.push_async_callback(self._ledger.close)
             for route in self._routes.values():
                 last_first.push_async_callback(give_back, route)
@@ -134,7 +137,8 @@ class Gateway(Outside):
                 last_first.push_async_callback(route.stop)
                 for receiver in self._receivers.get(name, ()):
                     last_first.push_async_callback(receiver.stop)
-            last_first.push_async_callback(self._steps.close)
+            last_first.push_async_callback(self._close_outside)
+            last_first.push_async_callback(self._subscriptions.stop_all)
 
     async def _save_positions(self) -> None:
         for name, route in self._routes.items():

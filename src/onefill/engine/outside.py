@@ -1,12 +1,16 @@
-"""What comes to a gateway from outside: steps of users' own processes."""
+"""What comes to a gateway from outside: steps of users' own processes, and venues' callbacks."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from onefill.core import values
+from onefill.core.errors import CallbackNotHere, UnknownVenue
+from onefill.core.inbox import Headers, Receipt, Verifier
 from onefill.engine.controller import BY_HAND, ControlPlan
+from onefill.engine.inbox import Inbox
 from onefill.engine.once import StepFunction, Steps
 from onefill.engine.oversight import Oversight
+from onefill.engine.relay import Subscriber
 from onefill.engine.settings import GatewaySettings
 from onefill.ports.clock import Clock
 from onefill.ports.ledger import Ledger, StepRecord
@@ -15,9 +19,48 @@ from onefill.ports.ledger import Ledger, StepRecord
 class Outside(Oversight):
     """See the module's text. Part of :class:`~onefill.engine.gateway.Gateway`."""
 
-    def __init__(self, ledger: Ledger, clock: Clock, settings: GatewaySettings, control: ControlPlan = BY_HAND) -> None:
-        super().__init__(ledger, clock, settings, control)
+    def __init__(
+        self,
+        ledger: Ledger,
+        clock: Clock,
+        settings: GatewaySettings,
+        control: ControlPlan = BY_HAND,
+        subscribers: Iterable[Subscriber] = (),
+    ) -> None:
+        super().__init__(ledger, clock, settings, control, subscribers)
         self._steps = Steps(ledger, self._routes, clock)
+        self._inboxes: dict[str, Inbox] = {}
+
+    def expect_callbacks(self, route: str, verifier: Verifier) -> None:
+        """Take in callbacks of a route's venue from now on, if ``verifier`` finds them genuine. Again: with other keys.
+
+        Raises :class:`UnknownVenue`, and :class:`InvalidField` if the venue's adapter reads no callbacks.
+        """
+        if route not in self._routes:
+            raise UnknownVenue(route, list(self._routes))
+        known = self._inboxes.get(route)
+        if known is None:
+            self._inboxes[route] = Inbox(self._routes[route], verifier)
+        else:
+            known.verifier = verifier
+
+    async def take_callback(self, route: str, headers: Headers, body: bytes) -> Receipt:
+        """Take in a callback from a route's venue, once, however often it comes. Returns when that is durable.
+
+        ``headers`` and ``body`` as they came, byte for byte: they are what was signed. Raises :class:`NotVerified` (nothing
+        was read), :class:`CallbackUnreadable` and :class:`CallbackContradicts` (with an incident, nothing was applied), or
+        :class:`CallbackNotHere`: it is to be sent again, here later or where the route is held.
+        """
+        inbox = self._inboxes.get(route)
+        if inbox is None:
+            raise CallbackNotHere(route, "this process does not have the route, or expects no callbacks for it")
+        return await inbox.take(headers, body)
+
+    async def _close_outside(self) -> None:
+        """Come to an end with what was begun. The routes take nothing new any more."""
+        for inbox in self._inboxes.values():
+            await inbox.close()
+        await self._steps.close()
 
     async def once(
         self,

@@ -4,11 +4,11 @@ The part of the gateway that people and not strategies call. Each of its subject
 them together.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from onefill.core.control import Control, State, worst
-from onefill.core.errors import UnknownVenue
+from onefill.core.errors import InvalidField, UnknownVenue
 from onefill.core.incident import Incident, Step, StepResult
 from onefill.core.reconcile import Report
 from onefill.core.values import choice
@@ -16,9 +16,11 @@ from onefill.engine.book import Book
 from onefill.engine.controller import BY_HAND, Controller, ControlPlan, GatewayStatus
 from onefill.engine.receiver import Receiver
 from onefill.engine.reconciler import Reconciler
+from onefill.engine.relay import Relay, Subscriber
 from onefill.engine.route import Route
 from onefill.engine.runbook import Given, Runbook
 from onefill.engine.settings import GatewaySettings
+from onefill.engine.subscriptions import Resume, Rewind, SubscriberStatus, Subscriptions
 from onefill.ports.clock import Clock
 from onefill.ports.ledger import Ledger, OpeningPosition
 
@@ -26,7 +28,14 @@ from onefill.ports.ledger import Ledger, OpeningPosition
 class Oversight:
     """See the module's text."""
 
-    def __init__(self, ledger: Ledger, clock: Clock, settings: GatewaySettings, control: ControlPlan = BY_HAND) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        clock: Clock,
+        settings: GatewaySettings,
+        control: ControlPlan = BY_HAND,
+        subscribers: Iterable[Subscriber] = (),
+    ) -> None:
         self._ledger = ledger
         self._clock = clock
         self._settings = settings
@@ -36,6 +45,7 @@ class Oversight:
         self._control = control
         self._controllers: dict[str, Controller] = {}
         self._reconcilers: dict[str, Reconciler] = {}
+        self._subscriptions = Subscriptions(subscribers)
         self._runbook = Runbook(
             ledger, clock, self._routes, self._receivers, self._book, self._freeze_for, settings.answer_wait_s
         )
@@ -53,6 +63,7 @@ class Oversight:
         self._reconcilers[route.name] = reconciler
         route.meet = reconciler.meet
         reconciler.start()
+        self._subscriptions.start(route)
 
     # ------------------------------------------------------------ control states
 
@@ -125,6 +136,58 @@ class Oversight:
         if route not in self._reconcilers:
             raise UnknownVenue(route, list(self._reconcilers))
         return self._reconcilers[route]
+
+    # -------------------------------------------------------------- subscribers
+
+    def relays(self) -> list[Relay]:
+        """Return what tells the subscribers, by route and subscriber."""
+        return self._subscriptions.relays()
+
+    async def subscribers(self, route: str | None = None) -> list[SubscriberStatus]:
+        """Return how far each subscriber was told of a route, or of all, and which orders it is not told of."""
+        return await self._subscriptions.status(self._meant(route))
+
+    async def resume_subscriber(
+        self,
+        subscriber: str,
+        order: str | None = None,
+        *,
+        by: str,
+        reason: str,
+        route: str | None = None,
+        skip: bool = False,
+    ) -> list[SubscriberStatus]:
+        """Let a subscriber be told again of an ``order`` that was stopped, or of all that were.
+
+        ``order``: its client order id, its key, or the route's name for events that belong to no order; it needs its
+        ``route`` where there are several. ``skip``: the event that was refused is left out, for good. A subscriber that wanted
+        nothing more is asked again. Raises UnknownSubscriber, :class:`InvalidField`, CallerError where nothing such is
+        stopped, :class:`RouteClosed`.
+        """
+        word = Resume(subscriber=subscriber, order=order, skip=skip, by=by, reason=reason)
+        routes = self._meant(route) if order is None else self._one(route)
+        return await self._subscriptions.change(routes, subscriber, word)
+
+    async def rewind_subscriber(
+        self, subscriber: str, position: int, *, by: str, reason: str, route: str | None = None
+    ) -> list[SubscriberStatus]:
+        """Tell a subscriber once more what comes after entry ``position`` of a route's journal, or only that.
+
+        ``route`` may be left out where there is one. Raises UnknownSubscriber, :class:`InvalidField`, :class:`RouteClosed`.
+        """
+        word = Rewind(subscriber=subscriber, position=position, by=by, reason=reason)
+        return await self._subscriptions.change(self._one(route), subscriber, word)
+
+    def _meant(self, route: str | None) -> list[Route]:
+        if route is not None and route not in self._routes:
+            raise UnknownVenue(route, list(self._routes))
+        return list(self._routes.values()) if route is None else [self._routes[route]]
+
+    def _one(self, route: str | None) -> list[Route]:
+        found = self._meant(route)
+        if len(found) != 1:
+            raise InvalidField("route", f"is one of: {', '.join(self._routes)}; say which")
+        return found
 
     # ---------------------------------------------------------------- incidents
 

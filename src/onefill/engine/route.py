@@ -32,6 +32,7 @@ from onefill.engine.entry import Entry, Waiter
 from onefill.engine.gate import Gate
 from onefill.engine.incident_book import IncidentBook
 from onefill.engine.measures import Counts, Measures, ticks
+from onefill.engine.news import JournalNews
 from onefill.engine.risk_desk import RiskDesk
 from onefill.engine.settings import GatewaySettings
 from onefill.ports.clock import Clock
@@ -49,6 +50,7 @@ from onefill.ports.ledger import (
     Operation,
     Outcome,
     StepRecord,
+    SubscriptionMove,
 )
 from onefill.ports.venue import Venue
 
@@ -87,6 +89,7 @@ class Route:
         self.capabilities: Capabilities = venue.capabilities
         self.instruments: dict[str, Instrument] = {}
         self.counts = Counts()
+        self.news = JournalNews()
         self.known_executions: set[tuple[str, str]] = set()
         """Executions that the ledger has under another order or none."""
         self.incidents = IncidentBook(name)
@@ -281,6 +284,7 @@ class Route:
         opening: tuple[OpeningPosition, ...] = (),
         inbox: InboxEvent | None = None,
         step: StepRecord | None = None,
+        subscription: SubscriptionMove | None = None,
         then: Callable[[Pending], None] | None = None,
     ) -> Pending:
         """Hand a change to the ledger that belongs to the route and to no order's state.
@@ -305,12 +309,14 @@ class Route:
             opening=opening,
             inbox=inbox,
             step=step,
+            subscription=subscription,
         )
         future = self.ledger.commit(change)
         future.add_done_callback(functools.partial(self._watch, change, then))
         return future
 
     def _watch(self, change: Change, then: Callable[[Pending], None] | None, done: Pending) -> None:
+        self.news.heard(done)
         if not done.cancelled() and done.exception() is not None:
             self.fail(done.exception())
         elif change.incidents:
@@ -337,6 +343,7 @@ class Route:
         self, entry: Entry, change: Change, refused: bool, then: Callable[[Pending], None] | None, done: Pending
     ) -> None:
         entry.pending -= 1
+        self.news.heard(done)
         if change.incidents:
             self._keep_incidents(change, done)
         try:

@@ -1,9 +1,10 @@
 """The port to a venue: what an adapter must do, and what it must never do."""
 
 from collections.abc import AsyncIterator, Mapping
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from onefill.core.capabilities import Capabilities
+from onefill.core.inbox import CallbackNews
 from onefill.core.messages import (
     CancelReply,
     CancelRequest,
@@ -100,4 +101,17 @@ class Venue(Protocol):
 
     def stream(self, after: int) -> AsyncIterator[ExecutionReport]:
         """Yield reports after position ``after``, without a gap, as they come. Ends or raises when the connection does."""
+        ...
+
+
+@runtime_checkable
+class CallbackReader(Protocol):
+    """A venue that also tells by callbacks: what the port to a :class:`Venue` may have in addition."""
+
+    def read_callback(self, body: bytes) -> CallbackNews:
+        """Return what the body of a callback tells, as the execution stream tells it. The body was shown to be genuine.
+
+        Reads only: no question to the venue. Raises :class:`~onefill.core.errors.CallbackUnreadable` for anything else than
+        news of this connection's own account.
+        """
         ...

@@ -16,7 +16,8 @@ import msgspec
 from yarl import URL
 
 from onefill.core.capabilities import Capabilities
-from onefill.core.errors import InvalidField, VenueError
+from onefill.core.errors import CallbackUnreadable, InvalidField, VenueError
+from onefill.core.inbox import CallbackNews
 from onefill.core.messages import (
     LIVE,
     Accepted,
@@ -56,6 +57,7 @@ _JSON: Final = {"Content-Type": "application/json"}
 
 _encode = msgspec.json.Encoder().encode
 _orders_body = msgspec.json.Decoder(wire.OrdersBody)
+_callback_body = msgspec.json.Decoder(wire.CallbackBody)
 _open_orders_body = msgspec.json.Decoder(wire.OpenOrdersBody)
 _positions_body = msgspec.json.Decoder(wire.PositionsBody)
 _dialect_body = msgspec.json.Decoder(wire.DialectBody)
@@ -325,6 +327,18 @@ class ExchangeVenue:
     def drop_copy(self, after: int) -> AsyncGenerator[ExecutionReport, None]:
         """As :meth:`stream`, of the drop copy. Raises VenueError too where there is none."""
         return self._follow(wire.DROP_COPY, after)
+
+    def read_callback(self, body: bytes) -> CallbackNews:
+        """Return what a callback tells. Raises CallbackUnreadable unless it is this account's, and from this exchange."""
+        try:
+            told = _callback_body.decode(body)
+        except (msgspec.DecodeError, RecursionError, UnicodeError) as problem:
+            raise CallbackUnreadable(f"the body is not what this exchange sends ({problem})") from None
+        if told.instance != self._identity:
+            raise CallbackUnreadable("it comes from another exchange, or from one before it was started anew")
+        if told.account != self._account or any(one.account != self._account for one in told.reports):
+            raise CallbackUnreadable(f"it is about another account than {self._account!r}")
+        return CallbackNews(told.reports, told.event_id)
 
     async def _page(self, path: str, after: int) -> list[ExecutionReport]:
         url = self._base.with_path(path).with_query(account=self._account, after=after)

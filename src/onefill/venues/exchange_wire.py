@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 
 from onefill.core.capabilities import Capabilities
-from onefill.core.messages import Held, VenueOrder
+from onefill.core.messages import ExecutionReport, Held, VenueOrder
 
 DIALECT: Final = "/v1/dialect"
 INSTRUMENTS: Final = "/v1/instruments"
@@ -86,3 +86,12 @@ class DialectBody(msgspec.Struct, frozen=True):
     dialect: msgspec.Raw
     instance: str = ""
     """Tells this exchange from one that was started anew and remembers nothing."""
+
+
+class CallbackBody(msgspec.Struct, frozen=True, kw_only=True):
+    """Body of a callback, which the exchange sends: reports of an account, as they stand on its stream."""
+
+    event_id: str
+    instance: str
+    account: str
+    reports: tuple[ExecutionReport, ...]
