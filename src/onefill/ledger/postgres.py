@@ -23,6 +23,7 @@ from onefill.ledger import postgres_text as text
 from onefill.ledger import sqlite_rows as rows
 from onefill.ledger.postgres_commits import PostgresCommits
 from onefill.ledger.postgres_connect import connect, make_pool, shut, told, troubles
+from onefill.ledger.postgres_days import DaysAhead
 from onefill.ledger.postgres_read import Reader
 from onefill.ledger.postgres_session import Session
 from onefill.ledger.postgres_settings import PostgresPlace, place_of
@@ -70,6 +71,7 @@ class PostgresLedger:
         self._reader = Reader(pool, place)
         self._writer = None if session is None else Writer(session, self._reader)
         self._commits = PostgresCommits(self._apply)
+        self._days = DaysAhead(place, "partitions")
 
     @classmethod
     async def open(cls, url: str, *, holder: str) -> Self:
@@ -94,6 +96,7 @@ class PostgresLedger:
                 await self._session.make()
             except troubles() as error:
                 raise LedgerError(f"{self._place.name}: cannot be opened ({told(error)}). Nothing was sent") from None
+            self._days.start()
 
     @classmethod
     async def open_read_only(cls, url: str, *, holder: str = "reader") -> "PostgresLedger":
@@ -346,6 +349,7 @@ class PostgresLedger:
 
     async def close(self) -> None:
         """Finish what was handed in, then close the connections."""
+        await self._days.close()
         await self._commits.close()
         if self._session is not None:
             await self._session.close()

@@ -9,12 +9,13 @@ from onefill.core.identity import session_tag
 from onefill.core.lease import Held, may_take
 from onefill.ledger import postgres_text as text
 from onefill.ledger import sqlite_rows as rows
+from onefill.ledger.postgres_days import ADD_DAY, DAYS, day_of
 from onefill.ledger.postgres_write import Head
 from onefill.ports.ledger import INTENT_NUMBER_BITS, Lease
 
 _TRIES = 20
 _FOUND = (
-    "SELECT id, epoch, last_number, last_sequence, last_execution, head, venue, holder, lease_until_us FROM route "
+    f"SELECT id, epoch, last_number, last_sequence, last_execution, head, venue, holder, lease_until_us, {DAYS} FROM route "
     "WHERE name = $1 FOR UPDATE"
 )
 _FIRST = (
@@ -22,7 +23,8 @@ _FIRST = (
     "SELECT coalesce(max(id), 0) + 1, $1, 1, $2, $3, $4 FROM route ON CONFLICT DO NOTHING RETURNING id"
 )
 _JOURNAL = (
-    "INSERT INTO journal (id, kind, payload, at_us, epoch, previous_hash, hash) VALUES ($1, $2, $3, $4, $5, $6, $7)"
+    "INSERT INTO journal (id, kind, payload, at_us, epoch, previous_hash, hash, day) "
+    "VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"
 )
 _SUSPECT = (
     "WITH named AS (SELECT id FROM route WHERE name = $1), made AS ("
@@ -47,10 +49,10 @@ async def take(
             break
         # Two gateways may make their first routes at once: whoever loses the number looks again.
         made = await connection.fetchval(_FIRST, name, text.stored(holder), at_us, GENESIS)
-        found = None if made is None else (made, 0, 0, 0, 0, GENESIS, "", "", None)
+        found = None if made is None else (made, 0, 0, 0, 0, GENESIS, "", "", None, None, None)
         found = found or await connection.fetchrow(_FOUND, name)
     require(found is not None, f"route {route!r}: no number was free for it")
-    route_id, epoch, last_number, sequence, last_execution, head, known_venue, known_holder, until_us = found
+    route_id, epoch, last_number, sequence, last_execution, head, known_venue, known_holder, until_us, *days = found
     if until_us is not None:
         now_us = int(await connection.fetchval("SELECT now_us()"))
         if not may_take(Held(known_holder, epoch, until_us), now_us):
@@ -60,7 +62,10 @@ async def take(
     epoch, sequence = epoch + 1, sequence + 1
     made = entry_hash(head, route, sequence, None, "route_acquired", payload, at_us, epoch)
     id_ = (route_id << INTENT_NUMBER_BITS) | sequence
-    await connection.execute(_JOURNAL, id_, "route_acquired", text.stored(payload), at_us, epoch, head, made)
+    day = day_of(at_us, *days)
+    if day != days[0]:
+        await connection.execute(ADD_DAY, route_id, day, sequence)
+    await connection.execute(_JOURNAL, id_, "route_acquired", text.stored(payload), at_us, epoch, head, made, day)
     venue = text.stored(venue) or known_venue
     await connection.execute(_TAKE, route_id, epoch, text.stored(holder), at_us, sequence, made, venue, lease_us)
     seed = await connection.fetchval("SELECT seed FROM ledger")
@@ -71,7 +76,7 @@ async def take(
         session=session_tag(seed, route, epoch),
         last_number=last_number,
     )
-    return lease, Head(route_id, epoch, sequence, made, last_number, last_execution)
+    return lease, Head(route_id, epoch, sequence, made, last_number, last_execution, day, days[1])
 
 
 async def renew(connection: Any, route: str, epoch: int, lease_us: int) -> None:

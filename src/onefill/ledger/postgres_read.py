@@ -65,8 +65,7 @@ _WIDTH = len(rows.ORDER_COLUMNS.split(", "))
 _JOURNAL = "intent_id, kind, payload, at_us, epoch, previous_hash, hash"
 _EXECUTION_PAGE = (
     "SELECT execution.id, intent_id, execution_id, account, strategy, instrument, side, quantity, price, client_order_id, "
-    "venue_order_id, transacted_at_us, execution.kind, refers_to, fee, fee_currency, "
-    "(SELECT payload FROM journal WHERE journal.intent_id = execution.intent_id ORDER BY id LIMIT 1) "
+    "venue_order_id, transacted_at_us, execution.kind, refers_to, fee, fee_currency "
     f"FROM execution WHERE route = {_ROUTE} AND execution.id > $2 ORDER BY execution.id LIMIT $3"
 )
 _CHECKPOINT = "size, root, head, at_us, key_id, signature, frontier"
@@ -264,42 +263,33 @@ class Reader:
 
     async def journal_rows(self, route: str, after: int, limit: int) -> list[JournalRow]:
         """Return a page of a route's journal, as bare rows."""
-        statement = (
-            f"SELECT journal.id & $4, {_JOURNAL} FROM journal WHERE id > ({_ROUTE} << $5) + $2 "
-            f"AND id <= ({_ROUTE} << $5) + $4 ORDER BY id LIMIT $3"
-        )
-        found: list[Any] = await self.fetch(statement, route, after, limit, _MASK, INTENT_NUMBER_BITS)
+        statement = f"SELECT id & $4, {_JOURNAL} FROM journal_page({_ROUTE}, $2, $3)"
+        found: list[Any] = await self.fetch(statement, route, after, limit, _MASK)
         return [tuple(row) for row in found]
 
     async def journal_hashes(self, route: str, after: int, limit: int) -> list[bytes]:
         """Return the stored hashes of a page of a route's journal."""
-        statement = (
-            f"SELECT hash FROM journal WHERE id > ({_ROUTE} << $5) + $2 AND id <= ({_ROUTE} << $5) + $4 "
-            "ORDER BY id LIMIT $3"
-        )
-        return [row[0] for row in await self.fetch(statement, route, after, limit, _MASK, INTENT_NUMBER_BITS)]
+        statement = f"SELECT hash FROM journal_page({_ROUTE}, $2, $3)"
+        return [row[0] for row in await self.fetch(statement, route, after, limit)]
 
     async def history(self, intent_id: int) -> list[JournalEntry]:
         """Return every journal entry of one order."""
         statement = (
             "SELECT journal.id & $2, intent_id, kind, payload, at_us, journal.epoch, previous_hash, hash, route.name "
-            "FROM journal JOIN route ON route.id = journal.id >> $3 WHERE intent_id = $1 ORDER BY journal.id"
+            "FROM route CROSS JOIN LATERAL journal_page(route.id, 0, $3, $1) AS journal "
+            "WHERE route.id = (SELECT route FROM intent WHERE id = $1) ORDER BY journal.id"
         )
-        found = await self.fetch(statement, intent_id, _MASK, INTENT_NUMBER_BITS)
+        found = await self.fetch(statement, intent_id, _MASK, _SPAN)
         return [rows.to_entry(row[8], row[:8]) for row in found]
 
     async def outbox(self, route: str, after: int, limit: int, intent_id: int | None = None) -> list[OutboxRow]:
         """Return a page of a route's journal with the names of the orders; of one order alone, or (0) of none."""
-        which = {None: "$6::bigint IS NULL", 0: "journal.intent_id IS NULL AND $6::bigint = 0"}.get(
-            intent_id, "journal.intent_id = $6"
-        )
         statement = (
             "SELECT journal.id & $4, intent_id, kind, payload, at_us, epoch, previous_hash, hash, account, strategy, key, "
-            "client_order_id FROM journal LEFT JOIN intent ON intent.id = journal.intent_id "
-            f"WHERE journal.id > ({_ROUTE} << $5) + $2 AND journal.id <= ({_ROUTE} << $5) + $4 AND {which} "
-            "ORDER BY journal.id LIMIT $3"
+            f"client_order_id FROM journal_page({_ROUTE}, $2, $3, $5) AS journal "
+            "LEFT JOIN intent ON intent.id = journal.intent_id ORDER BY journal.id"
         )
-        found = await self.fetch(statement, route, after, limit, _MASK, INTENT_NUMBER_BITS, intent_id)
+        found = await self.fetch(statement, route, after, limit, _MASK, intent_id)
         return [
             OutboxRow(
                 entry=rows.to_entry(route, row[:8]),
@@ -386,7 +376,10 @@ class Reader:
     async def execution_rows(self, route: str, after: int, limit: int) -> list[ExecutionRow]:
         """Return a page of a route's part of the execution log."""
         found = await self.fetch(_EXECUTION_PAGE, route, after, limit)
-        return [ExecutionRow(*[*row[:-1], None if row[-1] is None else row[-1].encode()]) for row in found]
+        orders = list({row[1]: None for row in found if row[1] is not None})
+        told = await self.fetch("SELECT intent_id, payload FROM journal_recorded($1)", orders) if orders else []
+        recorded = {row[0]: row[1].encode() for row in told}
+        return [ExecutionRow(*[*row, recorded.get(row[1])]) for row in found]
 
     async def checkpoints(self, route: str, after: int, limit: int) -> list[StoredCheckpoint]:
         """Return a page of a route's checkpoints, by size."""

@@ -5,6 +5,7 @@ from typing import Any
 
 from onefill.core.errors import LedgerError, LedgerTooNew, NotALedger
 from onefill.ledger.postgres_connect import connect, failed, shut, told, troubles
+from onefill.ledger.postgres_days import make_days
 from onefill.ledger.postgres_settings import PostgresPlace
 
 VERSION = 1
@@ -35,7 +36,9 @@ async def migrate(place: PostgresPlace, *, seed: bytes, at_us: int, check: bool 
             before = await version_of(connection, place.settings.schema)
             return before, before
         async with connection.transaction():
-            return await _migrate(connection, place, seed, at_us)
+            done = await _migrate(connection, place, seed, at_us)
+        await make_days(connection, sort=True)
+        return done
     except troubles() as error:
         state = str(getattr(error, "sqlstate", "") or "")
         if state.startswith("42501"):

@@ -6,18 +6,18 @@ PARTS = (
         "intents",
         (
             *("bigint", "bigint", "bytea", "text", "text", "text", "text", "integer", "bytea", "text", "bigint"),
-            *("bigint", "text", "text", "smallint", "text"),
+            *("bigint", "text", "text", "smallint", "text", "integer"),
         ),
     ),
     ("claims", ("bigint", "smallint", *["bigint"] * 5, "text", "text", "bigint")),
     ("settled", ("bigint", "smallint", "bigint", "text", "text", "bigint")),
     (
         "updates",
-        ("bigint", "bigint", "text", "bigint", *["text"] * 5, *["smallint"] * 3, "text", "smallint", "text"),
+        ("bigint", "bigint", "text", "bigint", *["text"] * 5, *["smallint"] * 3, "text", "smallint", "text", "integer"),
     ),
     ("cursors", ("bigint", "text", "bigint", "bigint")),
     ("executions", ("bigint", "bigint", "text", "text", "bigint", *["text"] * 8, "bigint", "bigint", *["text"] * 5)),
-    ("journal", ("bigint", "bigint", "text", "text", "bigint", "bigint", "bytea", "bytea")),
+    ("journal", ("bigint", "bigint", "text", "text", "bigint", "bigint", "bytea", "bytea", "integer")),
 )
 """The parameters of ``commit_group``: tables and the types of their columns, as in the schema."""
 

@@ -19,6 +19,7 @@ from onefill.ledger import postgres_text as text
 from onefill.ledger import sqlite_rows as rows
 from onefill.ledger.batch import Batch, Conflict, digest_of
 from onefill.ledger.postgres_connect import driver
+from onefill.ledger.postgres_days import DAYS, day_of
 from onefill.ledger.postgres_read import Reader
 from onefill.ledger.postgres_session import Session
 from onefill.ledger.postgres_statements import PARTS
@@ -46,7 +47,7 @@ _TRIES = 5
 _MOVED, _TAKEN = "OF001", "OF002"
 _BROKEN_RULES = ("22", "23502", "23514", "54", "42804")
 """SQLSTATEs, or their beginnings, of a row that cannot be: a defect, no conflict."""
-_ROUTES = "SELECT name, id, epoch, last_sequence, head, last_number, last_execution FROM route"
+_ROUTES = f"SELECT name, id, epoch, last_sequence, head, last_number, last_execution, {DAYS} FROM route"
 
 
 class Head(msgspec.Struct):
@@ -58,6 +59,10 @@ class Head(msgspec.Struct):
     head: bytes
     last_number: int
     last_execution: int
+    day: int | None = None
+    """Of the last journal entry; ``None``: none of the route's entries are here."""
+    floor: int | None = None
+    """The first day that was not archived; ``None``: nothing was."""
 
 
 class _Refused(Exception):
@@ -78,6 +83,9 @@ class _Group:
         self.after = {name: msgspec.structs.replace(head) for name, head in self.before.items()}
         self.results: list[Result] = []
         self.journal: list[rows.Row] = []
+        self.days: list[rows.Row] = []
+        self._last_day: dict[int, int] = {}
+        """By order: the day of its last entry."""
         self.batch = Batch()
         for change in changes:
             self._add(change, self.after[change.route])
@@ -96,7 +104,15 @@ class _Group:
         sequence, previous, epoch = head.last_sequence, head.head, change.epoch
         made = entry_hash(previous, change.route, sequence, intent_id, change.kind, change.payload, change.at_us, epoch)
         id_ = (head.route_id << INTENT_NUMBER_BITS) | sequence
-        self.journal.append([id_, intent_id, change.kind, change.payload, change.at_us, epoch, previous, made])
+        day = day_of(change.at_us, head.day, head.floor)
+        if day != head.day:
+            self.days.append([head.route_id, day, sequence])
+            head.day = day
+        if change.new is not None:
+            self.batch.intents[-1].append(day)
+        if intent_id is not None:
+            self._last_day[intent_id] = day
+        self.journal.append([id_, intent_id, change.kind, change.payload, change.at_us, epoch, previous, made, day])
         head.head = made
         self.results.append(Committed(sequence, place))
 
@@ -109,7 +125,7 @@ class _Group:
             batch.intents,
             batch.claims,
             list(batch.settled.values()),
-            list(batch.updates.values()),
+            [[*row, self._last_day[row[0]]] for row in batch.updates.values()],
             [[route_id, move.stream, move.previous, move.position] for (route_id, _), move in batch.cursors.items()],
             batch.executions,
             self.journal,
@@ -118,6 +134,8 @@ class _Group:
         for table, (_, kinds) in zip(tables, PARTS, strict=True):
             given += text.columns(table) if table else [None] * len(kinds)
         rare = batch.rare()
+        if self.days:
+            rare["days"] = self.days
         given.append(
             None if not rare else rows.json_text({name: text.stored_all(found) for name, found in rare.items()})
         )

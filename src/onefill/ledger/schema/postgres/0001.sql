@@ -54,6 +54,8 @@ CREATE TABLE intent (
     answer text,
     reversed_quantity text NOT NULL DEFAULT '0',            -- executed once, and taken back by busts and corrections
     replaced smallint NOT NULL DEFAULT 0 CHECK (replaced IN (0, 1)),  -- there are rows of it in the table replacement
+    first_day integer NOT NULL,                             -- the days of its first and last journal entry
+    last_day integer NOT NULL CHECK (last_day >= first_day),
     CHECK (answer IS NOT NULL OR status IN ('recorded', 'sending', 'uncertain', 'pending_new', 'pending_cancel')),
     CHECK (closed = 0 OR status IN ('filled', 'canceled', 'rejected', 'expired', 'expired_unsent', 'canceled_unsent',
         'refused')),
@@ -172,17 +174,47 @@ CREATE TABLE cursor (
 
 -- Append-only, hash-chained per route. Also the source for subscribers: an entry is its own outbox row.
 -- id is the route's number above 40 bits, the entry's sequence on the route below them.
+-- One partition for each day, so that old days can be archived and dropped. An entry's day is that of its time, but never falls
+-- within a route: each route's entries stand in the order of the days. No constraint reaches over partitions. That no sequence
+-- comes twice on a route is certain all the same: whoever writes an entry holds the route's row, has compared its
+-- last_sequence, and counts on from there, in the same transaction.
 CREATE TABLE journal (
-    id bigint PRIMARY KEY,
+    id bigint NOT NULL,
     intent_id bigint,
+    day integer NOT NULL,                                   -- days since 1970
     kind text NOT NULL,
     payload text NOT NULL,
     at_us bigint NOT NULL,
     epoch bigint NOT NULL,
     previous_hash bytea NOT NULL CHECK (length(previous_hash) = 32),
     hash bytea NOT NULL CHECK (length(hash) = 32)
+) PARTITION BY RANGE (day);
+
+-- On which days a route has entries, and where each begins: by it a reading goes to the partitions that it needs, and no other.
+CREATE TABLE journal_day (
+    route bigint NOT NULL,
+    day integer NOT NULL,
+    first_sequence bigint NOT NULL CHECK (first_sequence > 0),
+    PRIMARY KEY (route, day)
 );
-CREATE INDEX journal_by_intent ON journal (intent_id) WHERE intent_id IS NOT NULL;
+
+-- What was archived: a route's entries of a day, written into a file and dropped here, in the transaction that made this row.
+CREATE TABLE archive (
+    route bigint NOT NULL,
+    day integer NOT NULL,
+    first_sequence bigint NOT NULL CHECK (first_sequence > 0),
+    last_sequence bigint NOT NULL CHECK (last_sequence >= first_sequence),
+    head bytea NOT NULL CHECK (length(head) = 32),          -- hash of the last of them: what the entries here go on from
+    epoch bigint NOT NULL,                                  -- of the last of them
+    last_execution bigint NOT NULL CHECK (last_execution >= 0),  -- of the execution log: all through it are told of in the archive
+    frontier bytea NOT NULL,                                -- the Merkle tree over the route's entries through the last of them
+    file text NOT NULL,
+    sha256 bytea NOT NULL CHECK (length(sha256) = 32),      -- of the file
+    archived_at_us bigint NOT NULL,
+    PRIMARY KEY (route, day),
+    UNIQUE (route, last_sequence)
+);
+CREATE INDEX archive_by_day ON archive (day);
 
 CREATE TABLE incident (
     route bigint NOT NULL,
@@ -288,6 +320,10 @@ END $$;
 CREATE TRIGGER journal_is_append_only BEFORE UPDATE OR DELETE ON journal
     FOR EACH ROW EXECUTE FUNCTION refuse('the journal is append-only');
 CREATE TRIGGER journal_is_not_emptied BEFORE TRUNCATE ON journal EXECUTE FUNCTION refuse('the journal is append-only');
+CREATE TRIGGER archive_is_append_only BEFORE UPDATE OR DELETE ON archive
+    FOR EACH ROW EXECUTE FUNCTION refuse('what was archived stays archived');
+CREATE TRIGGER archive_is_not_emptied BEFORE TRUNCATE ON archive
+    EXECUTE FUNCTION refuse('what was archived stays archived');
 CREATE TRIGGER execution_is_append_only BEFORE UPDATE OR DELETE ON execution
     FOR EACH ROW EXECUTE FUNCTION refuse('executions are append-only');
 CREATE TRIGGER execution_is_not_emptied BEFORE TRUNCATE ON execution EXECUTE FUNCTION refuse('executions are append-only');
@@ -337,6 +373,119 @@ BEGIN
 END $$;
 CREATE TRIGGER intent_id_is_no_replacements AFTER INSERT ON intent REFERENCING NEW TABLE AS fresh
     FOR EACH STATEMENT EXECUTE FUNCTION id_is_no_replacements();
+
+-- The journal's partitions. Each has the id as its key, an index by order, and may not be emptied; that its rows are neither
+-- changed nor deleted comes from the journal itself. Days are made ahead (`onefill migrate`, a gateway, `onefill archive`).
+-- An entry for whose day nothing was made goes into journal_rest: a commit never fails for want of a partition.
+
+CREATE FUNCTION journal_table(name text) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    EXECUTE format('CREATE TABLE %I (LIKE journal INCLUDING CONSTRAINTS)', name);
+    EXECUTE format('ALTER TABLE %I ADD PRIMARY KEY (id)', name);
+    EXECUTE format('CREATE INDEX ON %I (intent_id) WHERE intent_id IS NOT NULL', name);
+    EXECUTE format('CREATE TRIGGER is_not_emptied BEFORE TRUNCATE ON %I EXECUTE FUNCTION refuse(%L)', name,
+        'the journal is append-only');
+END $$;
+
+-- Makes a day's partition; false if there is one, or if the day was archived.
+CREATE FUNCTION journal_add_day(which integer) RETURNS boolean LANGUAGE plpgsql AS $$
+DECLARE
+    name text := 'journal_' || to_char(date '1970-01-01' + which, 'YYYY_MM_DD');
+BEGIN
+    IF to_regclass(name) IS NOT NULL OR which <= (SELECT max(day) FROM archive) THEN RETURN false; END IF;
+    PERFORM journal_table(name);
+    EXECUTE format('ALTER TABLE journal ATTACH PARTITION %I FOR VALUES FROM (%s) TO (%s)', name, which, which + 1);
+    RETURN true;
+END $$;
+
+-- A day that was archived takes no entries any more. Its partition is gone, so they would come here: whoever writes one does not
+-- know yet what was archived, and is to look where the route stands.
+CREATE FUNCTION day_is_not_archived() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF new.day <= (SELECT max(day) FROM archive) THEN
+        RAISE EXCEPTION USING ERRCODE = 'OF001', MESSAGE = 'the day was archived';
+    END IF;
+    RETURN new;
+END $$;
+
+CREATE FUNCTION journal_add_rest() RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM journal_table('journal_rest');
+    CREATE TRIGGER day_is_not_archived BEFORE INSERT ON journal_rest
+        FOR EACH ROW EXECUTE FUNCTION day_is_not_archived();
+    ALTER TABLE journal ATTACH PARTITION journal_rest DEFAULT;
+END $$;
+SELECT journal_add_rest();
+
+-- Makes the partitions of today, by this server's clock, and of so many days to come. A day whose entries are in journal_rest
+-- stays there: journal_sort_rest moves them.
+CREATE FUNCTION journal_add_ahead(days integer) RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE
+    today integer := floor(extract(epoch FROM clock_timestamp()) / 86400);
+    made bigint := 0;
+BEGIN
+    FOR which IN today .. today + days LOOP
+        CONTINUE WHEN EXISTS (SELECT FROM journal_rest WHERE day = which);
+        IF journal_add_day(which) THEN made := made + 1; END IF;
+    END LOOP;
+    RETURN made;
+END $$;
+
+-- Gives days whose entries had to go into journal_rest partitions of their own. Nobody writes meanwhile.
+CREATE FUNCTION journal_sort_rest() RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE
+    moved bigint;
+BEGIN
+    LOCK TABLE journal IN ACCESS EXCLUSIVE MODE;
+    ALTER TABLE journal DETACH PARTITION journal_rest;
+    ALTER TABLE journal_rest RENAME TO journal_sorted;
+    PERFORM journal_add_rest();
+    PERFORM journal_add_day(d.day) FROM (SELECT DISTINCT day FROM journal_sorted) AS d;
+    INSERT INTO journal SELECT * FROM journal_sorted;
+    GET DIAGNOSTICS moved = ROW_COUNT;
+    DROP TABLE journal_sorted;
+    RETURN moved;
+END $$;
+
+-- A page of a route's journal, in its order. Goes day by day and names each: no other partition is opened, however many there are.
+-- only_intent: entries of one order alone, or (0) of none.
+CREATE FUNCTION journal_page(of_route bigint, after bigint, most bigint, only_intent bigint DEFAULT NULL)
+RETURNS SETOF journal LANGUAGE plpgsql STABLE ROWS 500 AS $$
+DECLARE
+    base bigint := of_route << 40;
+    statement text := 'SELECT * FROM journal WHERE day = $1 AND id > $2 AND id <= $3 ';
+    which integer;
+    lowest integer;
+    highest integer := 2147483647;
+    found bigint;
+BEGIN
+    SELECT max(day) INTO lowest FROM journal_day WHERE route = of_route AND first_sequence <= after + 1;
+    lowest := coalesce(lowest, -2147483648);
+    IF only_intent = 0 THEN
+        statement := statement || 'AND intent_id IS NULL ';
+    ELSIF only_intent IS NOT NULL THEN
+        statement := statement || 'AND intent_id = $5 ';
+        SELECT greatest(lowest, first_day), last_day INTO lowest, highest FROM intent WHERE id = only_intent;
+    END IF;
+    FOR which IN SELECT day FROM journal_day WHERE route = of_route AND day BETWEEN lowest AND highest ORDER BY day LOOP
+        RETURN QUERY EXECUTE statement || 'ORDER BY id LIMIT $4'
+            USING which, base + after, base + 1099511627775, most, only_intent;
+        GET DIAGNOSTICS found = ROW_COUNT;
+        most := most - found;
+        EXIT WHEN most <= 0;
+    END LOOP;
+END $$;
+
+-- The entries that recorded these orders, of those that are still here.
+CREATE FUNCTION journal_recorded(ids bigint[]) RETURNS SETOF journal LANGUAGE plpgsql STABLE ROWS 500 AS $$
+DECLARE
+    which integer;
+BEGIN
+    FOR which IN SELECT DISTINCT first_day FROM intent WHERE id = ANY (ids) LOOP
+        RETURN QUERY EXECUTE 'SELECT DISTINCT ON (intent_id) * FROM journal WHERE day = $1 AND intent_id = ANY ($2) '
+            'ORDER BY intent_id, id' USING which, ids;
+    END LOOP;
+END $$;
 
 -- The clock by which leases are judged: this server's, in µs since 1970.
 CREATE FUNCTION now_us() RETURNS bigint LANGUAGE sql VOLATILE AS $$
@@ -411,6 +560,10 @@ BEGIN
         DELETE FROM subscription_stopped WHERE route = (v ->> 0)::bigint AND subscriber = v ->> 1
             AND intent_id IN (SELECT e::bigint FROM jsonb_array_elements_text(v -> 5) AS e);
     END LOOP;
+    FOR v IN SELECT * FROM jsonb_array_elements(rare -> 'days') LOOP
+        INSERT INTO journal_day (route, day, first_sequence)
+        VALUES ((v ->> 0)::bigint, (v ->> 1)::integer, (v ->> 2)::bigint);
+    END LOOP;
     FOR v IN SELECT * FROM jsonb_array_elements(rare -> 'inbox') LOOP
         INSERT INTO inbox (route, source, event_id, digest, recorded_at_us)
         VALUES ((v ->> 0)::bigint, v ->> 1, v ->> 2, decode(v ->> 3, 'hex'), (v ->> 4)::bigint);
@@ -432,20 +585,21 @@ CREATE FUNCTION commit_group(
     r_execution bigint[],
     i_id bigint[], i_route bigint[], i_digest bytea[], i_account text[], i_strategy text[], i_key text[],
     i_client_order_id text[], i_fingerprint_version integer[], i_fingerprint bytea[], i_body text[], i_recorded_at_us bigint[],
-    i_valid_until_us bigint[], i_status text[], i_reason text[], i_closed smallint[], i_answer text[],
+    i_valid_until_us bigint[], i_status text[], i_reason text[], i_closed smallint[], i_answer text[], i_day integer[],
     c_intent_id bigint[], c_kind smallint[], c_number bigint[], c_epoch bigint[], c_claimed_at_us bigint[],
     c_expires_at_us bigint[], c_leaves_by_us bigint[], c_outcome text[], c_reason text[], c_retry_at_us bigint[],
     s_intent_id bigint[], s_kind smallint[], s_number bigint[], s_outcome text[], s_reason text[], s_retry_at_us bigint[],
     u_id bigint[], u_expected bigint[], u_status text[], u_version bigint[], u_cum_quantity text[],
     u_venue_cum_quantity text[], u_venue_order_id text[], u_reason text[], u_anomaly text[], u_parked smallint[],
     u_cancel_wanted smallint[], u_closed smallint[], u_answer text[], u_replaced smallint[], u_reversed_quantity text[],
+    u_day integer[],
     p_route bigint[], p_stream text[], p_previous bigint[], p_position bigint[],
     e_id bigint[], e_route bigint[], e_scope text[], e_execution_id text[], e_intent_id bigint[], e_account text[],
     e_strategy text[], e_instrument text[], e_side text[], e_quantity text[], e_price text[], e_client_order_id text[],
     e_venue_order_id text[], e_transacted_at_us bigint[], e_recorded_at_us bigint[], e_kind text[], e_refers_to text[],
     e_fee text[], e_fee_currency text[], e_stream text[],
     j_id bigint[], j_intent_id bigint[], j_kind text[], j_payload text[], j_at_us bigint[], j_epoch bigint[],
-    j_previous_hash bytea[], j_hash bytea[],
+    j_previous_hash bytea[], j_hash bytea[], j_day integer[],
     rare text
 ) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
@@ -466,11 +620,11 @@ BEGIN
         END LOOP;
         IF i_id IS NOT NULL THEN
             -- By key: two gateways that record the same keys at the same time must meet them in one order.
-            INSERT INTO intent (id, route, key_digest, account, strategy, key, client_order_id, fingerprint_version,
-                fingerprint, body, recorded_at_us, valid_until_us, status, reason, closed, answer)
-            SELECT * FROM unnest(i_id, i_route, i_digest, i_account, i_strategy, i_key, i_client_order_id,
+            INSERT INTO intent (first_day, last_day, id, route, key_digest, account, strategy, key, client_order_id,
+                fingerprint_version, fingerprint, body, recorded_at_us, valid_until_us, status, reason, closed, answer)
+            SELECT v.day, v.* FROM unnest(i_day, i_id, i_route, i_digest, i_account, i_strategy, i_key, i_client_order_id,
                 i_fingerprint_version, i_fingerprint, i_body, i_recorded_at_us, i_valid_until_us, i_status, i_reason,
-                i_closed, i_answer) AS v ORDER BY 3
+                i_closed, i_answer) AS v (day) ORDER BY 5
             ON CONFLICT DO NOTHING;
             GET DIAGNOSTICS touched = ROW_COUNT;
             IF touched <> cardinality(i_id) THEN RAISE EXCEPTION USING ERRCODE = 'OF002'; END IF;
@@ -493,11 +647,11 @@ BEGIN
             UPDATE intent SET status = v.status, version = v.version, cum_quantity = v.cum_quantity,
                 venue_cum_quantity = v.venue_cum_quantity, venue_order_id = v.venue_order_id, reason = v.reason,
                 anomaly = v.anomaly, parked = v.parked, cancel_wanted = v.cancel_wanted, closed = v.closed,
-                answer = v.answer, replaced = v.replaced, reversed_quantity = v.reversed_quantity
+                answer = v.answer, replaced = v.replaced, reversed_quantity = v.reversed_quantity, last_day = v.day
             FROM unnest(u_id, u_expected, u_status, u_version, u_cum_quantity, u_venue_cum_quantity, u_venue_order_id,
-                u_reason, u_anomaly, u_parked, u_cancel_wanted, u_closed, u_answer, u_replaced, u_reversed_quantity)
+                u_reason, u_anomaly, u_parked, u_cancel_wanted, u_closed, u_answer, u_replaced, u_reversed_quantity, u_day)
                 AS v (id, expected, status, version, cum_quantity, venue_cum_quantity, venue_order_id, reason, anomaly,
-                parked, cancel_wanted, closed, answer, replaced, reversed_quantity)
+                parked, cancel_wanted, closed, answer, replaced, reversed_quantity, day)
             WHERE intent.id = v.id AND intent.version = v.expected;
             GET DIAGNOSTICS touched = ROW_COUNT;
             IF touched <> cardinality(u_id) THEN RAISE EXCEPTION USING ERRCODE = 'OF003'; END IF;
@@ -522,8 +676,8 @@ BEGIN
                 e_kind, e_refers_to, e_fee, e_fee_currency, e_stream);
         END IF;
         IF j_id IS NOT NULL THEN
-            INSERT INTO journal (id, intent_id, kind, payload, at_us, epoch, previous_hash, hash)
-            SELECT * FROM unnest(j_id, j_intent_id, j_kind, j_payload, j_at_us, j_epoch, j_previous_hash, j_hash);
+            INSERT INTO journal (id, intent_id, kind, payload, at_us, epoch, previous_hash, hash, day)
+            SELECT * FROM unnest(j_id, j_intent_id, j_kind, j_payload, j_at_us, j_epoch, j_previous_hash, j_hash, j_day);
         END IF;
     EXCEPTION
         WHEN SQLSTATE 'OF002' THEN
