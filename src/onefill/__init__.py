@@ -26,6 +26,7 @@ from onefill.core.errors import (
     InvalidField,
     KeyReused,
     LeaseHeld,
+    LeaseLost,
     LedgerError,
     OnefillError,
     OrderUncertain,
@@ -51,7 +52,7 @@ from onefill.core.values import Instrument, OrderType, Side, TimeInForce
 from onefill.engine.controller import ControlPlan
 from onefill.engine.gate import RouteShut
 from onefill.engine.gateway import Gateway
-from onefill.engine.settings import GatewaySettings, ReconcileSettings
+from onefill.engine.settings import GatewaySettings, NodeSettings, ReconcileSettings
 from onefill.ports.venue import Venue
 from onefill.service.wiring import open_gateway as open  # noqa: A004 - reads as onefill.open(...)
 
@@ -82,9 +83,11 @@ __all__ = [
     "InvalidField",
     "KeyReused",
     "LeaseHeld",
+    "LeaseLost",
     "LedgerError",
     "Limits",
     "Lookup",
+    "NodeSettings",
     "OnefillError",
     "Order",
     "OrderType",
@@ -96,6 +99,7 @@ __all__ = [
     "ReplaceStyle",
     "Risk",
     "RouteClosed",
+    "RouteElsewhere",
     "RouteShut",
     "Side",
     "State",

@@ -30,7 +30,7 @@ from onefill.core.reconcile import Report
 from onefill.core.risk_limits import Risk
 from onefill.engine.controller import ControlPlan, GatewayStatus
 from onefill.engine.gateway import Gateway
-from onefill.engine.settings import GatewaySettings
+from onefill.engine.settings import GatewaySettings, NodeSettings
 from onefill.ports.ledger import OpeningPosition, StepRecord
 from onefill.ports.venue import Venue
 from onefill.service.wiring import open_gateway
@@ -313,6 +313,11 @@ class SyncGateway:
         gateway = self._open
         return self._run(lambda: gateway.steps(key, route=route))
 
+    def hand_over(self, route: str) -> None:
+        """See :meth:`onefill.engine.gateway.Gateway.hand_over`."""
+        gateway = self._open
+        self._run(lambda: gateway.hand_over(route))
+
     def catch_up(self) -> None:
         """See :meth:`onefill.engine.gateway.Gateway.catch_up`."""
         gateway = self._open
@@ -370,6 +375,7 @@ def open(  # noqa: A001 - reads as onefill.sync.open(...)
     settings: GatewaySettings | None = None,
     risk: Risk | None = None,
     control: ControlPlan | None = None,
+    node: NodeSettings | None = None,
 ) -> SyncGateway:
     """Return a gateway for plain code; enter it with ``with``. Arguments as for :func:`onefill.open`."""
-    return SyncGateway(open_gateway(ledger, venues=venues, settings=settings, risk=risk, control=control))
+    return SyncGateway(open_gateway(ledger, venues=venues, settings=settings, risk=risk, control=control, node=node))

@@ -105,6 +105,7 @@ async def opened(
         on_audit_trouble=on_audit_trouble,
         metrics=metrics,
         on_metrics=lambda url: remark(f"metrics at {url}/metrics"),
+        node=settings.node,
     ) as gateway:
         yield gateway
 

@@ -142,6 +142,10 @@ class VenueError(OnefillError):
     """The venue, or the way to it, does not do what is needed."""
 
 
+class SecondSession(VenueError):
+    """The venue says that somebody else has a session for this account too, or took this one's place."""
+
+
 class RouteClosed(OnefillError):
     """The route takes no new exposure now (promise FAIL-CLOSED). The text says why and what reopens it."""
 
@@ -246,6 +250,30 @@ class StepResultRefused(CallerError):
         super().__init__(
             f"step {step!r} of {key!r} was carried out, and its result cannot be kept: {problem}. It counts as not done: "
             "return something that can be kept; the next call does it again under the same idempotency key"
+        )
+
+
+class LeaseLost(RouteClosed):
+    """The route is not held here now: its lease ran out, or it is being handed over."""
+
+    def __init__(self, route: str, reason: str) -> None:
+        self.route = route
+        super().__init__(
+            f"route {route!r}: {reason}. Nothing new is taken or sent here; what was recorded stands, and goes on wherever the "
+            "route is held"
+        )
+
+
+class RouteElsewhere(RouteClosed):
+    """Another process holds the route, or nobody yet. Call again with the same key, here or there: nothing is done twice."""
+
+    def __init__(self, route: str, holder: str | None, found: str) -> None:
+        self.route = route
+        self.holder = holder
+        who = "held by nobody" if holder is None else f"held by {holder}"
+        super().__init__(
+            f"route {route!r} is {who} and not here. {found}. Call again with the same key, here or there: nothing is done "
+            "twice"
         )
 
 

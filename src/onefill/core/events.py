@@ -12,6 +12,7 @@ from onefill.core.incident import IncidentKind, Snapshot, Step
 from onefill.core.messages import VenueStatus, legible
 from onefill.core.outside_events import CallbackTaken, StepBegun, StepDone
 from onefill.core.relay_events import LaneResumed, LaneStopped, SubscriberMoved
+from onefill.core.split_brain import HoldersSuspected
 
 
 class Source(StrEnum):
@@ -474,6 +475,7 @@ RouteEvent = (
     | LaneStopped
     | LaneResumed
     | SubscriberMoved
+    | HoldersSuspected
 )
 
 

@@ -14,14 +14,16 @@ import msgspec
 
 from onefill.core import control as controls
 from onefill.core import events as ev
+from onefill.core import split_brain
 from onefill.core.control import ITSELF, Control, Readings, State, Thresholds
 from onefill.core.errors import Fenced, LedgerError, OnefillError, RouteClosed
 from onefill.core.incident import BREAKS, Finding, Incident, IncidentKind
 from onefill.core.lifecycle import Status
 from onefill.core.metrics import Histogram
+from onefill.core.split_brain import HoldersSuspected
 from onefill.engine.receiver import Receiver
 from onefill.engine.route import Pending, Route
-from onefill.ports.ledger import Committed
+from onefill.ports.ledger import Committed, CursorMove
 
 _MOST_SAMPLES = 600
 """Samples that the ring holds at most, for windows of any length."""
@@ -119,7 +121,7 @@ class Controller:
     """The control state of one route."""
 
     def __init__(self, route: Route, receivers: Iterable[Receiver] = ()) -> None:
-        self._route = route
+        self.route = route
         self._receivers = list(receivers)
         self._samples: deque[_Sample] = deque()
         self._calm_since_us: int | None = None
@@ -130,16 +132,16 @@ class Controller:
     @property
     def thresholds(self) -> Thresholds:
         """What the route is judged by."""
-        return self._route.gate.thresholds
+        return self.route.gate.thresholds
 
     def start(self) -> None:
         """Begin to watch, if the route moves by itself."""
         if self.thresholds.automatic:
             self.sample()
-            self._route.spawn(self._route.loop.create_task(self._watch()))
+            self.route.spawn(self.route.loop.create_task(self._watch()))
 
     async def _watch(self) -> None:
-        route = self._route
+        route = self.route
         while route.failure is None and not route.closing:
             await asyncio.sleep(self.thresholds.sample_s)
             self.sample()
@@ -148,7 +150,7 @@ class Controller:
 
     def sample(self) -> None:
         """Take the readings and move the route if they call for it."""
-        route = self._route
+        route = self.route
         if route.failure is not None or route.closing or self._opening.locked():
             return
         now_us = route.clock.now_us()
@@ -171,7 +173,7 @@ class Controller:
         return self._readings(self._sample())
 
     def _readings(self, now: _Sample) -> Readings:
-        route = self._route
+        route = self.route
         window_s = self.thresholds.window_s
         then, before = self._at(now.at_s - window_s), self._at(now.at_s - 2 * window_s)
         found = [one for one in route.incidents.open() if one.converged_at_us is None]
@@ -205,7 +207,7 @@ class Controller:
         )
 
     def _sample(self) -> _Sample:
-        route = self._route
+        route = self.route
         counts, measures = route.counts, route.measures
         return _Sample(
             at_s=route.loop.time(),
@@ -222,9 +224,9 @@ class Controller:
 
     def _uncertain(self) -> int:
         """Return how many orders' fate has been open for a while."""
-        before_us = self._route.clock.now_us() - round(self.thresholds.uncertain_after_s * 1_000_000)
+        before_us = self.route.clock.now_us() - round(self.thresholds.uncertain_after_s * 1_000_000)
         count = 0
-        for entry in self._route.entries.values():
+        for entry in self.route.entries.values():
             order = entry.order
             if order.parked or (order.status is Status.UNCERTAIN and order.copies[0].claimed_at_us <= before_us):
                 count += 1
@@ -261,20 +263,38 @@ class Controller:
         self._take(control)
         return pending
 
-    def _record(self, control: Control, findings: tuple[Finding, ...]) -> Pending:
-        route = self._route
+    def suspect(self, told: HoldersSuspected, move: CursorMove) -> Pending:
+        """Put the route into SAFE, also where it does not move by itself: it may have a second holder."""
+        route = self.route
+        found = (split_brain.finding(route.name, told),)
+        if route.control.state is State.SAFE:
+            return route.record_route_event(told, findings=found, cursor=move)
+        reason = split_brain.reason(told)
+        control = controls.moved(route.control, State.SAFE, reason, ITSELF, route.clock.now_us())
+        pending = self._record(control, found, told=(told,), cursor=move)
+        self._take(control)
+        return pending
+
+    def _record(
+        self,
+        control: Control,
+        findings: tuple[Finding, ...],
+        told: tuple[ev.RouteEvent, ...] = (),
+        cursor: CursorMove | None = None,
+    ) -> Pending:
+        route = self.route
         event = ev.ControlMoved(control.state, route.control.state, control.reason, control.by)
-        told: tuple[ev.RouteEvent, ...] = (event,)
+        told = (event, *told)
         gone: tuple[Incident, ...] = ()
         if control.state.rank < State.DUP_RISK.rank:
             gone, noted = route.incidents.converge(IncidentKind.CONTROL, "", route.clock.now_us())
-            told = (event, *noted)
-        pending = route.record_route_event(*told, findings=findings, incidents=gone, control=control)
+            told = (*told, *noted)
+        pending = route.record_route_event(*told, findings=findings, incidents=gone, control=control, cursor=cursor)
         pending.add_done_callback(functools.partial(self._recorded, control))
         return pending
 
     def _take(self, control: Control) -> None:
-        route = self._route
+        route = self.route
         if control.state is not route.control.state:
             route.gate.pace.begin()
         route.control = control
@@ -282,24 +302,24 @@ class Controller:
 
     def _recorded(self, control: Control, done: Pending) -> None:
         if not done.cancelled() and done.exception() is None and not isinstance(done.result(), Committed):
-            self._route.fail(
+            self.route.fail(
                 RouteClosed(
-                    f"the ledger has another control state of route {self._route.name!r} than version {control.version}"
+                    f"the ledger has another control state of route {self.route.name!r} than version {control.version}"
                 )
             )
 
     @property
     def control(self) -> Control:
         """The control state that is in force."""
-        return self._route.control
+        return self.route.control
 
     def may_freeze(self, state: State) -> bool:
         """Tell whether a freeze can be recorded, and would not open the route."""
-        return self._route.failure is None and state.rank >= self._route.control.state.rank
+        return self.route.failure is None and state.rank >= self.route.control.state.rank
 
     async def freeze(self, state: State, by: str, reason: str) -> Control:
         """Shut the route, as a person wants it. Returns once it is durable."""
-        route = self._route
+        route = self.route
         async with self._opening:
             self.check()
             control = controls.frozen(route.control, route.name, state, by, reason, route.clock.now_us())
@@ -310,7 +330,7 @@ class Controller:
 
     def may_release(self, by: str, reason: str, *, force: bool) -> Control | None:
         """Return the control after a release, ``None`` if the route is open. Raises what :func:`released` raises."""
-        route = self._route
+        route = self.route
         self.check()
         return controls.released(
             route.control,
@@ -326,7 +346,7 @@ class Controller:
     async def release(self, by: str, reason: str, *, force: bool) -> Control:
         """Open the route, as a person wants it, once that is durable. What was counted before counts no more."""
         # A caller who gives up must not keep what is durable by then from being in force.
-        return await asyncio.shield(self._route.loop.create_task(self._release(by, reason, force=force)))
+        return await asyncio.shield(self.route.loop.create_task(self._release(by, reason, force=force)))
 
     async def _release(self, by: str, reason: str, *, force: bool) -> Control:
         async with self._opening:
@@ -337,11 +357,11 @@ class Controller:
                     self._take(control)
                 else:
                     self.check()
-        return self._route.control
+        return self.route.control
 
     def check(self) -> None:
         """Raise unless the control state can be written."""
-        route = self._route
+        route = self.route
         if route.failure is not None:
             raise RouteClosed(
                 f"route {route.name!r} is SAFE in memory, and that cannot be recorded or released here: {route.failure}. "
@@ -354,7 +374,7 @@ class Controller:
 
     def status(self) -> RouteStatus:
         """Return how the route is now."""
-        route, control, now = self._route, self._route.control, self._sample()
+        route, control, now = self.route, self.route.control, self._sample()
         failed = route.failure
         then = self._at(now.at_s - self.thresholds.window_s)
         lag_us = _p99(route.measures.lag_us, now.lag, then.lag)

@@ -20,8 +20,9 @@ from onefill.core.errors import (
     ContradictsEvidence,
     InvalidField,
     KeyReused,
+    OnefillError,
+    RouteClosed,
     UnknownKey,
-    UnknownVenue,
     VenueError,
 )
 from onefill.core.events import Verdict
@@ -41,10 +42,14 @@ from onefill.ports.ledger import Committed, Ledger, Operation, RequestKind, Venu
 class Desk:
     """Where the orders of a gateway are found by name."""
 
-    def __init__(self, ledger: Ledger, routes: dict[str, Route], clock: Clock) -> None:
+    def __init__(
+        self, ledger: Ledger, routes: dict[str, Route], clock: Clock, missing: Callable[[str], OnefillError]
+    ) -> None:
         self.ledger = ledger
         self.routes = routes
         self.clock = clock
+        self.missing = missing
+        """Returns what is told of a route that is not open here."""
 
     async def find(self, name: "OrderName") -> tuple[Route, Entry] | None:
         """Return an order and its route, from memory or from the ledger; ``None`` if it was never recorded."""
@@ -57,12 +62,14 @@ class Desk:
             return None
         home = self.routes.get(loaded.order.intent.venue)
         if home is None:
-            raise UnknownVenue(loaded.order.intent.venue, list(self.routes))
+            raise self.missing(loaded.order.intent.venue)
         return home, home.adopt(loaded)
 
     def any_route(self) -> Route:
-        """Return the route that keeps what belongs to none."""
-        return next(iter(self.routes.values()))
+        """Return the route that keeps what belongs to none. Raises RouteClosed while none is held here."""
+        for route in self.routes.values():
+            return route
+        raise RouteClosed("no route is held here now, so that nothing can be recorded. Nothing was changed")
 
 
 class OrderName(msgspec.Struct, frozen=True, gc=False):

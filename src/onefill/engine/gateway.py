@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import functools
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from types import TracebackType
@@ -12,10 +11,13 @@ import msgspec
 from onefill.core import identity, values
 from onefill.core.answers import Answer, CancelAnswer, ReplaceAnswer
 from onefill.core.errors import (
+    Fenced,
     InvalidField,
     InvariantBroken,
+    LeaseLost,
     LedgerError,
     OnefillError,
+    OrderUncertain,
     RouteClosed,
     UnknownKey,
     UnknownVenue,
@@ -24,21 +26,20 @@ from onefill.core.errors import (
 from onefill.core.events import Verdict
 from onefill.core.intent import Intent, at_venue, first_difference, fit
 from onefill.core.order import Order
-from onefill.core.position import Execution, Position
+from onefill.core.position import Position
 from onefill.core.risk_limits import Risk
+from onefill.core.spread import Elsewhere
 from onefill.engine.controller import BY_HAND, ControlPlan
 from onefill.engine.desk import Desk, OrderName, Wish, Word, cancel, replace, resolve, same_content
 from onefill.engine.entry import Entry, Waiter, wait_for_answer
+from onefill.engine.holding import Holding
 from onefill.engine.measures import Counts
 from onefill.engine.new_order import new_order
-from onefill.engine.outside import Outside
-from onefill.engine.receiver import DROP_COPY, Receiver
-from onefill.engine.recovery import give_back, open_route, take_up
 from onefill.engine.relay import Subscriber
-from onefill.engine.risk_desk import open_desk
-from onefill.engine.route import Pending, Route, tell_answer
+from onefill.engine.route import Pending, Route
 from onefill.engine.sender import start_driver
-from onefill.engine.settings import GatewaySettings
+from onefill.engine.settings import GatewaySettings, NodeSettings
+from onefill.engine.telling import tell_answer
 from onefill.ports.clock import Clock
 from onefill.ports.ledger import KeyTaken, Ledger, Outcome
 from onefill.ports.venue import Venue
@@ -50,7 +51,7 @@ _cancel_answer = msgspec.json.Decoder(CancelAnswer)
 _replace_answer = msgspec.json.Decoder(ReplaceAnswer)
 
 
-class Gateway(Outside):
+class Gateway(Holding):
     """An order-execution gateway over one ledger and one or more venues, each a route by its name.
 
     Use it as an async context manager. All methods may be called any number of times, from any number of tasks, with the
@@ -68,15 +69,20 @@ class Gateway(Outside):
         risk: Risk | None = None,
         control: ControlPlan = BY_HAND,
         subscribers: Iterable[Subscriber] = (),
+        node: NodeSettings | None = None,
     ) -> None:
-        super().__init__(ledger, clock, settings or GatewaySettings(), control, subscribers)
-        self._venues = {values.name(name, "venue"): venue for name, venue in venues.items()}
-        self._holder = holder
-        self._risk = risk
-        self._desk = Desk(ledger, self._routes, clock)
-        self._closing: asyncio.Task[None] | None = None
-        self.recovered = 0
-        """Open orders taken up at the start."""
+        super().__init__(
+            ledger,
+            venues,
+            clock=clock,
+            holder=holder,
+            settings=settings or GatewaySettings(),
+            risk=risk,
+            control=control,
+            subscribers=subscribers,
+            node=node,
+        )
+        self._desk = Desk(ledger, self._routes, clock, self._missing)
 
     async def __aenter__(self) -> "Gateway":
         """Start: acquire the routes, take up what was open, follow the execution streams."""
@@ -90,61 +96,16 @@ class Gateway(Outside):
         await self.close()
 
     async def start(self) -> None:
-        """Acquire every route and take up its open orders. Raises LedgerError or VenueError, and closes what it opened."""
+        """Acquire every route and take up its open orders. Raises LedgerError or VenueError, and closes what it opened.
+
+        Where several nodes share the ledger it returns once this one has asked for what is free; what it gets later, or gets
+        again, is opened behind it, and no venue or route that cannot be used keeps it from serving the others.
+        """
         try:
-            for name, venue in self._venues.items():
-                await venue.start()
-                route = await open_route(
-                    name, self._ledger, venue, self._clock, self._settings, holder=self._holder, fold=self._fold
-                )
-                route.taken = functools.partial(self._taken, route)
-                self._routes[name] = route
-                await self._book.load(self._ledger, name)
-                self._guard(route)
-                route.risk = await open_desk(self._risk, self._ledger, route.lease, self._book.positions(), self._clock)
-                self.recovered += await take_up(route)
-                receivers = self._receivers[name] = [Receiver(route)]
-                if route.capabilities.drop_copy:
-                    receivers.append(Receiver(route, DROP_COPY))
-                for receiver in receivers:
-                    await receiver.start()
-                await self._oversee(route)
+            await self._begin()
         except BaseException:
             await self.close()
             raise
-
-    async def close(self) -> None:
-        """Stop sending, keep every cursor, and close venues and ledger. Requests under way read as *maybe sent* next time.
-
-        Whoever still waits for an answer gets :class:`RouteClosed`. May be called again, and goes on if the caller gives up.
-        """
-        if self._closing is None:
-            self._closing = asyncio.get_running_loop().create_task(self._close())
-        await asyncio.shield(self._closing)
-
-    async def _close(self) -> None:
-        for route in self._routes.values():
-            route.closing = True
-        async with contextlib.AsyncExitStack() as last_first:  # each step is taken whatever becomes of the others
-            last_first.push_async_callback(self._subscriptions.close)
-            last_first.push_async_callback(self._ledger.close)
-            for route in self._routes.values():
-                last_first.push_async_callback(give_back, route)
-            last_first.push_async_callback(self._save_positions)
-            for venue in self._venues.values():
-                last_first.push_async_callback(venue.close)
-            for name, route in self._routes.items():
-                last_first.push_async_callback(route.stop)
-                for receiver in self._receivers.get(name, ()):
-                    last_first.push_async_callback(receiver.stop)
-            last_first.push_async_callback(self._close_outside)
-            last_first.push_async_callback(self._subscriptions.stop_all)
-
-    async def _save_positions(self) -> None:
-        for name, route in self._routes.items():
-            if route.failure is None:
-                with contextlib.suppress(LedgerError):  # a projection: the next start folds it again
-                    await self._book.save(self._ledger, name)
 
     async def submit(
         self,
@@ -183,15 +144,54 @@ class Gateway(Outside):
     ) -> bytes:
         """As :meth:`submit`, returning the stored bytes of the answer."""
         values.caller_key(key)
-        route, intent = self._route_of(intent)
+        intent = self._at_its_venue(intent)
         digest = identity.key_digest(intent.account, intent.strategy, key)
         wait_s = self._wait_s(wait_s)
-        patient_s = route.loop.time() + max(wait_s, _PATIENCE_S)
+        loop = asyncio.get_running_loop()
+        patient_s, until_s = loop.time() + max(wait_s, _PATIENCE_S), loop.time() + wait_s
         while True:
-            placed = await self._place(route, intent, key, digest, time_to_live_s, wait_s, allow_similar, patient_s)
-            if isinstance(placed, bytes):
-                return placed
-            await asyncio.wait([placed], timeout=max(patient_s - route.loop.time(), 0))
+            route = self._routes.get(intent.venue)
+            if route is None and self._campaign is None:
+                raise UnknownVenue(intent.venue, list(self._routes))
+            try:
+                if route is not None and (self._campaign is None or route.at_work):
+                    left_s = max(until_s - loop.time(), 0) if self._campaign else wait_s
+                    placed = await self._place(
+                        route, intent, key, digest, time_to_live_s, left_s, allow_similar, patient_s
+                    )
+                    if isinstance(placed, bytes):
+                        return placed
+                    await asyncio.wait([placed], timeout=max(patient_s - loop.time(), 0))
+                    continue
+            except (LeaseLost, Fenced):
+                if self._campaign is None:
+                    raise
+            answer = await self._told_elsewhere(intent, key, until_s)
+            if answer is not None:
+                return answer
+
+    async def _told_elsewhere(self, intent: Intent, key: str, until_s: float) -> bytes | None:
+        """Return the answer that the holder of the route gives to a key; ``None``: the route is held here by now."""
+        name, loop = intent.venue, asyncio.get_running_loop()
+        wait = Elsewhere(loop.time(), until_s)
+        while True:
+            route = self._routes.get(name)
+            if route is not None and route.at_work:
+                return None
+            loaded = await self._ledger.by_key(intent.account, intent.strategy, key)
+            if loaded is not None:
+                same_content(loaded.order, intent)
+                if loaded.order.answer is not None:
+                    return loaded.order.answer
+            pause_s = wait.pause_s(loop.time(), known=loaded is not None)
+            if pause_s is not None:
+                await asyncio.sleep(pause_s)
+            elif loaded is None:
+                raise self._elsewhere(name, "Nothing was recorded under this key so far")
+            else:
+                holder = self._elsewhere(name, "").holder or "nobody yet"
+                detail = f"no definite answer in time (status {loaded.order.status}); the route is held by {holder}"
+                raise OrderUncertain(key, loaded.order.client_order_id, detail)
 
     async def _place(
         self,
@@ -205,7 +205,7 @@ class Gateway(Outside):
         patient_s: float,
     ) -> bytes | Pending:
         """Return the answer of a key, recording it first if it is new; or what to wait for before it is looked at again."""
-        while (entry := route.entries.get(digest) or self._elsewhere(digest)) is not None:
+        while (entry := route.entries.get(digest) or self._of_another_route(digest)) is not None:
             if entry.doubtful:
                 # The ledger refused a change: it may be that nothing stands under the key.
                 await next(home for home in self._routes.values() if home.entries.get(digest) is entry).make_sure(entry)
@@ -295,15 +295,14 @@ class Gateway(Outside):
                     waiter.set_exception(reason)
             raise
 
-    def _route_of(self, intent: Intent) -> tuple[Route, Intent]:
-        if not intent.venue and len(self._routes) == 1:
-            intent = at_venue(intent, next(iter(self._routes)))
-        route = self._routes.get(intent.venue)
-        if route is None:
-            raise UnknownVenue(intent.venue, list(self._routes))
-        return route, intent
+    def _at_its_venue(self, intent: Intent) -> Intent:
+        if not intent.venue and len(self._venues) == 1:
+            return at_venue(intent, next(iter(self._venues)))
+        if intent.venue not in self._venues:
+            raise UnknownVenue(intent.venue, list(self._venues))
+        return intent
 
-    def _elsewhere(self, digest: bytes) -> Entry | None:
+    def _of_another_route(self, digest: bytes) -> Entry | None:
         if len(self._routes) == 1:
             return None
         return next((route.entries[digest] for route in self._routes.values() if digest in route.entries), None)
@@ -435,7 +434,7 @@ class Gateway(Outside):
     def instruments(self, venue: str) -> Mapping[str, values.Instrument]:
         """Return the instruments of a venue by symbol."""
         if venue not in self._routes:
-            raise UnknownVenue(venue, list(self._routes))
+            raise self._missing(venue)
         return self._routes[venue].instruments
 
     def reference_price(self, venue: str, instrument: str, price: Decimal | int | str | None) -> None:
@@ -444,23 +443,12 @@ class Gateway(Outside):
         The price of a trade of one's own counts likewise. Whichever came last is the one that holds; none outlives the gateway.
         """
         if venue not in self._routes:
-            raise UnknownVenue(venue, list(self._routes))
+            raise self._missing(venue)
         self._routes[venue].risk.reference_price(instrument, price)
 
     def failure(self) -> Exception | None:
         """Return why a route is SAFE, or ``None`` while all take orders."""
         return next((route.failure for route in self._routes.values() if route.failure is not None), None)
-
-    def _fold(self, execution: Execution, place: int | None, amends: bool) -> None:
-        self._book.add(execution, place, amends=amends)
-        route = self._routes[execution.venue]
-        route.risk.traded(execution)
-        if route.closing:
-            return
-        if self._book.save_due(route.name):
-            route.spawn(route.loop.create_task(self._book.save(self._ledger, route.name)))
-        elif not self._book.settled:
-            route.spawn(route.loop.create_task(self._book.settle(self._ledger)))
 
 
 def _waiter(route: Route, entry: Entry) -> Waiter:

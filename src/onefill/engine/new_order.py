@@ -46,7 +46,7 @@ def new_order(
         events += (ev.Refused(refusal.gate, refusal.reason),)
     elif not route.gate.degraded:  # else its driver claims it when its turn comes
         claim = retry.send(order, route.capabilities, now_us)
-        events += (ev.Claimed(claim.number, claim.expires_at_us, leaves_by(route)),)
+        events += (ev.Claimed(claim.number, route.bounded(claim.expires_at_us), leaves_by(route)),)
     new = NewIntent(
         key_digest=digest, fingerprint_version=FINGERPRINT_VERSION, fingerprint=fingerprint(body), body=body
     )

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from onefill.core import once, values
-from onefill.core.errors import CallerError, Fenced, RouteClosed, StepInDoubt, StepReused, UnknownVenue
+from onefill.core.errors import CallerError, Fenced, OnefillError, RouteClosed, StepInDoubt, StepReused
 from onefill.core.outside_events import StepBegun, StepDone
 from onefill.engine.route import Route
 from onefill.ports.clock import Clock
@@ -40,10 +40,20 @@ class _Call(msgspec.Struct, frozen=True, kw_only=True):
 class Steps:
     """The steps under way in this process. Calls for the same step share one."""
 
-    def __init__(self, ledger: Ledger, routes: Mapping[str, Route], clock: Clock) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        routes: Mapping[str, Route],
+        clock: Clock,
+        venues: Collection[str],
+        missing: Callable[[str], OnefillError],
+    ) -> None:
+        """``venues``: every route that there is; ``routes``: those held here, ``missing`` tells of another one."""
         self._ledger = ledger
         self._routes = routes
         self._clock = clock
+        self._venues = venues
+        self._missing = missing
         self._under_way: dict[tuple[str, str, str], tuple[str, asyncio.Task[bytes]]] = {}
         self._closed = False
 
@@ -74,14 +84,14 @@ class Steps:
 
     def route(self, name: str | None) -> Route:
         """Return the route that a process's steps are kept on. Raises CallerError if several could be meant."""
-        if name is None and len(self._routes) > 1:
+        if name is None and len(self._venues) > 1:
             raise CallerError(
-                f"route: is missing, and there are several here: {', '.join(sorted(self._routes))}. Name the one on which this "
+                f"route: is missing, and there are several: {', '.join(sorted(self._venues))}. Name the one on which this "
                 "process is kept, always the same. Nothing was carried out"
             )
-        wanted = name if name is not None else next(iter(self._routes), "")
+        wanted = name if name is not None else next(iter(self._venues), "")
         if wanted not in self._routes:
-            raise UnknownVenue(wanted, list(self._routes))
+            raise self._missing(wanted)
         return self._routes[wanted]
 
     async def _shared(self, route: Route, call: _Call) -> bytes:

@@ -11,6 +11,7 @@ from onefill.engine.inbox import Inbox
 from onefill.engine.once import StepFunction, Steps
 from onefill.engine.oversight import Oversight
 from onefill.engine.relay import Subscriber
+from onefill.engine.route import Route
 from onefill.engine.settings import GatewaySettings
 from onefill.ports.clock import Clock
 from onefill.ports.ledger import Ledger, StepRecord
@@ -22,27 +23,45 @@ class Outside(Oversight):
     def __init__(
         self,
         ledger: Ledger,
+        venues: Collection[str],
         clock: Clock,
         settings: GatewaySettings,
         control: ControlPlan = BY_HAND,
         subscribers: Iterable[Subscriber] = (),
     ) -> None:
         super().__init__(ledger, clock, settings, control, subscribers)
-        self._steps = Steps(ledger, self._routes, clock)
+        self._steps = Steps(ledger, self._routes, clock, venues, self._missing)
+        self._verifiers: dict[str, Verifier] = {}
         self._inboxes: dict[str, Inbox] = {}
 
     def expect_callbacks(self, route: str, verifier: Verifier) -> None:
         """Take in callbacks of a route's venue from now on, if ``verifier`` finds them genuine. Again: with other keys.
 
-        Raises :class:`UnknownVenue`, and :class:`InvalidField` if the venue's adapter reads no callbacks.
+        Where several nodes share the ledger, whenever the route is held here. Raises :class:`UnknownVenue`, and
+        :class:`InvalidField` if the venue's adapter reads no callbacks.
         """
-        if route not in self._routes:
-            raise UnknownVenue(route, list(self._routes))
-        known = self._inboxes.get(route)
-        if known is None:
-            self._inboxes[route] = Inbox(self._routes[route], verifier)
+        home = self._routes.get(route)
+        if home is None:
+            missing = self._missing(route)
+            if isinstance(missing, UnknownVenue):
+                raise missing
+        elif route in self._inboxes:
+            self._inboxes[route].verifier = verifier
         else:
-            known.verifier = verifier
+            self._inboxes[route] = Inbox(home, verifier)
+        self._verifiers[route] = verifier
+
+    def _listen(self, route: Route) -> None:
+        """Take in callbacks of a route that was just taken up, if they are expected."""
+        verifier = self._verifiers.get(route.name)
+        if verifier is not None:
+            self._inboxes[route.name] = Inbox(route, verifier)
+
+    async def _unlisten(self, name: str) -> None:
+        """Take in no callbacks of a route any more, and come to an end with what was begun."""
+        inbox = self._inboxes.pop(name, None)
+        if inbox is not None:
+            await inbox.close()
 
     async def take_callback(self, route: str, headers: Headers, body: bytes) -> Receipt:
         """Take in a callback from a route's venue, once, however often it comes. Returns when that is durable.

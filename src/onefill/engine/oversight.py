@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from onefill.core.control import Control, State, worst
-from onefill.core.errors import InvalidField, UnknownVenue
+from onefill.core.errors import InvalidField, OnefillError, UnknownVenue
 from onefill.core.incident import Incident, Step, StepResult
 from onefill.core.reconcile import Report
 from onefill.core.values import choice
@@ -21,6 +21,7 @@ from onefill.engine.route import Route
 from onefill.engine.runbook import Given, Runbook
 from onefill.engine.settings import GatewaySettings
 from onefill.engine.subscriptions import Resume, Rewind, SubscriberStatus, Subscriptions
+from onefill.engine.suspicions import Suspicions
 from onefill.ports.clock import Clock
 from onefill.ports.ledger import Ledger, OpeningPosition
 
@@ -50,6 +51,10 @@ class Oversight:
             ledger, clock, self._routes, self._receivers, self._book, self._freeze_for, settings.answer_wait_s
         )
 
+    def _missing(self, route: str) -> OnefillError:
+        """Return what is told of a route that is not open here."""
+        return UnknownVenue(route, list(self._routes))
+
     def _guard(self, route: Route) -> None:
         """Give a route its thresholds, before anything of it is set going."""
         route.gate.thresholds = self._control.of(route.name)
@@ -58,6 +63,7 @@ class Oversight:
         """Begin to watch over a route whose orders were taken up and whose streams are followed."""
         controller = self._controllers[route.name] = Controller(route, self._receivers[route.name])
         controller.start()
+        Suspicions(controller).start()
         self._runbook.watch(route)
         reconciler = Reconciler(route, self._receivers[route.name], self._book)
         self._reconcilers[route.name] = reconciler
@@ -105,7 +111,7 @@ class Oversight:
         if route is None:
             return list(self._controllers.values())
         if route not in self._controllers:
-            raise UnknownVenue(route, list(self._controllers))
+            raise self._missing(route)
         return [self._controllers[route]]
 
     # ------------------------------------------------------------ reconciliation
@@ -134,7 +140,7 @@ class Oversight:
 
     def _reconciler(self, route: str) -> Reconciler:
         if route not in self._reconcilers:
-            raise UnknownVenue(route, list(self._reconcilers))
+            raise self._missing(route)
         return self._reconcilers[route]
 
     # -------------------------------------------------------------- subscribers
@@ -180,7 +186,7 @@ class Oversight:
 
     def _meant(self, route: str | None) -> list[Route]:
         if route is not None and route not in self._routes:
-            raise UnknownVenue(route, list(self._routes))
+            raise self._missing(route)
         return list(self._routes.values()) if route is None else [self._routes[route]]
 
     def _one(self, route: str | None) -> list[Route]:

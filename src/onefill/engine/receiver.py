@@ -148,7 +148,8 @@ class Receiver(Intake):
                 try:
                     stream = stream or self._open()
                     report = await self._next(stream)
-                except Exception:  # noqa: BLE001 - the connection, whatever its client calls it: come back from the cursor
+                except Exception as error:  # noqa: BLE001 - the connection, whatever its client calls it: come back from the cursor
+                    self._route.notice(error)
                     return
                 if report is None or report.position > self._seen + 1:
                     return  # one that is missing must not be passed by

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from onefill.core import evidence, retry
 from onefill.core import lease as leases
-from onefill.core.errors import LedgerError
+from onefill.core.errors import Fenced, LedgerError, LedgerFailed
 from onefill.core.position import Execution
 from onefill.core.steps import Rest
 from onefill.engine.route import Route
@@ -26,16 +26,16 @@ async def open_route(
     settings: GatewaySettings,
     *,
     holder: str,
-    fold: Callable[[Execution, int | None, bool], None],
+    fold: Callable[[Route, Execution, int | None, bool], None],
 ) -> Route:
     """Become the owner of a route, and stay it: where it is lent for a time, the lease is renewed until the route stops.
 
     Raises LeaseHeld while another holder's lease lasts, OtherVenue, or another LedgerError.
     """
     asked_at_s = asyncio.get_running_loop().time()  # from before the ledger was asked: never too long
-    lease_us = None if settings.lease_s is None else round(settings.lease_s * 1_000_000)
+    lease_us = None if settings.lease_s is None else _us(settings.lease_s)
     lease = await ledger.acquire(name, holder, clock.now_us(), venue=venue.identity, lease_us=lease_us)
-    route = Route(name, ledger, venue, clock, settings, lease, fold)
+    route = Route(name, ledger, venue, clock, settings, lease, fold, holder)
     route.lease_until_s = leases.send_until_s(asked_at_s, settings.lease_s)
     if settings.lease_s is not None:
         route.spawn(route.loop.create_task(_keep_lease(route, asked_at_s, settings.lease_s)))
@@ -43,11 +43,31 @@ async def open_route(
 
 
 async def _keep_lease(route: Route, asked_at_s: float, lease_s: float) -> None:
+    """Renew the lease until the route stops. A renewal that fails, or does not come back, is tried again.
+
+    So it goes on when the lease is over, too: while nobody else took the route, it is still this one's by its epoch.
+    """
+    due_s = leases.renew_at_s(asked_at_s, lease_s)
     while route.failure is None and not route.closing:
-        await asyncio.sleep(max(leases.renew_at_s(asked_at_s, lease_s) - route.loop.time(), 0))
+        await asyncio.sleep(max(due_s - route.loop.time(), 0))
+        if route.leaving:
+            return
         asked_at_s = route.loop.time()
-        await route.ledger.renew(route.name, route.lease.epoch, route.clock.now_us(), round(lease_s * 1_000_000))
-        route.lease_until_s = leases.send_until_s(asked_at_s, lease_s)
+        try:
+            async with asyncio.timeout(leases.renewal_limit_s(lease_s)):
+                await route.ledger.renew(route.name, route.lease.epoch, route.clock.now_us(), _us(lease_s))
+        except (Fenced, LedgerFailed):
+            raise
+        except (LedgerError, TimeoutError):
+            due_s = route.loop.time() + leases.retry_renewal_s(lease_s)
+        else:
+            due_s = leases.renew_at_s(asked_at_s, lease_s)
+            if not route.leaving:
+                route.lease_until_s = leases.send_until_s(asked_at_s, lease_s)
+
+
+def _us(lease_s: float) -> int:
+    return round(lease_s * 1_000_000)
 
 
 async def take_up(route: Route) -> int:
@@ -74,7 +94,12 @@ async def take_up(route: Route) -> int:
 
 
 async def give_back(route: Route) -> None:
-    """End the lease on a route that is closed in order, so that the next owner need not wait for its end."""
-    if route.settings.lease_s is not None and route.failure is None:
-        with contextlib.suppress(LedgerError):  # then it ends by itself
-            await route.ledger.renew(route.name, route.lease.epoch, route.clock.now_us(), 0)
+    """End the lease on a route that is closed, so that the next owner need not wait for its end.
+
+    Nothing may be sent from here any more. Where the ledger cannot be reached, or another owner is there, it does nothing.
+    """
+    if route.settings.lease_s is not None and not isinstance(route.failure, Fenced):
+        route.lease_until_s = min(route.lease_until_s, route.loop.time())
+        with contextlib.suppress(LedgerError, TimeoutError):  # then it ends by itself
+            async with asyncio.timeout(leases.renewal_limit_s(route.settings.lease_s)):
+                await route.ledger.renew(route.name, route.lease.epoch, route.clock.now_us(), 0)

@@ -13,8 +13,6 @@ from collections.abc import Callable
 import msgspec
 
 from onefill.core import events as ev
-from onefill.core import lease as leases
-from onefill.core.answers import cancel_answer, replace_answer
 from onefill.core.apply import advance
 from onefill.core.capabilities import Capabilities
 from onefill.core.control import Control
@@ -23,18 +21,19 @@ from onefill.core.events import Event, RouteEvent
 from onefill.core.identity import key_digest
 from onefill.core.incident import Finding, Incident
 from onefill.core.lifecycle import ENDED
-from onefill.core.order import Order
 from onefill.core.position import Execution
 from onefill.core.values import Instrument
 from onefill.engine import changes
 from onefill.engine.deadlines import Deadlines
-from onefill.engine.entry import Entry, Waiter
+from onefill.engine.entry import Entry
 from onefill.engine.gate import Gate
 from onefill.engine.incident_book import IncidentBook
 from onefill.engine.measures import Counts, Measures, ticks
 from onefill.engine.news import JournalNews
 from onefill.engine.risk_desk import RiskDesk
 from onefill.engine.settings import GatewaySettings
+from onefill.engine.telling import tell, tell_answer
+from onefill.engine.tenure import Tenure
 from onefill.ports.clock import Clock
 from onefill.ports.ledger import (
     Change,
@@ -65,7 +64,7 @@ KINDS: dict[type, str] = {
 _AMENDED = KINDS[ev.TradeAmended]
 
 
-class Route:
+class Route(Tenure):
     """The shared state of one route's shells."""
 
     def __init__(
@@ -76,16 +75,12 @@ class Route:
         clock: Clock,
         settings: GatewaySettings,
         lease: Lease,
-        fold: Callable[[Execution, int | None, bool], None],
+        fold: Callable[["Route", Execution, int | None, bool], None],
+        holder: str = "",
     ) -> None:
-        self.name = name
-        self.ledger = ledger
+        super().__init__(name, ledger, clock, lease, holder)
         self.venue = venue
-        self.clock = clock
         self.settings = settings
-        self.lease = lease
-        self.lease_until_s = float("inf")
-        """Until when this process may send, by the loop's clock."""
         self.capabilities: Capabilities = venue.capabilities
         self.instruments: dict[str, Instrument] = {}
         self.counts = Counts()
@@ -97,11 +92,7 @@ class Route:
         """What the route lets through, as the ledger has it."""
         self.entries: dict[bytes, Entry] = {}
         self.by_client_order_id: dict[str, Entry] = {}
-        self.failure: OnefillError | None = None
-        self.closing = False
-        """The gateway is being closed: nothing more is begun."""
         self.deadlines = Deadlines()
-        self.loop = asyncio.get_running_loop()
         self.measures = Measures(ticks(self.loop))
         self.risk = RiskDesk(None, self.loop.time)
         """Hears of every change to an order in memory. Replaced by the gateway before the first."""
@@ -132,11 +123,7 @@ class Route:
             )
         if self.closing:
             raise self._closed()
-        if not self.may_send():
-            raise RouteClosed(
-                f"route {self.name!r}: its lease ran out before it could be renewed, so that another process may own it by "
-                "now. Nothing new is taken; what was recorded stands"
-            )
+        self.check_held()
 
     def add(self, entry: Entry) -> None:
         """Keep an order in memory while something is expected of it."""
@@ -188,10 +175,6 @@ class Route:
         for client_order_id in changes.ids(entry.order):
             if self.by_client_order_id.get(client_order_id) is entry:
                 del self.by_client_order_id[client_order_id]
-
-    def may_send(self) -> bool:
-        """Tell whether the lease on the route still holds (promise ONE-WRITER)."""
-        return leases.may_send(self.loop.time(), self.lease_until_s)
 
     def record(
         self,
@@ -368,7 +351,7 @@ class Route:
         elif isinstance(outcome := done.result(), Committed):
             if change.execution is not None:
                 self.counts.executions += 1
-                self._fold(change.execution, outcome.execution_place, change.kind == _AMENDED)
+                self._fold(self, change.execution, outcome.execution_place, change.kind == _AMENDED)
             order = change.order
             if change.new is not None:
                 self.counts.intents += 1
@@ -379,7 +362,7 @@ class Route:
             elif entry.order.cancel_wanted or entry.order.replacement is not None:
                 self.drive(entry)  # also where it waits: a cancel or replace may change the next step
             if order is not None and (entry.answer_waiters or entry.cancel_waiters or entry.replace_waiters):
-                _tell(entry, order, change, refused=refused)
+                tell(entry, order, change, refused=refused)
             if order is not None and order.answer is not None:
                 self.measures.answered(entry, order)
             return
@@ -392,9 +375,7 @@ class Route:
 
     def fail(self, error: BaseException | None) -> None:
         """Put the route into SAFE: tell all who wait, start nothing more (promise FAIL-CLOSED)."""
-        if self.failure is None:
-            self.failure = error if isinstance(error, OnefillError) else RouteClosed(f"{type(error).__name__}: {error}")
-        self._tell_all(self.failure)
+        self._tell_all(self.failed_of(error))
 
     def _tell_all(self, error: OnefillError) -> None:
         for entry in self.entries.values():
@@ -443,7 +424,7 @@ class Route:
         self.tasks[work] = None
         work.add_done_callback(self._ended)
 
-    async def stop(self) -> None:
+    async def stop(self, why: OnefillError | None = None) -> None:
         """End the background work and tell all who wait. What was under way reads as *maybe sent* when it is opened again."""
         self.closing = True
         drivers = [entry.driver for entry in self.entries.values() if entry.driver is not None]
@@ -451,7 +432,7 @@ class Route:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        self._tell_all(self._closed())
+        self._tell_all(why or self._closed())
         self.deadlines.close()
         self.gate.pace.close()
 
@@ -466,39 +447,6 @@ class Route:
 
 def _durable(done: Pending) -> bool:
     return not done.cancelled() and done.exception() is None and isinstance(done.result(), Committed)
-
-
-def _tell(entry: Entry, order: Order, change: Change, *, refused: bool) -> None:
-    """Wake those whose answer has just become durable."""
-    at_us = change.at_us
-    if order.answer is not None and entry.answer_waiters:
-        tell_answer(entry, order.answer)
-    answers = {operation.operation_key: operation.answer for operation in change.answered}
-    if entry.cancel_waiters and (order.status in ENDED or refused):
-        waiters, entry.cancel_waiters = entry.cancel_waiters, []
-        _give(waiters, answers, cancel_answer(order, at_us, changed=True))
-    over = change.replacement
-    if entry.replace_waiters and (order.status in ENDED or (over is not None and over.outcome is not None)):
-        number = None if over is None else over.replacement.number
-        told = [one for one in entry.replace_waiters if order.status in ENDED or one[0] == number]
-        entry.replace_waiters = [one for one in entry.replace_waiters if one not in told]
-        done = over is not None and over.outcome == "replaced"
-        _give([one[1:] for one in told], answers, replace_answer(order, at_us, done=done, changed=True))
-
-
-def _give(waiters: list[tuple[str | None, Waiter]], answers: dict[str, bytes | None], plain_answer: bytes) -> None:
-    for operation_key, waiter in waiters:
-        answer = None if operation_key is None else answers.get(operation_key)
-        if not waiter.done():
-            waiter.set_result(answer or plain_answer)
-
-
-def tell_answer(entry: Entry, answer: bytes) -> None:
-    """Give everybody who waits for the order's answer its stored bytes."""
-    waiters, entry.answer_waiters = entry.answer_waiters, []
-    for waiter in waiters:
-        if not waiter.done():
-            waiter.set_result(answer)
 
 
 def _no_driver(*_args: object, **_kwargs: object) -> None:

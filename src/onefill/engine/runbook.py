@@ -18,7 +18,7 @@ from onefill.core import events as ev
 from onefill.core import incident as incidents
 from onefill.core.answers import CancelAnswer
 from onefill.core.control import Control, State
-from onefill.core.errors import CallerError, InvalidField, InvariantBroken, OnefillError, RouteClosed
+from onefill.core.errors import CallerError, InvalidField, InvariantBroken, OnefillError, RouteClosed, UnknownVenue
 from onefill.core.events import RouteEvent
 from onefill.core.incident import (
     Incident,
@@ -380,7 +380,7 @@ class Runbook:
 
     async def _cancel(self, order: Order) -> str:
         name = OrderName(order.intent.account, order.intent.strategy, order.key)
-        desk = Desk(self._ledger, self._routes, self._clock)
+        desk = Desk(self._ledger, self._routes, self._clock, lambda name: UnknownVenue(name, list(self._routes)))
         answer = msgspec.json.decode(await cancel(desk, name, None, self._wait_s or 0.0), type=CancelAnswer)
         return f"{answer.result}, {answer.cum_quantity} executed"
 

@@ -89,7 +89,7 @@ async def _drive(route: Route, entry: Entry, *, claimed: bool) -> None:
 async def _step_on(route: Route, entry: Entry) -> None:
     """Take the order's steps, one after the other, until it rests."""
     lookup: LastLookup | None = None
-    while route.failure is None:
+    while route.failure is None and not route.leaving:
         now_us = route.clock.now_us()
         step = retry.next_step(entry.order, route.capabilities, lookup, now_us)
         # A clock that was set back must not make an old order look fresh.
@@ -147,9 +147,11 @@ async def _send_next(route: Route, entry: Entry, step: steps.Send | steps.SendCa
         if await _commit(route, entry, (ev.CancelClaimed(step.number),)):
             await _cancel(route, entry, step.number)
     elif isinstance(step, steps.SendReplace):
-        if await _commit(route, entry, (ev.ReplaceClaimed(step.number, step.expires_at_us, leaves_by_us),)):
+        if await _commit(
+            route, entry, (ev.ReplaceClaimed(step.number, route.bounded(step.expires_at_us), leaves_by_us),)
+        ):
             await _replace(route, entry, step.number)
-    elif await _commit(route, entry, (ev.Claimed(step.number, step.expires_at_us, leaves_by_us),)):
+    elif await _commit(route, entry, (ev.Claimed(step.number, route.bounded(step.expires_at_us), leaves_by_us),)):
         if step.number > 1:
             route.counts.resends += 1
         else:
@@ -174,6 +176,7 @@ async def _call(
             raise
         return Unknown("the call was cancelled inside the venue's client")  # nobody asked this task to end
     except Exception as error:  # noqa: BLE001 - see above
+        route.notice(error)
         return Unknown(f"{type(error).__name__}: {error}")
     return reply if isinstance(reply, replies) else Unknown(f"the adapter returned {type(reply).__name__}, no reply")
 
@@ -195,7 +198,7 @@ def _too_late(route: Route, entry: Entry, copy: Copy, valid_until_us: int) -> st
 
 
 def _not_open(route: Route) -> str | None:
-    if route.failure is not None or route.closing:
+    if route.failure is not None or route.closing or route.leaving:
         return "the route closed between claim and send"
     return None if route.may_send() else "the lease on the route ended between claim and send"
 

@@ -30,6 +30,27 @@ class ReconcileSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
             raise InvalidField("overlap", f"{self.overlap} is not a number of reports from 0 to 100000")
 
 
+class NodeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Who this process is among several that share a ledger, and which routes it is to hold.
+
+    * ``name``: unique among the nodes; shown to people and to the other nodes.
+    * ``prefer``: routes that are meant for this node. It asks for them at once when they are free; others wait a moment.
+    * ``max_routes``: how many it holds at most; ``None``: as many as there are. Where every node has its most, a route that
+      came free stays without a holder.
+    """
+
+    name: str
+    prefer: tuple[str, ...] = ()
+    max_routes: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work."""
+        if not self.name.strip() or not self.name.isprintable() or "," in self.name or len(self.name) > 100:
+            raise InvalidField("name", f"{self.name!r} is not a name of 1 to 100 characters without a comma")
+        if self.max_routes is not None and self.max_routes < 1:
+            raise InvalidField("max_routes", f"{self.max_routes} is not above zero")
+
+
 class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Settings of a gateway; the defaults suit a person or a strategy that waits for its answers.
 

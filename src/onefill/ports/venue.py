@@ -25,7 +25,9 @@ class Venue(Protocol):
 
     An adapter sends each request at most once per call (no retry of its own, none in its HTTP client), bounds every call
     by a time-out, and says :class:`~onefill.core.messages.Unknown` when in doubt. Replies are values; an exception out of
-    ``submit``, ``replace`` or ``cancel`` is taken as *unknown*.
+    ``submit``, ``replace`` or ``cancel`` is taken as *unknown*. Where the venue tells that somebody else has a session for the
+    account, or took this one's place, a call or stream raises :class:`~onefill.core.errors.SecondSession`: on a route that is
+    lent for a time this is a sign of a second holder, and means SAFE.
     """
 
     @property

@@ -13,7 +13,7 @@ from onefill.core.capabilities import Capabilities
 from onefill.core.errors import CallerError, InvalidField, SettingsError
 from onefill.core.risk_limits import Risk
 from onefill.engine.controller import ControlPlan
-from onefill.engine.settings import GatewaySettings, ReconcileSettings
+from onefill.engine.settings import GatewaySettings, NodeSettings, ReconcileSettings
 from onefill.service import control_settings, reconcile_settings, risk_settings
 from onefill.venues import profile as profiles
 
@@ -137,7 +137,7 @@ class MetricsSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A whole settings file: ``[gateway]``, one ``[venues.NAME]`` for each venue, ``[audit]``, ``[metrics]``, ``[risk]``,
-    ``[control]``, ``[reconcile]``.
+    ``[control]``, ``[reconcile]``, and ``[node]`` where several processes share a ledger.
     """
 
     gateway: GatewaySettings = GatewaySettings()
@@ -147,6 +147,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     risk: Risk | None = None
     control: ControlPlan = ControlPlan()
     reconcile: ReconcileSettings = ReconcileSettings()
+    node: NodeSettings | None = None
 
 
 def load(path: Path) -> Settings:
@@ -180,6 +181,7 @@ def _settings(data: dict[str, Any]) -> Settings:
         venues=venues,
         audit=_part(data.get("audit", {}), AuditSettings, "audit"),
         metrics=_part(data.get("metrics", {}), MetricsSettings, "metrics"),
+        node=_part(data["node"], NodeSettings, "node") if "node" in data else None,
         risk=risk_settings.read(data.get("risk")),
         control=control_settings.read(data.get("control", {}), {name: one.control for name, one in venues.items()}),
     )

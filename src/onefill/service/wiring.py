@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from onefill.core import lease as leases
 from onefill.core.errors import OnefillError, SettingsError
 from onefill.core.risk_limits import Risk
 from onefill.engine.controller import ControlPlan
 from onefill.engine.gateway import Gateway
-from onefill.engine.settings import GatewaySettings
+from onefill.engine.settings import GatewaySettings, NodeSettings
 from onefill.ports.ledger_browse import BrowsableLedger
 from onefill.ports.venue import Venue
 from onefill.service import control_socket, ledgers
@@ -34,9 +35,9 @@ class SystemClock:
         return time.time_ns() // 1000
 
 
-def holder() -> str:
-    """Return how this process names itself to others: process, host."""
-    return f"process {os.getpid()} on {socket.gethostname()}"
+def holder(node: NodeSettings | None = None) -> str:
+    """Return how this process names itself to others: its node if it is one, process, host."""
+    return leases.holder_text(None if node is None else node.name, f"process {os.getpid()} on {socket.gethostname()}")
 
 
 @contextlib.asynccontextmanager
@@ -51,6 +52,7 @@ async def open_gateway(
     on_metrics: Callable[[str], None] | None = None,
     risk: Risk | None = None,
     control: ControlPlan | None = None,
+    node: NodeSettings | None = None,
 ) -> AsyncIterator[Gateway]:
     """Open a gateway over the ledger ``ledger`` and ``venues``, each a route by its name.
 
@@ -63,10 +65,12 @@ async def open_gateway(
     ``risk`` are the limits by which new orders and replaces are judged; without them none is refused.
     ``control`` are the thresholds by which routes shut and open by themselves. While it runs, commands reach it by a socket
     beside the file.
+    ``node``: this process is one of several that share the database: it asks for routes as they come free, within its wishes,
+    and hands them over when it closes. Without it every route is taken at the start, or opening fails.
     Raises LedgerInUse, NotALedger, LedgerTooNew or LedgerError for the file, VenueError for a venue that cannot be used,
     SettingsError if the figures cannot be served there.
     """
-    settings = _for_ledger(ledger, settings)
+    settings = _for_ledger(ledger, settings, node)
     clock, plan = SystemClock(), control or ControlPlan()
     troubles: list[OnefillError] = []
     async with contextlib.AsyncExitStack() as stack:
@@ -74,7 +78,16 @@ async def open_gateway(
         keeper = _keeper(audit, clock, on_audit_trouble or troubles.append)
         store = await ledgers.open_for_writing(ledger, holder=holder(), clock=clock, keeper=keeper)
         try:
-            gateway = Gateway(store, venues, clock=clock, holder=holder(), settings=settings, risk=risk, control=plan)
+            gateway = Gateway(
+                store,
+                venues,
+                clock=clock,
+                holder=holder(node),
+                settings=settings,
+                risk=risk,
+                control=plan,
+                node=node,
+            )
         except BaseException:
             await store.close()
             raise
@@ -92,8 +105,15 @@ async def open_gateway(
         raise troubles[0]
 
 
-def _for_ledger(ledger: LedgerName, settings: GatewaySettings | None) -> GatewaySettings | None:
+def _for_ledger(
+    ledger: LedgerName, settings: GatewaySettings | None, node: NodeSettings | None
+) -> GatewaySettings | None:
     """Return the settings for a gateway over this ledger: where others may come, a route is only lent."""
+    if node is not None and not ledgers.is_shared(ledger):
+        raise SettingsError(
+            f"node: {ledger} is a file, which one process has for itself; several nodes share a database: "
+            "postgresql://... Nothing was started"
+        )
     given = settings or GatewaySettings()
     if ledgers.is_shared(ledger) and given.lease_s is None:
         return msgspec.structs.replace(given, lease_s=ledgers.LEASE_S)

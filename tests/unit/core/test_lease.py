@@ -7,7 +7,21 @@ from core_kit import SEEDED, us
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onefill.core.lease import CLOCK_RATE_MARGIN, RENEW_AFTER, Held, may_send, may_take, renew_at_s, send_until_s
+from onefill.core.lease import (
+    CLOCK_RATE_MARGIN,
+    RENEW_AFTER,
+    Held,
+    bounded_us,
+    holder_text,
+    left_us,
+    may_send,
+    may_take,
+    node_of,
+    renew_at_s,
+    renewal_limit_s,
+    retry_renewal_s,
+    send_until_s,
+)
 
 
 @pytest.mark.parametrize(
@@ -69,3 +83,36 @@ def test_two_holders_never_may_send_at_once(lease_s: float, asking_s: float, rat
     holders_clock_s = asked_s + at_s * rate
     if may_send(holders_clock_s, send_until_s(asked_s, lease_s)):
         assert not may_take(held, math.floor(at_s * 1_000_000))
+
+
+def test_a_renewal_that_fails_is_tried_several_times_before_the_lease_is_over() -> None:
+    """One that hangs is given up, and one that is refused is tried again, with time left for more."""
+    lease_s = 6.0
+    first_s = renew_at_s(0.0, lease_s)
+    again_s = first_s + renewal_limit_s(lease_s) + retry_renewal_s(lease_s)
+    assert may_send(again_s + retry_renewal_s(lease_s), send_until_s(0.0, lease_s))
+
+
+@pytest.mark.parametrize(
+    ("expires_us", "left", "bounded"),
+    [(None, 1, None), (105, None, 105), (105, 9, 105), (105, 2, 102), (105, 0, 100)],
+)
+def test_a_request_expires_no_later_than_the_lease(
+    expires_us: int | None, left: int | None, bounded: int | None
+) -> None:
+    """Where the venue honours an expiry and the route is lent for a time; an expiry is never made later."""
+    assert bounded_us(expires_us, 100, left) == bounded
+
+
+def test_what_is_left_of_a_lease_is_never_below_zero() -> None:
+    """Where there is no end, there is nothing that could be left."""
+    assert left_us(10.0, 12.5) == 2_500_000
+    assert left_us(13.0, 12.5) == 0
+    assert left_us(13.0, math.inf) is None
+
+
+def test_a_holder_tells_its_node_and_its_process() -> None:
+    """A process that is no node has no node's name; what is written can be read back."""
+    assert holder_text("a", "process 7 on host") == "a, process 7 on host"
+    assert node_of(holder_text("a", "process 7 on host")) == "a"
+    assert node_of(holder_text(None, "process 7 on host")) is None

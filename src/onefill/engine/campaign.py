@@ -1,0 +1,187 @@
+"""A node's part in who holds which route: it looks at the ledger, asks for what is free when its turn comes, and asks again for
+what it lost (promise ONE-WRITER).
+
+The rules are :mod:`onefill.core.spread` and :mod:`onefill.core.lease`; who gets a route is decided by the ledger alone. One
+task looks, for all routes at once. Each route that is asked for has a task of its own, from the asking until it is let go.
+"""
+
+import asyncio
+import functools
+from collections.abc import Awaitable, Callable
+
+from onefill.core import lease as leases
+from onefill.core import spread
+from onefill.core.errors import Fenced, LeaseHeld, LedgerError, OnefillError
+from onefill.engine.route import Route
+from onefill.engine.settings import NodeSettings
+from onefill.ports.ledger import Ledger, RouteInfo
+
+_LOOK_LIMIT_S = 2.0
+"""How long a look may take before it counts as failed."""
+_AT_ONCE = 16
+"""Routes that are being taken, or let go, at the same time."""
+_PAUSE_S = 0.02
+_TO_END_S = 2.0
+"""How long a gateway that is closed waits for routes that are just being taken or let go."""
+
+
+class _Asked:
+    """A route that this node does not hold, as it sees it."""
+
+    def __init__(self) -> None:
+        self.awaited = leases.Awaited()
+        self.not_before_s = 0.0
+        self.failures = 0
+        self.trouble: OnefillError | None = None
+        self.holder: str | None = None
+
+
+class Campaign:
+    """See the module's text. ``hold(name, held)`` takes a route, calls ``held`` with it, and ends when it is over here."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        routes: list[str],
+        node: NodeSettings,
+        hold: Callable[[str, Callable[[Route], object]], Awaitable[None]],
+    ) -> None:
+        self._ledger = ledger
+        self._wishes = spread.Wishes(node.name, frozenset(node.prefer), node.max_routes)
+        self._asked = {name: _Asked() for name in routes}
+        self._hold = hold
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._held: dict[str, Route] = {}
+        self._nodes = 1
+        """How many nodes hold something, or this one would."""
+        self._first = asyncio.Event()
+        """Set once every route that was free at the start was asked for."""
+        self._looking: asyncio.Task[None] | None = None
+
+    # ------------------------------------------------------------------- from outside
+
+    async def start(self) -> None:
+        """Begin. Returns once every route that was free was asked for, and what was got is open."""
+        self._looking = asyncio.get_running_loop().create_task(self._run())
+        first = asyncio.ensure_future(self._first.wait())
+        try:
+            await asyncio.wait({first, self._looking}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            first.cancel()
+
+    async def stop(self) -> None:
+        """Ask for nothing more. What is held stays open; what is just being taken or let go is waited for, for a moment."""
+        if self._looking is not None:
+            self._looking.cancel()
+            await asyncio.wait([self._looking])
+        moving = [task for name, task in self._tasks.items() if name not in self._held]
+        if moving:
+            await asyncio.wait(moving, timeout=_TO_END_S)
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def hand_over(self, name: str) -> None:
+        """Let go of a route that is held here, and leave it to others for a while. Returns when it is given back."""
+        asked, task = self._asked[name], self._tasks[name]
+        asked.not_before_s = asyncio.get_running_loop().time() + spread.AFTER_HAND_OVER_S
+        self._held[name].over.set()
+        await asyncio.wait([task])
+
+    def holder(self, name: str) -> str | None:
+        """Return who held a route when it was last looked at."""
+        return self._asked[name].holder
+
+    def trouble(self, name: str) -> OnefillError | None:
+        """Return why a route could not be taken, or was given up, the last time that this was tried."""
+        return self._asked[name].trouble
+
+    # ------------------------------------------------------------------------ looking
+
+    async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        look_at_s = loop.time()
+        while True:
+            if loop.time() >= look_at_s:
+                look_at_s = loop.time() + spread.LOOK_EVERY_S
+                await self._look()
+            due_s = [self._consider(name) for name in spread.in_turn(self._asked, self._wishes)]
+            if not self._first.is_set() and not any(one is not None and one < look_at_s for one in due_s):
+                self._note_first()
+            await asyncio.sleep(max(min([look_at_s, *(one for one in due_s if one is not None)]) - loop.time(), 0.001))
+
+    def _note_first(self) -> None:
+        if all(name in self._held for name in self._tasks):
+            self._first.set()
+
+    async def _look(self) -> None:
+        try:
+            async with asyncio.timeout(_LOOK_LIMIT_S):
+                infos = {info.name: info for info in await self._ledger.routes()}
+        except (LedgerError, TimeoutError):
+            return
+        now_s = asyncio.get_running_loop().time()
+        nodes = {self._wishes.node}
+        for name, asked in self._asked.items():
+            info = infos.get(name)
+            asked.holder = None if info is None or info.lease_until_us is None else info.holder
+            if asked.holder is not None:
+                nodes.add(leases.node_of(asked.holder) or asked.holder)
+            if (route := self._held.get(name)) is not None:
+                _check_epoch(route, info)
+            else:
+                asked.awaited = leases.looked(asked.awaited, None if info is None else info.lease_until_us, now_s)
+        self._nodes = len(nodes)
+
+    def _consider(self, name: str) -> float | None:
+        """Ask for a route if its turn has come. Returns when it comes, ``None``: not as things are."""
+        if name in self._tasks:
+            return None
+        share = spread.fair_share(len(self._asked), self._nodes)
+        back_s = spread.held_back_s(name, self._wishes, len(self._tasks), share)
+        if back_s is None:
+            return None
+        asked = self._asked[name]
+        due_s = max(asked.awaited.free_at_s + back_s, asked.not_before_s)
+        loop = asyncio.get_running_loop()
+        if due_s > loop.time():
+            return due_s
+        if len(self._tasks) - len(self._held) >= _AT_ONCE:
+            return loop.time() + _PAUSE_S
+        task = self._tasks[name] = loop.create_task(self._ask(name, asked))
+        task.add_done_callback(functools.partial(self._ended, name))
+        return None
+
+    async def _ask(self, name: str, asked: _Asked) -> None:
+        loop = asyncio.get_running_loop()
+        asked.awaited = leases.Awaited()
+        try:
+            await self._hold(name, functools.partial(self._holds, name))
+        except LeaseHeld as error:
+            asked.awaited = leases.refused(error.left_s, loop.time())
+            asked.holder = error.holder
+        except Exception as error:  # noqa: BLE001 - whatever it is, the route is left to others for a while
+            asked.failures += 1
+            asked.trouble = (
+                error if isinstance(error, OnefillError) else OnefillError(f"{type(error).__name__}: {error}")
+            )
+            pause_s = 0.0 if isinstance(error, Fenced) else spread.pause_s(asked.failures)
+            asked.not_before_s = max(asked.not_before_s, loop.time() + pause_s)
+
+    def _holds(self, name: str, route: Route) -> None:
+        self._held[name] = route
+        asked = self._asked[name]
+        asked.failures, asked.trouble = 0, None
+
+    def _ended(self, name: str, done: "asyncio.Task[None]") -> None:
+        self._tasks.pop(name, None)
+        self._held.pop(name, None)
+        if not done.cancelled():
+            done.exception()
+
+
+def _check_epoch(route: Route, info: RouteInfo | None) -> None:
+    """End a route at once of which the ledger shows a later owner: the next write would be refused anyway."""
+    if info is not None and info.epoch > route.lease.epoch:
+        route.fail(Fenced(route.name, route.lease.epoch, info.epoch))

@@ -1,0 +1,118 @@
+"""Which node asks for which route, and when: the rule of a fair spread."""
+
+import pytest
+from core_kit import SEEDED
+from hypothesis import given
+from hypothesis import strategies as st
+
+from onefill.core import lease as leases
+from onefill.core import spread
+from onefill.core.spread import MOST_HELD_BACK_S, STEP_S, Elsewhere, Wishes, fair_share, held_back_s, in_turn, pause_s
+
+NAMES = st.text("abcxyz0189-", min_size=1, max_size=8)
+
+
+@SEEDED
+@given(node=NAMES, mine=st.integers(0, 2000), share=st.integers(1, 1000))
+def test_nobody_leaves_a_free_route_to_others_for_long(node: str, mine: int, share: int) -> None:
+    """A lease, a look and the longest time held back are less than a lease and a second, also with all clocks awry."""
+    back_s = held_back_s("X", Wishes(node), mine, share)
+    assert back_s is not None
+    assert 0 <= back_s <= MOST_HELD_BACK_S + STEP_S
+    assert spread.LOOK_EVERY_S + back_s < 0.7
+
+
+@SEEDED
+@given(a=NAMES, b=NAMES, fewer=st.integers(0, 5))
+def test_who_holds_fewer_asks_first(a: str, b: str, fewer: int) -> None:
+    """Whoever the nodes are: one that holds a route less than another, and less than its share, asks before it."""
+    share = 6
+    first, second = (held_back_s("X", Wishes(node), mine, share) for node, mine in ((a, fewer), (b, fewer + 1)))
+    assert first is not None
+    assert second is not None
+    assert first <= second
+
+
+def test_a_route_that_is_meant_for_a_node_is_asked_for_at_once_and_first() -> None:
+    """``prefer`` passes every other rule but the most that a node may hold."""
+    wishes = Wishes("a", frozenset({"X"}))
+    assert held_back_s("X", wishes, 50, 1) == 0
+    assert in_turn(["W", "V", "X"], wishes)[0] == "X"
+    assert held_back_s("X", Wishes("a", frozenset({"X"}), most=50), 50, 1) is None
+
+
+@pytest.mark.parametrize(("mine", "asks"), [(0, True), (1, True), (2, False), (3, False)])
+def test_a_node_that_has_its_most_asks_for_nothing(mine: int, asks: bool) -> None:
+    """``max_routes`` holds whatever comes free."""
+    assert (held_back_s("X", Wishes("a", most=2), mine, 9) is not None) is asks
+
+
+def test_nodes_ask_for_routes_in_another_order_each() -> None:
+    """So that two nodes that start together do not race for the same one: all orders are whole, and they differ."""
+    routes = [f"R{number}" for number in range(10)]
+    orders = {node: in_turn(routes, Wishes(node)) for node in ("a", "b", "c")}
+    assert all(sorted(order) == sorted(routes) for order in orders.values())
+    assert len({tuple(order) for order in orders.values()}) == 3
+    assert orders["a"] == in_turn(reversed(routes), Wishes("a"))
+
+
+@pytest.mark.parametrize(
+    ("routes", "nodes", "share"), [(4, 2, 2), (5, 2, 3), (3, 3, 1), (1, 3, 1), (1000, 3, 334), (4, 0, 4)]
+)
+def test_a_fair_share_is_rounded_up(routes: int, nodes: int, share: int) -> None:
+    """So that the shares of all nodes cover all routes."""
+    assert fair_share(routes, nodes) == share
+    assert share * max(nodes, 1) >= routes
+
+
+def test_a_route_that_fails_here_is_left_to_others_for_longer_each_time() -> None:
+    """Up to half a minute, and never for ever."""
+    pauses = [pause_s(count) for count in range(9)]
+    assert pauses == sorted(pauses)
+    assert pauses[1] == 1
+    assert pauses[-1] == 30
+
+
+def test_an_order_at_the_wrong_node_waits_as_long_as_its_caller_once_it_is_recorded() -> None:
+    """Until then it waits a second at most: nobody may have got it at all."""
+    wait = Elsewhere(100.0, 130.0)
+    assert wait.pause_s(100.0, known=False) == pytest.approx(0.02)
+    assert wait.pause_s(101.0, known=False) is None
+    assert wait.pause_s(101.0, known=True) == pytest.approx(0.2)
+    assert wait.pause_s(129.9, known=True) == pytest.approx(0.1)
+    assert wait.pause_s(130.0, known=True) is None
+    assert Elsewhere(100.0, 100.0).pause_s(100.0, known=False) is None
+
+
+@SEEDED
+@given(
+    lease_s=st.floats(0.5, 60),
+    renewals=st.lists(st.floats(0.01, 0.4), max_size=8),
+    off_us=st.integers(-(10**15), 10**15),
+    late_s=st.floats(0, 0.2),
+)
+def test_a_node_knows_when_a_lease_ends_whatever_the_ledgers_clock_says(
+    lease_s: float, renewals: list[float], off_us: int, late_s: float
+) -> None:
+    """Refused once, it follows the lease by differences: it asks no earlier than the end, and no later than by its delay."""
+
+    def ledgers_us(at_s: float) -> int:
+        return round(at_s * 1_000_000) + off_us
+
+    now_s, until_s = 5.0, 5.0 + lease_s
+    awaited = leases.refused(until_s - now_s, now_s + late_s)
+    awaited = leases.looked(awaited, ledgers_us(until_s), now_s + late_s)
+    for part in renewals:
+        now_s += part * lease_s
+        until_s = now_s + lease_s
+        awaited = leases.looked(awaited, ledgers_us(until_s), now_s + late_s)
+    assert until_s - 1e-4 <= awaited.free_at_s <= until_s + late_s + 1e-4
+    given_back = leases.looked(awaited, None, now_s + 0.1)
+    assert given_back.free_at_s == pytest.approx(min(now_s + 0.1, awaited.free_at_s))
+
+
+def test_a_route_seen_for_the_first_time_is_asked_for() -> None:
+    """Only the ledger can tell for how long it is lent: its clock is not known here."""
+    assert leases.looked(leases.Awaited(), 7, 100.0).free_at_s == 100.0
+    assert leases.looked(leases.Awaited(), None, 100.0).free_at_s == 100.0
+    assert leases.looked(leases.looked(leases.Awaited(), None, 100.0), None, 101.0).free_at_s == 100.0
