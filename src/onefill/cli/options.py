@@ -15,6 +15,7 @@ from onefill.core.identity import IdScheme
 from onefill.core.intent import Intent
 from onefill.engine.gateway import Gateway
 from onefill.service import settings as settings_file
+from onefill.service import subscriber_settings
 from onefill.service.settings import MetricsSettings, Settings, VenueSettings
 from onefill.service.wiring import open_gateway
 
@@ -92,8 +93,10 @@ async def opened(
     settings: Settings,
     on_audit_trouble: Callable[[OnefillError], None] = lambda error: remark(f"no checkpoint: {error}"),
     metrics: MetricsSettings | None = None,
+    *,
+    tells: bool = False,
 ) -> AsyncIterator[Gateway]:
-    """Open a gateway with one route for each account at a venue."""
+    """Open a gateway with one route for each account at a venue. ``tells``: its subscribers too, which take their time."""
     venues = {route_name(name, account): connection(venue, account) for account in sorted(accounts)}
     async with open_gateway(
         ledger,
@@ -106,6 +109,7 @@ async def opened(
         metrics=metrics,
         on_metrics=lambda url: remark(f"metrics at {url}/metrics"),
         node=settings.node,
+        subscribers=subscriber_settings.make(settings.subscribers) if tells else (),
     ) as gateway:
         yield gateway
 

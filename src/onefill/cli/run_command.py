@@ -41,6 +41,8 @@ from onefill.service.wiring import open_for_reading
 _HOUR_S = 3600.0
 _SHOWN_NOTES = 20
 _MOST_PROBLEMS = 200
+_TELL_REST_S = 10.0
+"""How long subscribers may take at the end; what is left is told the next time."""
 _PATIENCE_S = 5.0
 """How long rows under way may still take after a first Ctrl-C."""
 
@@ -177,7 +179,14 @@ async def _run(job: Job, keep: WholeFile | None, *, strict: bool, as_json: bool)
         await _refuse_bad(job)
     troubles: list[OnefillError] = []
     async with options.opened(
-        job.ledger, job.name, job.venue, job.accounts, job.settings, troubles.append, metrics=job.settings.metrics
+        job.ledger,
+        job.name,
+        job.venue,
+        job.accounts,
+        job.settings,
+        troubles.append,
+        metrics=job.settings.metrics,
+        tells=True,
     ) as gateway:
         with RunProgress(job.file.name, job.rows, gateway, as_json=as_json) as shown:
             work = runner.Runner(
@@ -197,6 +206,7 @@ async def _run(job: Job, keep: WholeFile | None, *, strict: bool, as_json: bool)
                     raise FileError(f"{error}. The file changed while it was being run: {answered}") from None
             if not caught:
                 await gateway.catch_up()
+                await gateway.tell_rest(_TELL_REST_S)
         ended = Ended(
             summary=summary, counts=gateway.counts(), begun=work.begun, signal=int(caught[0]) if caught else None
         )

@@ -149,6 +149,10 @@ class Oversight:
         """Return what tells the subscribers, by route and subscriber."""
         return self._subscriptions.relays()
 
+    async def tell_rest(self, within_s: float) -> bool:
+        """Wait until every subscriber has what is committed by now, or the time is over. Tells whether they have."""
+        return await self._subscriptions.tell_rest(within_s)
+
     async def subscribers(self, route: str | None = None) -> list[SubscriberStatus]:
         """Return how far each subscriber was told of a route, or of all, and which orders it is not told of."""
         return await self._subscriptions.status(self._meant(route))

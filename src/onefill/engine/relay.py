@@ -32,7 +32,9 @@ _PAGE = 1000
 _LANE_PAGE = 64
 """Of an order that catches up."""
 _CLOSE_S = 5.0
-"""How long a publisher may take to let go, and the place to be kept at the end."""
+"""How long a publisher may take to let go."""
+_STOP_S = 1.0
+"""How long calls may take to end that are given up, and the place to be kept at the end."""
 
 
 class Begin(StrEnum):
@@ -104,6 +106,8 @@ class Relay:
         self._outlet = outlet
         self._wanted = wanted_of(subscriber.kinds)
         self._wake = asyncio.Event()
+        self._moved = asyncio.Event()
+        """Set whenever something may have been taken."""
         self._behind = True
         """There may be entries that were not read."""
         self._results: deque[tuple[Batch, Sequence[Outcome]]] = deque()
@@ -142,14 +146,20 @@ class Relay:
             return
         self._finish = True
         self._wake.set()
-        _, left = await asyncio.wait([self._task], timeout=_CLOSE_S)
+        _, left = await asyncio.wait([self._task], timeout=2 * _STOP_S)
         for task in left:
             task.cancel()
         if self.lanes is not None and self.route.failure is None and not left:
             self._moved_at_s = float("-inf")
             with contextlib.suppress(OnefillError, TimeoutError, _MovedByHand):  # then more is told again
-                async with asyncio.timeout(_CLOSE_S):
+                async with asyncio.timeout(_STOP_S):
                     await self._keep_place(self.lanes)
+
+    async def told_through(self, sequence: int) -> None:
+        """Wait until everything through an entry was taken, left out, or belongs to an order that is stopped."""
+        while self.lanes is None or self.lanes.told_through < sequence:
+            self._moved.clear()
+            await self._moved.wait()
 
     def _news(self) -> None:
         self._behind = True
@@ -206,13 +216,14 @@ class Relay:
                     call.add_done_callback(calls.discard)
                 await self._keep_place(lanes)
                 self.problem = None
+                self._moved.set()
                 await self._pause(lanes)
         finally:
             under_way = list(calls)
             for call in under_way:
                 call.cancel()
             if under_way:
-                await asyncio.wait(under_way, timeout=_CLOSE_S)
+                await asyncio.wait(under_way, timeout=_STOP_S)
             while self._results:
                 lanes.took(*self._results.popleft(), self._now_s())
 

@@ -102,6 +102,16 @@ class Subscriptions:
         """Return the relays, by route and subscriber."""
         return [relay for _, relays in sorted(self._relays.items()) for _, relay in sorted(relays.items())]
 
+    async def tell_rest(self, within_s: float) -> bool:
+        """Wait until every relay has told what is committed by now, or the time is over. Tells whether they have."""
+        waiting = [asyncio.ensure_future(relay.told_through(relay.route.news.head)) for relay in self.relays()]
+        if not waiting:
+            return True
+        _, left = await asyncio.wait(waiting, timeout=within_s)
+        for one in left:
+            one.cancel()
+        return not left
+
     async def status(self, routes: Iterable[Route]) -> list[SubscriberStatus]:
         """Return how every subscriber is that the ledger knows of these routes."""
         found = []

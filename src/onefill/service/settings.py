@@ -14,7 +14,8 @@ from onefill.core.errors import CallerError, InvalidField, SettingsError
 from onefill.core.risk_limits import Risk
 from onefill.engine.controller import ControlPlan
 from onefill.engine.settings import GatewaySettings, NodeSettings, ReconcileSettings
-from onefill.service import control_settings, reconcile_settings, risk_settings
+from onefill.service import control_settings, reconcile_settings, risk_settings, subscriber_settings
+from onefill.service.subscriber_settings import SubscriberSettings
 from onefill.venues import profile as profiles
 
 Part = TypeVar("Part", bound=msgspec.Struct)
@@ -137,7 +138,8 @@ class MetricsSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A whole settings file: ``[gateway]``, one ``[venues.NAME]`` for each venue, ``[audit]``, ``[metrics]``, ``[risk]``,
-    ``[control]``, ``[reconcile]``, and ``[node]`` where several processes share a ledger.
+    ``[control]``, ``[reconcile]``, one ``[subscribers.NAME]`` for each subscriber, and ``[node]`` where several processes share a
+    ledger.
     """
 
     gateway: GatewaySettings = GatewaySettings()
@@ -148,6 +150,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     control: ControlPlan = ControlPlan()
     reconcile: ReconcileSettings = ReconcileSettings()
     node: NodeSettings | None = None
+    subscribers: dict[str, SubscriberSettings] = {}
 
 
 def load(path: Path) -> Settings:
@@ -184,6 +187,7 @@ def _settings(data: dict[str, Any]) -> Settings:
         node=_part(data["node"], NodeSettings, "node") if "node" in data else None,
         risk=risk_settings.read(data.get("risk")),
         control=control_settings.read(data.get("control", {}), {name: one.control for name, one in venues.items()}),
+        subscribers=subscriber_settings.read(data.get("subscribers", {})),
     )
 
 

@@ -4,7 +4,7 @@ import contextlib
 import os
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ from onefill.core.errors import OnefillError, SettingsError
 from onefill.core.risk_limits import Risk
 from onefill.engine.controller import ControlPlan
 from onefill.engine.gateway import Gateway
+from onefill.engine.relay import Subscriber
 from onefill.engine.settings import GatewaySettings, NodeSettings
 from onefill.ports.ledger_browse import BrowsableLedger
 from onefill.ports.venue import Venue
@@ -53,6 +54,7 @@ async def open_gateway(
     risk: Risk | None = None,
     control: ControlPlan | None = None,
     node: NodeSettings | None = None,
+    subscribers: Iterable[Subscriber] = (),
 ) -> AsyncIterator[Gateway]:
     """Open a gateway over the ledger ``ledger`` and ``venues``, each a route by its name.
 
@@ -64,7 +66,7 @@ async def open_gateway(
     With ``metrics`` it serves its figures over HTTP while it runs; ``on_metrics`` hears the URL.
     ``risk`` are the limits by which new orders and replaces are judged; without them none is refused.
     ``control`` are the thresholds by which routes shut and open by themselves. While it runs, commands reach it by a socket
-    beside the file.
+    beside the file. ``subscribers`` are told of everything that is committed, and never in the orders' way.
     ``node``: this process is one of several that share the database: it asks for routes as they come free, within its wishes,
     and hands them over when it closes. Without it every route is taken at the start, or opening fails.
     Raises LedgerInUse, NotALedger, LedgerTooNew or LedgerError for the file, VenueError for a venue that cannot be used,
@@ -87,6 +89,7 @@ async def open_gateway(
                 risk=risk,
                 control=plan,
                 node=node,
+                subscribers=subscribers,
             )
         except BaseException:
             await store.close()
