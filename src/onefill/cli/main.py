@@ -24,6 +24,7 @@ from onefill.cli.replay_command import replay
 from onefill.cli.resolve_command import resolve
 from onefill.cli.run_command import run
 from onefill.cli.steps_command import steps
+from onefill.cli.subscribers_command import subscribers_app
 from onefill.cli.uncertain_command import uncertain
 from onefill.cli.venues_command import venues
 
@@ -108,6 +109,7 @@ app.command()(migrate)
 app.add_typer(audit_app, name="audit")
 app.command()(replay)
 app.add_typer(incidents_app, name="incidents")
+app.add_typer(subscribers_app, name="subscribers")
 
 
 def main() -> None:

@@ -143,6 +143,21 @@ class _ResolveIncident(_Strict):
     force: bool = False
 
 
+class _Subscribers(_Strict):
+    route: str | None = None
+
+
+class _ResumeSubscriber(_Person, kw_only=True):
+    subscriber: str
+    order: str | None = None
+    skip: bool = False
+
+
+class _RewindSubscriber(_Person, kw_only=True):
+    subscriber: str
+    position: int
+
+
 def _method(name: str, kind: type[_Strict]) -> Command:
     """Return the command that calls the gateway's method of this name; its result goes out as JSON."""
 
@@ -183,4 +198,7 @@ COMMANDS: dict[str, Command] = {
     "incidents": _method("incidents", _Incidents),
     "step": _method("step", _Step),
     "resolve_incident": _method("resolve_incident", _ResolveIncident),
+    "subscribers": _method("subscribers", _Subscribers),
+    "resume_subscriber": _method("resume_subscriber", _ResumeSubscriber),
+    "rewind_subscriber": _method("rewind_subscriber", _RewindSubscriber),
 }

@@ -138,8 +138,8 @@ class MetricsSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A whole settings file: ``[gateway]``, one ``[venues.NAME]`` for each venue, ``[audit]``, ``[metrics]``, ``[risk]``,
-    ``[control]``, ``[reconcile]``, one ``[subscribers.NAME]`` for each subscriber, and ``[node]`` where several processes share a
-    ledger.
+    ``[control]``, ``[reconcile]``, one ``[subscribers.NAME]`` for each subscriber, and ``[node]`` where several processes
+    share a ledger.
     """
 
     gateway: GatewaySettings = GatewaySettings()

@@ -5,6 +5,7 @@ What is secret need not stand in the file: where a text may be, ``env:NAME`` nam
 gateway is opened; no error shows one.
 """
 
+import importlib
 import math
 import os
 import ssl
@@ -55,10 +56,12 @@ class KafkaSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
     def publisher(self) -> Publisher:
         """Return what tells it. Raises SettingsError or InvalidField."""
-        from onefill.outbox.kafka import KafkaPublisher  # noqa: PLC0415 - not everybody has its library
-
+        kafka = importlib.import_module("onefill.outbox.kafka")  # not everybody has its library
         options = {name: _secret(one, f"options.{name}") for name, one in self.options.items()}
-        return KafkaPublisher(self.bootstrap_servers, self.topic, options=options, delivery_s=self.delivery_s)
+        made: Publisher = kafka.KafkaPublisher(
+            self.bootstrap_servers, self.topic, options=options, delivery_s=self.delivery_s
+        )
+        return made
 
 
 class NatsSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -87,16 +90,16 @@ class NatsSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     def publisher(self) -> Publisher:
         """Return what tells it. Raises SettingsError or InvalidField."""
-        from onefill.outbox.nats import SUBJECT, NatsPublisher  # noqa: PLC0415 - as above
-
+        nats = importlib.import_module("onefill.outbox.nats")
         servers = [_text(one, f"servers[{number}]") for number, one in enumerate(self.servers)]
-        return NatsPublisher(
+        made: Publisher = nats.NatsPublisher(
             servers,
             self.stream,
-            subject=SUBJECT if self.subject is None else self.subject,
+            subject=nats.SUBJECT if self.subject is None else self.subject,
             tls=_trust(self.ca_file),
             answer_s=self.answer_s,
         )
+        return made
 
 
 class WebhookSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
