@@ -355,6 +355,7 @@ def test_without_a_gateway_a_release_is_judged_by_the_ledger(ledger: Path, force
 def test_every_command_names_a_method_that_is_there() -> None:
     """A name that is mistyped would only be met when it is asked for."""
     names = {"status", "freeze", "release", "cancel", "replace", "resolve", "reconcile", "accept_position", "incidents"}
-    assert set(COMMANDS) == names | {"step", "resolve_incident"}
+    names |= {"step", "resolve_incident", "subscribers", "resume_subscriber", "rewind_subscriber"}
+    assert set(COMMANDS) == names
     for name in COMMANDS:
         assert callable(getattr(Gateway, name))

@@ -7,6 +7,8 @@ import pytest
 from onefill.core.errors import SettingsError
 from onefill.core.relay import Policy
 from onefill.engine.relay import Begin
+from onefill.outbox.kafka import KafkaPublisher
+from onefill.outbox.nats import NatsPublisher
 from onefill.outbox.webhook import WebhookPublisher
 from onefill.service.settings import load
 from onefill.service.subscriber_settings import (
@@ -158,3 +160,47 @@ def test_a_secret_that_is_not_there_is_told_by_its_place(tmp_path: Path, monkeyp
             make(_load(tmp_path, HOOK.replace("env:HOOK_SECRET", f"file:{file}")))
         assert told in str(caught.value)
         assert "MDEy" not in str(caught.value)
+
+
+def test_kafka_and_nats_get_what_is_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their publishers are made from the settings, with what is secret read from the environment."""
+    monkeypatch.setenv("KAFKA_PASSWORD", "p4ssw0rd")
+    monkeypatch.setenv("NATS_URL", "nats://user:pw@127.0.0.1:4222")
+    text = """
+[subscribers.audit]
+kind = "kafka"
+bootstrap_servers = "a:9092"
+topic = "orders"
+options = {"sasl.password" = "env:KAFKA_PASSWORD", "socket.keepalive.enable" = true}
+[subscribers.bus]
+kind = "nats"
+servers = ["env:NATS_URL"]
+stream = "ONEFILL"
+"""
+    audit, bus = (one.publisher for one in make(_load(tmp_path, text)))
+    assert isinstance(audit, KafkaPublisher)
+    assert audit._properties["sasl.password"] == "p4ssw0rd"
+    assert audit._properties["bootstrap.servers"] == "a:9092"
+    assert isinstance(bus, NatsPublisher)
+    assert bus._servers == ["nats://user:pw@127.0.0.1:4222"]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (
+            'kind = "kafka"\nbootstrap_servers = "a"\ntopic = "t"\noptions = {acks = 1}',
+            "subscribers.x.options.acks: is set by Onefill",
+        ),
+        ('kind = "nats"\nservers = ["n"]\nstream = "S"\nsubject = "a.{nobody}"', "subscribers.x.subject: "),
+        (
+            'kind = "nats"\nservers = ["n"]\nstream = "S"\nca_file = "/nowhere"',
+            "subscribers.x.ca_file: /nowhere: cannot",
+        ),
+    ],
+)
+def test_what_a_publisher_refuses_is_told_with_its_place(tmp_path: Path, text: str, told: str) -> None:
+    """What only the publisher can judge is refused before anything starts, by the key's whole path."""
+    with pytest.raises(SettingsError) as caught:
+        make(_load(tmp_path, f"[subscribers.x]\n{text}\n"))
+    assert told in str(caught.value)

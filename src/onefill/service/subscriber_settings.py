@@ -5,7 +5,6 @@ What is secret need not stand in the file: where a text may be, ``env:NAME`` nam
 gateway is opened; no error shows one.
 """
 
-import importlib
 import math
 import os
 import ssl
@@ -56,12 +55,10 @@ class KafkaSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
     def publisher(self) -> Publisher:
         """Return what tells it. Raises SettingsError or InvalidField."""
-        kafka = importlib.import_module("onefill.outbox.kafka")  # not everybody has its library
+        from onefill.outbox.kafka import KafkaPublisher  # noqa: PLC0415 - not everybody has its library
+
         options = {name: _secret(one, f"options.{name}") for name, one in self.options.items()}
-        made: Publisher = kafka.KafkaPublisher(
-            self.bootstrap_servers, self.topic, options=options, delivery_s=self.delivery_s
-        )
-        return made
+        return KafkaPublisher(self.bootstrap_servers, self.topic, options=options, delivery_s=self.delivery_s)
 
 
 class NatsSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -90,16 +87,16 @@ class NatsSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     def publisher(self) -> Publisher:
         """Return what tells it. Raises SettingsError or InvalidField."""
-        nats = importlib.import_module("onefill.outbox.nats")
+        from onefill.outbox.nats import SUBJECT, NatsPublisher  # noqa: PLC0415 - as above
+
         servers = [_text(one, f"servers[{number}]") for number, one in enumerate(self.servers)]
-        made: Publisher = nats.NatsPublisher(
+        return NatsPublisher(
             servers,
             self.stream,
-            subject=nats.SUBJECT if self.subject is None else self.subject,
+            subject=SUBJECT if self.subject is None else self.subject,
             tls=_trust(self.ca_file),
             answer_s=self.answer_s,
         )
-        return made
 
 
 class WebhookSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
