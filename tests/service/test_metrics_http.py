@@ -16,6 +16,7 @@ import onefill
 from onefill.core.control import Control, State
 from onefill.core.errors import InvalidField, LedgerFailed, SettingsError
 from onefill.core.metrics import METRICS
+from onefill.service.listening import host_port
 from onefill.service.metrics_http import health
 from onefill.service.settings import MetricsSettings, load
 from onefill.sim.venue import SimulatedVenue
@@ -144,7 +145,8 @@ def test_a_listen_address_is_host_and_port(listen: str) -> None:
 )
 def test_an_address_is_read(listen: str, address: tuple[str, int]) -> None:
     """Host names and IPv6 addresses too."""
-    assert MetricsSettings(listen=listen).address == address
+    assert MetricsSettings(listen=listen).listen == listen
+    assert host_port(listen) == address
 
 
 def test_a_settings_file_says_where(tmp_path: Path) -> None:

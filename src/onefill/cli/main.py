@@ -11,6 +11,7 @@ from onefill import __version__
 from onefill.cli import read_commands, serve_commands
 from onefill.cli.audit_command import audit_app
 from onefill.cli.bench_command import bench
+from onefill.cli.callbacks_command import callbacks_app
 from onefill.cli.cancel_command import cancel
 from onefill.cli.control_commands import freeze, release, status
 from onefill.cli.demo_command import demo
@@ -110,6 +111,7 @@ app.add_typer(audit_app, name="audit")
 app.command()(replay)
 app.add_typer(incidents_app, name="incidents")
 app.add_typer(subscribers_app, name="subscribers")
+app.add_typer(callbacks_app, name="callbacks")
 
 
 def main() -> None:

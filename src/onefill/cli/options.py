@@ -16,6 +16,7 @@ from onefill.core.intent import Intent
 from onefill.engine.gateway import Gateway
 from onefill.service import settings as settings_file
 from onefill.service import subscriber_settings
+from onefill.service.callback_settings import CallbackPlan
 from onefill.service.settings import MetricsSettings, Settings, VenueSettings
 from onefill.service.wiring import open_gateway
 
@@ -94,6 +95,8 @@ async def opened(
     on_audit_trouble: Callable[[OnefillError], None] = lambda error: remark(f"no checkpoint: {error}"),
     metrics: MetricsSettings | None = None,
     *,
+    callbacks: CallbackPlan | None = None,
+    on_callbacks: Callable[[str], None] = lambda url: remark(f"callbacks at {url}/callbacks/ROUTE"),
     tells: bool = False,
 ) -> AsyncIterator[Gateway]:
     """Open a gateway with one route for each account at a venue. ``tells``: its subscribers too, which take their time."""
@@ -110,6 +113,9 @@ async def opened(
         on_metrics=lambda url: remark(f"metrics at {url}/metrics"),
         node=settings.node,
         subscribers=subscriber_settings.make(settings.subscribers) if tells else (),
+        callbacks=callbacks,
+        on_callbacks=on_callbacks,
+        on_callback_refused=remark,
     ) as gateway:
         yield gateway
 

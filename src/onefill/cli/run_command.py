@@ -187,6 +187,7 @@ async def _run(job: Job, keep: WholeFile | None, *, strict: bool, as_json: bool)
         troubles.append,
         metrics=job.settings.metrics,
         tells=True,
+        callbacks=job.settings.callbacks,
     ) as gateway:
         with RunProgress(job.file.name, job.rows, gateway, as_json=as_json) as shown:
             work = runner.Runner(

@@ -12,6 +12,7 @@ from prometheus_client.exposition import choose_encoder
 from onefill.core.control import State
 from onefill.engine import readings
 from onefill.engine.oversight import Oversight
+from onefill.service.listening import url
 from onefill.service.metrics import registry
 
 
@@ -61,7 +62,6 @@ async def serving(gateway: Oversight, listening: socket.socket) -> AsyncIterator
     await runner.setup()
     try:
         await web.SockSite(runner, listening).start()
-        host, port = listening.getsockname()[:2]
-        yield f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        yield url(listening)
     finally:
         await runner.cleanup()

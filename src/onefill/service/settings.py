@@ -14,7 +14,15 @@ from onefill.core.errors import CallerError, InvalidField, SettingsError
 from onefill.core.risk_limits import Risk
 from onefill.engine.controller import ControlPlan
 from onefill.engine.settings import GatewaySettings, NodeSettings, ReconcileSettings
-from onefill.service import control_settings, reconcile_settings, risk_settings, subscriber_settings
+from onefill.service import (
+    callback_settings,
+    control_settings,
+    reconcile_settings,
+    risk_settings,
+    subscriber_settings,
+)
+from onefill.service.callback_settings import CallbackPlan
+from onefill.service.listening import host_port
 from onefill.service.subscriber_settings import SubscriberSettings
 from onefill.venues import profile as profiles
 
@@ -27,7 +35,7 @@ class VenueSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
     ``profile`` names what the venue is known to promise, in place of what it declares itself; ``capabilities`` replaces
     single values of either (``unique_scope = "open"``). Both are the user's word: also where they trust the venue more.
-    ``control`` replaces single thresholds of ``[control]``.
+    ``control`` replaces single thresholds of ``[control]``; ``callbacks`` says how the venue signs its callbacks.
 
     Checked on construction; raises :class:`~onefill.core.errors.InvalidField`.
     """
@@ -38,6 +46,7 @@ class VenueSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     profile: str | None = None
     capabilities: dict[str, Any] = {}
     control: dict[str, Any] = {}
+    callbacks: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
         """Refuse what cannot work."""
@@ -115,31 +124,14 @@ class MetricsSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 
     def __post_init__(self) -> None:
         """Refuse what cannot work."""
-        if self.listen is not None and self._address() is None:
+        if self.listen is not None and host_port(self.listen) is None:
             raise InvalidField("listen", f"{self.listen!r} is not of the form HOST:PORT, such as 127.0.0.1:9464")
-
-    def _address(self) -> tuple[str, int] | None:
-        try:
-            parts = urlsplit(f"//{self.listen}")
-            port = parts.port
-        except ValueError:
-            return None
-        bare = parts.netloc == self.listen and "@" not in parts.netloc
-        return (parts.hostname, port) if bare and parts.hostname and port is not None else None
-
-    @property
-    def address(self) -> tuple[str, int]:
-        """Host and port of ``listen``, which must be set."""
-        address = self._address()
-        if address is None:
-            raise InvalidField("listen", "is not set")
-        return address
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A whole settings file: ``[gateway]``, one ``[venues.NAME]`` for each venue, ``[audit]``, ``[metrics]``, ``[risk]``,
-    ``[control]``, ``[reconcile]``, one ``[subscribers.NAME]`` for each subscriber, and ``[node]`` where several processes
-    share a ledger.
+    ``[control]``, ``[reconcile]``, ``[callbacks]``, one ``[subscribers.NAME]`` for each subscriber, and ``[node]`` where
+    several processes share a ledger.
     """
 
     gateway: GatewaySettings = GatewaySettings()
@@ -151,6 +143,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     reconcile: ReconcileSettings = ReconcileSettings()
     node: NodeSettings | None = None
     subscribers: dict[str, SubscriberSettings] = {}
+    callbacks: CallbackPlan = CallbackPlan()
 
 
 def load(path: Path) -> Settings:
@@ -188,6 +181,9 @@ def _settings(data: dict[str, Any]) -> Settings:
         risk=risk_settings.read(data.get("risk")),
         control=control_settings.read(data.get("control", {}), {name: one.control for name, one in venues.items()}),
         subscribers=subscriber_settings.read(data.get("subscribers", {})),
+        callbacks=callback_settings.read(
+            data.get("callbacks", {}), {name: one.callbacks for name, one in venues.items()}
+        ),
     )
 
 

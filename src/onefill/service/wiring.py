@@ -4,7 +4,7 @@ import contextlib
 import os
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +20,9 @@ from onefill.engine.settings import GatewaySettings, NodeSettings
 from onefill.ports.ledger_browse import BrowsableLedger
 from onefill.ports.venue import Venue
 from onefill.service import control_socket, ledgers
+from onefill.service.callback_settings import CallbackPlan
 from onefill.service.ledgers import LedgerName
+from onefill.service.listening import bound
 from onefill.service.settings import AuditSettings, MetricsSettings
 
 if TYPE_CHECKING:
@@ -55,6 +57,9 @@ async def open_gateway(
     control: ControlPlan | None = None,
     node: NodeSettings | None = None,
     subscribers: Iterable[Subscriber] = (),
+    callbacks: CallbackPlan | None = None,
+    on_callbacks: Callable[[str], None] = lambda _: None,
+    on_callback_refused: Callable[[str], None] = lambda _: None,
 ) -> AsyncIterator[Gateway]:
     """Open a gateway over the ledger ``ledger`` and ``venues``, each a route by its name.
 
@@ -69,14 +74,19 @@ async def open_gateway(
     beside the file. ``subscribers`` are told of everything that is committed, and never in the orders' way.
     ``node``: this process is one of several that share the database: it asks for routes as they come free, within its wishes,
     and hands them over when it closes. Without it every route is taken at the start, or opening fails.
+    ``callbacks`` says whose callbacks are taken in, and where they come in over HTTP; ``on_callbacks`` hears the URL,
+    ``on_callback_refused`` of those that were not taken in.
     Raises LedgerInUse, NotALedger, LedgerTooNew or LedgerError for the file, VenueError for a venue that cannot be used,
-    SettingsError if the figures cannot be served there.
+    SettingsError if figures or callbacks cannot be served there.
     """
     settings = _for_ledger(ledger, settings, node)
     clock, plan = SystemClock(), control or ControlPlan()
     troubles: list[OnefillError] = []
     async with contextlib.AsyncExitStack() as stack:
-        served = stack.enter_context(_bound(metrics))  # first: an address that is taken is found before anything starts
+        # First: a secret that cannot be read, and an address that is taken, are found before anything starts.
+        verifiers = {} if callbacks is None else callbacks.verifiers(venues)
+        served = stack.enter_context(bound("metrics.listen", None if metrics is None else metrics.listen))
+        doors = stack.enter_context(bound("callbacks.listen", None if callbacks is None else callbacks.listen))
         keeper = _keeper(audit, clock, on_audit_trouble or troubles.append)
         store = await ledgers.open_for_writing(ledger, holder=holder(), clock=clock, keeper=keeper)
         try:
@@ -103,6 +113,14 @@ async def open_gateway(
             url = await stack.enter_async_context(metrics_http.serving(gateway, served))
             if on_metrics is not None:
                 on_metrics(url)
+        if callbacks is not None:
+            for route, verifier in verifiers.items():
+                gateway.expect_callbacks(route, verifier)
+            if doors is not None:
+                from onefill.service import callback_http  # noqa: PLC0415 - likewise
+
+                serving = callback_http.serving(gateway, doors, callbacks, on_callback_refused)
+                on_callbacks(await stack.enter_async_context(serving))
         yield gateway
     if troubles:
         raise troubles[0]
@@ -129,24 +147,6 @@ def _keeper(audit: AuditSettings | None, clock: SystemClock, tell: Callable[[One
     from onefill.service.audit_keeper import Keeper  # noqa: PLC0415 - what signs takes its time to load
 
     return Keeper(make_checkpointer(audit, clock), tell)
-
-
-@contextlib.contextmanager
-def _bound(metrics: MetricsSettings | None) -> Iterator[socket.socket | None]:
-    """Give a socket that listens where the figures are to be served, if they are."""
-    if metrics is None or metrics.listen is None:
-        yield None
-        return
-    host, port = metrics.address
-    try:
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        listening = socket.create_server((host, port), family=family)
-    except OSError as error:
-        raise SettingsError(
-            f"metrics.listen: {metrics.listen}: {error.strerror or error}. Nothing was started"
-        ) from error
-    with listening:
-        yield listening
 
 
 def make_checkpointer(audit: AuditSettings, clock: SystemClock) -> "Checkpointer":

@@ -33,6 +33,7 @@ from onefill.core.messages import (
 from onefill.sim import exchange_admin
 from onefill.sim import exchange_http as answers
 from onefill.sim.exchange import Exchange
+from onefill.sim.exchange_callbacks import CallbackSender
 from onefill.sim.venue import wall_clock_us
 from onefill.venues import exchange_wire as wire
 
@@ -72,6 +73,7 @@ class ExchangeServer:
         self._runner: web.AppRunner | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._streams: set[web.WebSocketResponse] = set()
+        self._callbacks = CallbackSender(exchange, clock_us, self.instance)
 
     async def start(self, host: str = "127.0.0.1", port: int = 0) -> int:
         """Listen on ``host``; port 0 takes a free one. Return the port. Raises OSError if it cannot be had."""
@@ -97,6 +99,7 @@ class ExchangeServer:
         for path, handler in gets.items():
             app.router.add_get(path, handler, allow_head=False)
         app.router.add_routes(exchange_admin.routes(self.exchange, self._clock_us))
+        app.router.add_routes(self._callbacks.routes())
         app.on_shutdown.append(self._end_streams)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         await runner.setup()
@@ -114,6 +117,7 @@ class ExchangeServer:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        await self._callbacks.close()
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None

@@ -1,0 +1,149 @@
+"""``[callbacks]`` and ``[venues.NAME.callbacks]``: every key is checked, and no secret is ever shown."""
+
+import base64
+import re
+from pathlib import Path
+
+import pytest
+
+from onefill.core.errors import SettingsError
+from onefill.core.inbox import HashName, HmacRules, Spelling, TimeUnit
+from onefill.service import settings as settings_file
+from onefill.service.settings import Settings
+
+KEY = b"0123456789abcdef0123456789abcdef"
+VENUE = '[venues.x]\nurl = "http://127.0.0.1:1"\n'
+HMAC = 'scheme = "hmac"\nheader = "X-Sign"\nsecret_files = ["s"]\n'
+
+
+def load(folder: Path, text: str) -> Settings:
+    """Read settings with this text."""
+    path = folder / "onefill.toml"
+    path.write_text(text, "utf-8")
+    return settings_file.load(path)
+
+
+def problem(folder: Path, text: str) -> str:
+    """Return what is wrong with these settings."""
+    with pytest.raises(SettingsError) as told:
+        load(folder, text)
+    return str(told.value)
+
+
+def secret(folder: Path, text: str) -> str:
+    """Write a secret's file, and return its name as TOML."""
+    path = folder / f"secret{len(list(folder.iterdir()))}"
+    path.write_text(text, "utf-8")
+    return f'"{path}"'
+
+
+def test_a_whole_plan(tmp_path: Path) -> None:
+    """Both schemes, several secrets, and routes of a venue by its name."""
+    standard = "whsec_" + base64.b64encode(KEY).decode()
+    files = ", ".join([secret(tmp_path, standard + "\n"), secret(tmp_path, base64.b64encode(KEY[::-1]).decode())])
+    plain = secret(tmp_path, KEY.hex())
+    plan = load(
+        tmp_path,
+        f"""
+[callbacks]
+listen = "127.0.0.1:0"
+most_body_bytes = 1000
+retry_after_s = 9
+{VENUE}
+[venues.x.callbacks]
+secret_files = [{files}]
+[venues.y]
+url = "http://127.0.0.1:1"
+[venues.y.callbacks]
+scheme = "hmac"
+secret_files = [{plain}]
+secret_spelling = "hex"
+header = "X-Sign"
+hash = "sha512"
+spelling = "base64"
+prefix = "v0="
+signed = "{{timestamp}}.{{id}}.{{body}}"
+timestamp_header = "X-Time"
+timestamp_unit = "ms"
+id_header = "X-Id"
+tolerance_s = 30
+[venues.z]
+url = "http://127.0.0.1:1"
+""",
+    ).callbacks
+    assert (plan.listen, plan.most_body_bytes, plan.retry_after_s) == ("127.0.0.1:0", 1000, 9)
+    found = plan.verifiers(["x:A", "y", "z:A", "other"])
+    assert list(found) == ["x:A", "y"]
+    assert found["x:A"].keys == (KEY, KEY[::-1])
+    assert found["x:A"].hmac is None
+    assert (found["y"].keys, found["y"].tolerance_s) == ((KEY,), 30)
+    assert found["y"].hmac == HmacRules(
+        header="X-Sign",
+        hash=HashName.SHA512,
+        spelling=Spelling.BASE64,
+        prefix="v0=",
+        signed="{timestamp}.{id}.{body}",
+        timestamp_header="X-Time",
+        timestamp_unit=TimeUnit.MILLISECONDS,
+        id_header="X-Id",
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("callbacks = 1", "callbacks: is a table"),
+        (
+            "[callbacks]\nport = 1",
+            "callbacks.port: is not a setting; known here: listen, most_body_bytes, retry_after_s",
+        ),
+        ("[callbacks]\nvenues = {}", "callbacks.venues: is not a setting"),
+        ('[callbacks]\nlisten = "here"', "callbacks.listen: 'here' is not of the form HOST:PORT"),
+        ("[callbacks]\nlisten = 1", "callbacks.listen: 1 is not what is wanted"),
+        ("[callbacks]\nmost_body_bytes = 0", "callbacks.most_body_bytes: 0 is not from 1"),
+        ("[callbacks]\nretry_after_s = 0", "callbacks.retry_after_s: 0 is not from 1"),
+        ("[venues.x.callbacks]", "venues.x.callbacks.secret_files: is missing"),
+        ("[venues.x.callbacks]\nsecret_files = []", "venues.x.callbacks.secret_files: names no file"),
+        ('[venues.x.callbacks]\nsecret = "abc"', "venues.x.callbacks.secret: is not a setting"),
+        ('[venues.x.callbacks]\nsecret_files = ["s"]\nscheme = "md5"', "'md5' is none of: standard, hmac"),
+        ('[venues.x.callbacks]\nsecret_files = ["s"]\ntolerance_s = 0', "venues.x.callbacks.tolerance_s: 0 is not"),
+        ('[venues.x.callbacks]\nsecret_files = ["s"]\nheader = "X"', 'header: belongs to scheme = "hmac"'),
+        (f"[venues.x.callbacks]\n{HMAC}hash = 'md5'", "'md5' is none of: sha256, sha384, sha512"),
+        (f"[venues.x.callbacks]\n{HMAC}signed = '{{url}}{{body}}'", "venues.x.callbacks.signed: may hold"),
+        (f"[venues.x.callbacks]\n{HMAC}id_header = 'X-Id'", "id_header and {id} in signed go together"),
+        ('[venues.x.callbacks]\nscheme = "hmac"\nsecret_files = ["s"]', "venues.x.callbacks.header: is missing"),
+    ],
+)
+def test_what_cannot_work_is_named_with_its_path(tmp_path: Path, text: str, told: str) -> None:
+    """The key by its whole path, and what would be right."""
+    assert told in problem(tmp_path, text + "\n" + VENUE if text.startswith("callbacks") else VENUE + text)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "text", "told"),
+    [
+        ("", "whsec_not-base64-but-secret", "is not base64"),
+        ("", "c2VjcmV0", "has under 16 bytes"),
+        (HMAC, "short-secret", "shorter than 16 bytes"),
+        (HMAC + 'secret_spelling = "hex"\n', "zz-secret-no-hex-at-all", "is not spelt as the settings say"),
+        (HMAC + 'secret_spelling = "base64"\n', "secret!no-base64", "is not spelt as the settings say"),
+    ],
+)
+def test_a_secret_that_cannot_be_used_is_not_shown(tmp_path: Path, scheme: str, text: str, told: str) -> None:
+    """The file is named, what is in it is not; the same where there is no file."""
+    table = re.sub("secret_files.*\n", "", scheme) + f"secret_files = [{secret(tmp_path, text)}]\n"
+    plan = load(tmp_path, f"{VENUE}[venues.x.callbacks]\n{table}").callbacks
+    with pytest.raises(SettingsError, match=told) as raised:
+        plan.verifiers(["x"])
+    assert text not in str(raised.value)
+    assert raised.value.__cause__ is None
+    next(tmp_path.glob("secret*")).unlink()
+    with pytest.raises(SettingsError, match="cannot be read"):
+        plan.verifiers(["x"])
+
+
+def test_serving_callbacks_of_nobody_is_refused(tmp_path: Path) -> None:
+    """An address without a venue's secrets could only refuse everything."""
+    plan = load(tmp_path, f'[callbacks]\nlisten = "127.0.0.1:0"\n{VENUE}').callbacks
+    with pytest.raises(SettingsError, match="nothing could be verified"):
+        plan.verifiers(["x"])
