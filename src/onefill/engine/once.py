@@ -79,10 +79,21 @@ class Steps:
             keep_errors=errors,
             repeat=repeat,
         )
-        home = self.route(route)
-        return once.told(await self._shared(home, call), key, step, result_type)
+        name = self.route(route)
+        home = self._routes.get(name)
+        kept = await (self._done_elsewhere(name, call) if home is None else self._shared(home, call))
+        return once.told(kept, key, step, result_type)
 
-    def route(self, name: str | None) -> Route:
+    async def _done_elsewhere(self, route: str, call: _Call) -> bytes:
+        """Return what is kept of a step of a route that another process has. Raises RouteElsewhere unless it is done."""
+        known = await self._ledger.step(route, call.key, call.step)
+        if known is not None and known.arguments != call.arguments:
+            raise StepReused(call.key, call.step)
+        if known is None or known.result is None:
+            raise self._missing(route)
+        return known.result
+
+    def route(self, name: str | None) -> str:
         """Return the route that a process's steps are kept on. Raises CallerError if several could be meant."""
         if name is None and len(self._venues) > 1:
             raise CallerError(
@@ -90,9 +101,9 @@ class Steps:
                 "process is kept, always the same. Nothing was carried out"
             )
         wanted = name if name is not None else next(iter(self._venues), "")
-        if wanted not in self._routes:
+        if wanted not in self._routes and wanted not in self._venues:
             raise self._missing(wanted)
-        return self._routes[wanted]
+        return wanted
 
     async def _shared(self, route: Route, call: _Call) -> bytes:
         """Return what is kept of a step, carrying it out unless that was done or is under way."""

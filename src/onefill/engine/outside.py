@@ -108,7 +108,8 @@ class Outside(Oversight):
         ``keep_errors``: exceptions of ``fn`` that are its outcome for good; they are told as :class:`StepFailed`. ``route``:
         the one on which the process is kept, needed where there are several.
 
-        Raises also :class:`StepResultRefused` for a result that cannot be kept, InvalidField, RouteClosed or LedgerError.
+        Raises also :class:`StepResultRefused` for a result that cannot be kept, :class:`RouteElsewhere` where another process
+        has the route and the step is not done, InvalidField, RouteClosed or LedgerError.
         """
         return await self._steps.once(
             key,
@@ -123,4 +124,4 @@ class Outside(Oversight):
 
     async def steps(self, key: str, *, route: str | None = None) -> list[StepRecord]:
         """Return every step of a process as it stands, in the order in which they were first begun."""
-        return await self._ledger.steps(self._steps.route(route).name, values.caller_key(key))
+        return await self._ledger.steps(self._steps.route(route), values.caller_key(key))
