@@ -8,6 +8,7 @@ import socket
 from typing import Any
 
 import pytest
+from aiohttp import web
 from hook_kit import KEY, OTHER_KEY, Hook, made, says, silence
 
 from onefill.core.errors import InvalidField, NotVerified
@@ -95,6 +96,20 @@ def test_while_a_key_is_replaced_both_verify() -> None:
 def test_any_2xx_is_told(status: int) -> None:
     """Whatever 2xx the endpoint answers with, it has the message."""
     assert asyncio.run(_outcome(says(status))) == TOLD
+
+
+def test_what_follows_a_2xx_does_not_matter() -> None:
+    """An endpoint that says 200 and then never ends its body has the message."""
+
+    async def endless(_: Any) -> Any:
+        return web.Response(body=_endless())
+
+    assert asyncio.run(_outcome(endless, timeout_s=1.0)) == TOLD
+
+
+async def _endless() -> Any:
+    yield b"x"
+    await asyncio.get_running_loop().create_future()
 
 
 @pytest.mark.parametrize("status", [400, 402, 406, 409, 411, 413, 415, 422, 451])

@@ -28,6 +28,8 @@ from onefill.core.relay import TOLD, Gone, Invalid, Message, Outcome, Unavailabl
 
 _MOST_READ = 300
 """Bytes of an answer that are looked at: the beginning of what it says is wrong."""
+_REST_S = 1.0
+"""How long the body of an answer may take that says it has the message."""
 _UNPRINTABLE = re.compile(r"[^\x21-\x7e]+")
 _LATER = frozenset({408, 425, 429})
 _ABOUT_THE_ENDPOINT = frozenset({401, 403, 404, 405, 407})
@@ -56,9 +58,9 @@ class WebhookPublisher:
         if not keys:
             raise InvalidField("keys", "is empty: a webhook is signed")
         self._keys = tuple(keys)
-        self._timeout = aiohttp.ClientTimeout(total=timeout_s)
         self._timeout_s = timeout_s
         self._connections = connections
+        self._turns = asyncio.Semaphore(connections)
         self._tls = tls
         self._now_s = now_s
         self._session: aiohttp.ClientSession | None = None
@@ -74,7 +76,7 @@ class WebhookPublisher:
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=self._connections, ssl=True if self._tls is None else self._tls),
-                timeout=self._timeout,
+                timeout=aiohttp.ClientTimeout(total=None),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=False,
             )
@@ -89,14 +91,8 @@ class WebhookPublisher:
 
     async def _tell(self, session: aiohttp.ClientSession, message: Message) -> Outcome:
         try:
-            async with session.post(
-                self._url, data=message.body, headers=self._headers(message), allow_redirects=False
-            ) as answer:
-                if 200 <= answer.status < 300:
-                    with contextlib.suppress(Exception):  # it has it; read so that the connection can be used again
-                        await answer.content.read(_MOST_READ)
-                    return TOLD
-                return self._outcome(answer.status, answer.headers.get("Retry-After"), await _beginning(answer))
+            async with asyncio.timeout(self._timeout_s), self._turns:
+                return await self._post(session, message)
         except TimeoutError:
             return Unavailable(reason=f"no answer within {self._timeout_s:g} s", suspect=True)
         except aiohttp.ClientConnectionError as error:
@@ -104,10 +100,23 @@ class WebhookPublisher:
             return Unavailable(reason=f"no connection ({type(error).__name__})")
         except (aiohttp.ClientError, OSError, ValueError) as error:
             return Unavailable(reason=f"no usable answer ({type(error).__name__})", suspect=True)
-        except RuntimeError:
-            if not self._closed:
+        except (RuntimeError, asyncio.CancelledError):
+            task = asyncio.current_task()
+            if not self._closed or (task is not None and task.cancelling()):
                 raise
-            return Unavailable(reason="the publisher is closed")
+            return Unavailable(reason="the publisher is closed")  # the library cancels what waits when it is closed
+
+    async def _post(self, session: aiohttp.ClientSession, message: Message) -> Outcome:
+        async with session.post(
+            self._url, data=message.body, headers=self._headers(message), allow_redirects=False
+        ) as answer:
+            if 200 <= answer.status < 300:
+                with contextlib.suppress(aiohttp.ClientError, OSError, TimeoutError):
+                    # It has it, whatever follows; read so that the connection can be used again.
+                    async with asyncio.timeout(min(_REST_S, self._timeout_s / 2)):
+                        await answer.content.read(_MOST_READ)
+                return TOLD
+            return self._outcome(answer.status, answer.headers.get("Retry-After"), await _beginning(answer))
 
     def _headers(self, message: Message) -> dict[str, str]:
         timestamp_s = int(self._now_s())
