@@ -6,13 +6,16 @@ from typing import Any
 
 import pytest
 from gateway_world import World, intent, life, until
+from prometheus_client import generate_latest
 from relay_kit import Listener, journal, of_key, start, stopped, told_all, trade
 from virtual_loop import run
 
 from onefill.core.errors import CallerError, InvalidField, UnknownVenue
 from onefill.core.incident import IncidentKind
-from onefill.core.relay import TOLD, Gone, Invalid, Message, Outcome, Policy
+from onefill.core.relay import TOLD, Gone, Invalid, Message, Outcome, Policy, Unavailable
+from onefill.engine import readings
 from onefill.engine.subscriptions import UnknownSubscriber
+from onefill.service.metrics import registry
 
 SAID = {"by": "ann", "reason": "they fixed it"}
 
@@ -287,3 +290,35 @@ async def _live(world: World, listener: Listener, number: int) -> None:
     await gateway.resume_subscriber("s0", None, **SAID)
     await asyncio.sleep(1)
     await gateway.close()
+
+
+def test_the_figures_tell_how_it_stands(world: World) -> None:
+    """Lag in entries and seconds, messages told, stopped orders, and whether it takes anything, are what is true then."""
+
+    async def main() -> None:
+        gateway, listener = await _stopped(world)
+
+        def figures() -> Any:
+            (route,) = readings.routes(gateway)
+            (one,) = route.subscribers
+            return one
+
+        one = figures()
+        assert (one.subscriber, one.lag, one.lag_s, one.stopped, one.up) == ("s0", 0, 0.0, 1, True)
+        assert one.told == len(listener.taken)
+        listener.reply = lambda _: Unavailable(reason="down")
+        await trade(gateway, "k4")
+        began = asyncio.get_running_loop().time()
+        await asyncio.sleep(100)
+        one = figures()
+        assert not one.up
+        assert one.lag == (await journal(world))[-1] - gateway.relays()[0].lanes.told_through > 0
+        assert 99 <= one.lag_s <= 101 + asyncio.get_running_loop().time() - began
+        assert one.again > 0
+        exposed = generate_latest(registry(gateway)).decode()
+        assert f'onefill_subscriber_lag_entries{{route="X",subscriber="s0"}} {float(one.lag)}' in exposed
+        assert 'onefill_subscriber_stopped_orders{route="X",subscriber="s0"} 1.0' in exposed
+        assert 'onefill_subscriber_up{route="X",subscriber="s0"} 0.0' in exposed
+        await gateway.close()
+
+    run(main)

@@ -111,10 +111,11 @@ def test_every_figure_has_an_alert_and_a_panel() -> None:
         *("onefill_control_state", "onefill_route_failed", "onefill_ledger_failed", "onefill_lease_remaining_seconds"),
         *("onefill_open_incidents", "onefill_commit_latency_seconds_bucket", "onefill_stream_reconnects_total"),
         *("onefill_parked_orders", "onefill_reports_total", "up"),
+        *("onefill_subscriber_up", "onefill_subscriber_lag_seconds", "onefill_subscriber_stopped_orders"),
     ],
 )
 def test_what_must_wake_somebody_is_in_the_rules(name: str) -> None:
-    """Control state, failures, lease, incidents, commits, streams and the process itself each have a rule."""
+    """Control state, failures, lease, incidents, commits, streams, subscribers and the process itself each have a rule."""
     assert any(name in speaks_of(rule["expr"])[0] for rule in RULES)
 
 
@@ -133,13 +134,14 @@ def test_every_metric_is_on_the_dashboard() -> None:
 
 
 def test_the_dashboard_is_one_that_grafana_takes() -> None:
-    """A schema of today, a variable for the data source that every panel uses, the four rows, ids that differ, no overlap."""
+    """A schema of today, a variable for the data source that every panel uses, the five rows, ids that differ, no overlap."""
     assert DASHBOARD["schemaVersion"] >= 39
     variables = {variable["name"]: variable for variable in DASHBOARD["templating"]["list"]}
     assert variables["datasource"]["type"] == "datasource"
     assert check(variables["route"]["definition"].replace("label_values", "").strip("()").partition(",")[0])
     panels = DASHBOARD["panels"]
-    assert [panel["title"] for panel in panels if panel["type"] == "row"] == ["Safety", "Flow", "Executions", "Ledger"]
+    rows = ["Safety", "Flow", "Executions", "Ledger", "Subscribers"]
+    assert [panel["title"] for panel in panels if panel["type"] == "row"] == rows
     assert len({panel["id"] for panel in panels}) == len(panels)
     taken: set[tuple[int, int]] = set()
     for panel in panels:

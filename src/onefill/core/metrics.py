@@ -231,7 +231,7 @@ class Metric(msgspec.Struct, frozen=True):
     help: str
 
 
-_R, _RK, _RS = ("route",), ("route", "kind"), ("route", "state")
+_R, _RK, _RS, _RT = ("route",), ("route", "kind"), ("route", "state"), ("route", "subscriber")
 _C, _G, _H = MetricKind.COUNTER, MetricKind.GAUGE, MetricKind.HISTOGRAM
 
 METRICS: tuple[Metric, ...] = (
@@ -312,6 +312,17 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         "onefill_stream_reconnects_total", _C, _R, "Times that an execution stream ended or broke and was opened again"
     ),
+    Metric("onefill_subscriber_lag_entries", _G, _RT, "Journal entries that the subscriber was not told through"),
+    Metric(
+        "onefill_subscriber_lag_seconds",
+        _G,
+        _RT,
+        "Age of the first entry that was read and not taken; 0 if there is none",
+    ),
+    Metric("onefill_subscriber_told_total", _C, _RT, "Messages that the subscriber has taken"),
+    Metric("onefill_subscriber_told_again_total", _C, _RT, "Messages told once more because a call had failed"),
+    Metric("onefill_subscriber_stopped_orders", _G, _RT, "Orders that the subscriber is not told of"),
+    Metric("onefill_subscriber_up", _G, _RT, "1 while the subscriber can be told, 0 while it takes nothing"),
     Metric("onefill_commit_latency_seconds", _H, (), "How long the ledger took to make one group of changes durable"),
     Metric("onefill_commit_group_changes", _H, (), "Changes in one commit"),
     Metric(

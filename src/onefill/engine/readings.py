@@ -11,8 +11,21 @@ from onefill.core.metrics import LedgerMeasures, route_label
 from onefill.engine.measures import Counts, Measures
 from onefill.engine.oversight import Oversight
 from onefill.engine.receiver import Receiver
+from onefill.engine.relay import Relay
 from onefill.engine.route import Route
 from onefill.ports.ledger import INTENT_NUMBER_BITS
+
+
+class SubscriberReading(msgspec.Struct, frozen=True, kw_only=True):
+    """One subscriber of a route. ``lag_s``: the age of the first entry that was read and not taken."""
+
+    subscriber: str
+    lag: int
+    lag_s: float
+    told: int
+    again: int
+    stopped: int
+    up: bool
 
 
 class RouteReading(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,6 +49,7 @@ class RouteReading(msgspec.Struct, frozen=True, kw_only=True):
     """For how long it is held at a time, likewise."""
     positions: dict[str, int]
     """The last position taken in, by channel."""
+    subscribers: tuple[SubscriberReading, ...] = ()
 
 
 class LedgerReading(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,10 +62,28 @@ class LedgerReading(msgspec.Struct, frozen=True, kw_only=True):
 
 def routes(gateway: Oversight) -> list[RouteReading]:
     """Return how each route stands."""
-    return [_reading(route, gateway._receivers.get(name, [])) for name, route in gateway._routes.items()]
+    relays = gateway.relays()
+    return [
+        _reading(route, gateway._receivers.get(name, []), [one for one in relays if one.route is route])
+        for name, route in gateway._routes.items()
+    ]
 
 
-def _reading(route: Route, receivers: list[Receiver]) -> RouteReading:
+def _subscriber(relay: Relay, now_us: int) -> SubscriberReading:
+    lanes = relay.lanes
+    oldest_us = None if lanes is None else lanes.oldest_us
+    return SubscriberReading(
+        subscriber=relay.subscriber.name,
+        lag=0 if lanes is None else max(relay.route.news.head - lanes.told_through, 0),
+        lag_s=0.0 if oldest_us is None else max(now_us - oldest_us, 0) / 1_000_000,
+        told=relay.told,
+        again=relay.again,
+        stopped=0 if lanes is None else len(lanes.stopped),
+        up=relay.problem is None and lanes is not None and lanes.gone is None and lanes.unavailable is None,
+    )
+
+
+def _reading(route: Route, receivers: list[Receiver], relays: list[Relay]) -> RouteReading:
     now_us = route.clock.now_us()
     working = [entry for entry in route.entries.values() if not entry.order.closed]
     remaining_s = route.lease_until_s - route.loop.time()
@@ -70,6 +102,7 @@ def _reading(route: Route, receivers: list[Receiver]) -> RouteReading:
         lease_s=max(remaining_s, 0.0) if math.isfinite(remaining_s) else None,
         lent_s=route.settings.lease_s,
         positions={receiver.stream: receiver.seen for receiver in receivers},
+        subscribers=tuple([_subscriber(relay, now_us) for relay in relays]),
     )
 
 

@@ -35,6 +35,10 @@ def _count(name: str) -> Callable[[RouteReading], Samples]:
     return lambda route: [((), getattr(route.counts, name))]
 
 
+def _subscribers(field: str) -> Callable[[RouteReading], Samples]:
+    return lambda route: [((one.subscriber,), float(getattr(one, field))) for one in route.subscribers]
+
+
 def _optional(value: float | None) -> Samples:
     return [] if value is None else [((), value)]
 
@@ -87,6 +91,12 @@ _OF_ROUTE: dict[str, Callable[[RouteReading], Samples]] = {
     "onefill_stream_lag_unusable_total": _plain(lambda route: route.measures.lag_unusable),
     "onefill_stream_position": lambda route: [((name,), place) for name, place in route.positions.items()],
     "onefill_stream_reconnects_total": _count("stream_reconnects"),
+    "onefill_subscriber_lag_entries": _subscribers("lag"),
+    "onefill_subscriber_lag_seconds": _subscribers("lag_s"),
+    "onefill_subscriber_told_total": _subscribers("told"),
+    "onefill_subscriber_told_again_total": _subscribers("again"),
+    "onefill_subscriber_stopped_orders": _subscribers("stopped"),
+    "onefill_subscriber_up": _subscribers("up"),
 }
 
 _OF_LEDGER: dict[str, Callable[[LedgerReading], Value | None]] = {

@@ -142,7 +142,7 @@ def test_names_follow_the_conventions() -> None:
         assert metric.name.startswith("onefill_")
         assert metric.name.endswith("_total") == (metric.kind is MetricKind.COUNTER)
         assert not any(unit in metric.name for unit in ("_ms", "_us", "millis", "percent", "duration_s_"))
-        assert set(metric.labels) <= {"route", "kind", "state"}
+        assert set(metric.labels) <= {"route", "kind", "state", "subscriber"}
         assert metric.help
         assert not metric.help.endswith(".")
 
