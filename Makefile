@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.set-up
 .DEFAULT_GOAL := help
 
-.PHONY: help setup demo test check bench recorded-day docs lock wheel-check explore mutants clean simulate
+.PHONY: help setup demo test check bench recorded-day recorded-day-nodes failover docs lock wheel-check explore mutants clean simulate
 
 help: ## List the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-19s %s\n", $$1, $$2}'
 
 setup: $(STAMP) ## Make .venv from the lock file and install onefill into it
 
@@ -36,6 +36,12 @@ bench: setup ## Figures of this machine, beside the bare limit of the same run
 
 recorded-day: setup ## A recorded day through a faulty link, killed 20 times: make recorded-day FILE=orders.csv.xz
 	$(BIN)/python scripts/recorded_day.py $(FILE)
+
+recorded-day-nodes: setup ## The same over PostgreSQL and two gateways, killed and paused: make recorded-day-nodes FILE=orders.csv.xz
+	$(BIN)/python scripts/recorded_day_nodes.py $(FILE) $(DAY)
+
+failover: setup ## PostgreSQL and gateways killed, paused and cut off under load, ten rounds of each: make failover FAILOVER="--rounds 3"
+	$(BIN)/python scripts/failover_drill.py $(FAILOVER)
 
 SEEDS ?= 2000
 simulate: setup ## Simulated worlds, every promise judged over each: make simulate SEEDS=10000 ARGS="--only open-error"

@@ -11,11 +11,13 @@ from onefill.core.messages import VenueStatus
 from onefill.core.values import Side
 from onefill.gameday.processes import DrillFailed
 from onefill.sim.exchange import Counts
+from onefill.sim.exchange_desk import ExchangeTrade
 from onefill.sim.order_book import ExchangeOrder
 from onefill.venues import exchange_wire as wire
 
 _PAGE = 5000
 _orders = msgspec.json.Decoder(list[ExchangeOrder])
+_trades = msgspec.json.Decoder(list[ExchangeTrade])
 _counts = msgspec.json.Decoder(Counts)
 
 
@@ -105,7 +107,7 @@ class ExchangeWatch:
         if self._session is not None:
             await self._session.close()
 
-    async def _get(self, path: str, **query: int) -> bytes:
+    async def _get(self, path: str, **query: int | str) -> bytes:
         if self._session is None:
             raise DrillFailed(f"{self._url}: not connected")
         try:
@@ -119,9 +121,17 @@ class ExchangeWatch:
         """Return what happened at the exchange so far."""
         return _counts.decode(await self._get(wire.COUNTS))
 
-    async def orders(self) -> list[OrderFacts]:
-        """Return every order there ever was, in order of arrival."""
-        found: list[OrderFacts] = []
+    async def book(self) -> list[ExchangeOrder]:
+        """Return every order there ever was, as the exchange has it, in order of arrival."""
+        found: list[ExchangeOrder] = []
         while page := _orders.decode(await self._get(wire.ALL_ORDERS, after=len(found), limit=_PAGE)):
-            found += [OrderFacts(o.client_order_id, o.side, o.price, o.quantity, o.status) for o in page]
+            found += page
         return found
+
+    async def orders(self) -> list[OrderFacts]:
+        """Return the facts of every order there ever was, in order of arrival."""
+        return [OrderFacts(o.client_order_id, o.side, o.price, o.quantity, o.status) for o in await self.book()]
+
+    async def trades(self, account: str) -> list[ExchangeTrade]:
+        """Return every trade of an account as it is in truth."""
+        return _trades.decode(await self._get(f"{wire.ADMIN}/trades", account=account))

@@ -30,7 +30,7 @@ from onefill.sim.link_plan import PRESETS
 LEAST_HURT = 0.05
 """The share of requests that the link must have hurt for the drill to count."""
 _POLL_S = 0.01
-_QUIET_S = 3.0
+QUIET_S = 3.0
 """Longer than the link holds a request back: after so long without news nothing is under way any more."""
 _RUN_LIMIT_S = 900.0
 
@@ -118,7 +118,8 @@ def _run_arguments(settings: DaySettings, file: Path, ledger: Path, url: str) ->
     ]
 
 
-def _exchange_arguments(scope: UniqueScope) -> list[str]:
+def exchange_arguments(scope: UniqueScope) -> list[str]:
+    """Return how the day's exchange is started."""
     return ["exchange", "--no-matching", "--unique-scope", scope.value, "--conclusive-after-s", "3"]
 
 
@@ -126,7 +127,7 @@ async def _clean_run(settings: DaySettings, file: Path, folder: Path, tell: Tell
     """Return the orders that should be there in the end, and what it took."""
     rows = await asyncio.to_thread(_count_rows, file)
     async with (
-        server("clean-exchange", folder, _exchange_arguments(UniqueScope.EVER)) as exchange,
+        server("clean-exchange", folder, exchange_arguments(UniqueScope.EVER)) as exchange,
         ExchangeWatch(exchange.url) as watch,
         command("clean-run", folder, _run_arguments(settings, file, folder / "clean.db", exchange.url)) as run,
     ):
@@ -143,6 +144,21 @@ def _count_rows(file: Path) -> int:
     opened = lzma.open if file.suffix == ".xz" else open
     with opened(file, "rt", encoding="utf-8") as lines:
         return sum("changed" not in line for line in lines) - 1
+
+
+def told_of(comparison: Comparison) -> list[str]:
+    """Return in words how the venue's orders differ from those of the clean run."""
+    found = {
+        "ONE-ORDER: more than one order under": comparison.duplicates,
+        "NO-LOSS: no order under": comparison.missing,
+        "an order that nobody wanted under": comparison.unexpected,
+        "another order than in the clean run under": comparison.differing,
+    }
+    return [
+        f"{words} {', '.join(names[:5])}{f' and {len(names) - 5} more' if len(names) > 5 else ''}"
+        for words, names in found.items()
+        if names
+    ]
 
 
 class _Dialect:
@@ -174,7 +190,7 @@ class _Dialect:
         began = time.monotonic()
         link_arguments = ["link", "--faults", self._settings.faults, "--seed", str(self._settings.seed)]
         async with (
-            server("exchange", self._folder, _exchange_arguments(self._dialect)) as exchange,
+            server("exchange", self._folder, exchange_arguments(self._dialect)) as exchange,
             server("link", self._folder, [*link_arguments, "--upstream", exchange.url]) as link,
             ExchangeWatch(exchange.url) as watch,
         ):
@@ -189,7 +205,7 @@ class _Dialect:
             counts, orders = await watch.counts(), await watch.orders()
             self._judge_replay(before, counts, first, second)
             comparison = compare(self._expected, orders)
-            self._judge_orders(comparison)
+            self._violations += told_of(comparison)
             await self._judge_audit()
             hurt = msgspec.json.decode((await link.stop()).strip() or "{}")
         return self._result(comparison, counts, landed, hurt, seconds)
@@ -233,7 +249,7 @@ class _Dialect:
     async def _quiet(self, watch: ExchangeWatch) -> None:
         """Wait until nothing is under way between the link and the venue."""
         last, since = await watch.counts(), time.monotonic()
-        while time.monotonic() - since < _QUIET_S:
+        while time.monotonic() - since < QUIET_S:
             await asyncio.sleep(10 * _POLL_S)
             counts = await watch.counts()
             if counts != last:
@@ -244,18 +260,6 @@ class _Dialect:
             self._violations.append("ONE-ORDER: running the file once more sent something")
         if not (first.exists() and second.exists() and first.read_bytes() == second.read_bytes()):
             self._violations.append("SAME-ANSWER: running the file once more gave other answers")
-
-    def _judge_orders(self, comparison: Comparison) -> None:
-        found = {
-            "ONE-ORDER: more than one order under": comparison.duplicates,
-            "NO-LOSS: no order under": comparison.missing,
-            "an order that nobody wanted under": comparison.unexpected,
-            "another order than in the clean run under": comparison.differing,
-        }
-        for words, names in found.items():
-            if names:
-                more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-                self._violations.append(f"{words} {', '.join(names[:5])}{more}")
 
     async def _judge_audit(self) -> None:
         async with command("audit", self._folder, ["audit", "verify", "--ledger", self._ledger, "--json"]) as run:
