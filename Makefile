@@ -31,8 +31,8 @@ check: setup ## Lint, types, layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: setup ## Figures of this machine, beside the bare limit of the same run
-	$(BIN)/onefill bench
+bench: setup ## Figures of this machine, beside the bare limit of the same run: make bench ARGS="--ledger postgresql://..."
+	$(BIN)/onefill bench $(ARGS)
 
 recorded-day: setup ## A recorded day through a faulty link, killed 20 times: make recorded-day FILE=orders.csv.xz
 	$(BIN)/python scripts/recorded_day.py $(FILE)

@@ -105,7 +105,7 @@ def test_several_gateways_are_measured_on_one_database(postgres_url: str) -> Non
         place = await places.fresh("gateways")
         again = [sys.executable, "-m", "onefill", "bench", "--quick", "--ledger", postgres_url, "--probe", place.name]
         count = 3000  # of --quick
-        assert await bench_scaling.gateways([[*again, "--worker", f"r{n}"] for n in range(2)], count) > 0
+        assert await bench_scaling.gateways([[*again, "--part", f"r{n}"] for n in range(2)], count) > 0
         ledger = await place.open_read_only()
         assert {info.name for info in await ledger.routes()} == {"r0", "r1"}
         assert len(await ledger.orders(0, 100_000)) == 2 * (count + count // 10)

@@ -40,6 +40,7 @@ _FILE = _ANY_LEDGER | {
     "duplicate_executions_per_s": ("at least", 60_000.0),
     "audit_entries_per_s": ("at least", 200_000.0),
 }
+_RECOVERY, _IDLE = "recovery", "idle"
 _POSTGRESQL = _ANY_LEDGER | {"submits_per_s_1024": ("at least", 6_000.0)}
 
 
@@ -57,7 +58,7 @@ def bench(
     random_keys: Annotated[bool, typer.Option("--random-keys", help="Old keys without order, as hashes are.")] = False,
     quick: Annotated[bool, typer.Option("--quick", help="A tenth of the work: a look, not a figure.")] = False,
     probe: Annotated[str | None, typer.Option(hidden=True)] = None,
-    worker: Annotated[str | None, typer.Option(hidden=True)] = None,
+    part: Annotated[str, typer.Option(hidden=True)] = _RECOVERY,
     as_json: options.Json = False,
 ) -> None:
     """Measure this machine: submit to wire, throughput, duplicates, recovery and memory, beside the bare database."""
@@ -65,16 +66,13 @@ def bench(
     if quick:
         scale = _quick(old_intents)
     with told(as_json=as_json), _places(ledger, folder) as places:
-        if probe is not None and worker is not None:
-            run_loop(scaling.worker(places.find(probe), worker, scale.scaling))
-            return
         if probe is not None:
-            print_json(run_loop(measure.probe(places.find(probe), 300 if quick else 2000)))
+            _in_own_process(places.find(probe), part, scale, quick=quick)
             return
         again = [*(["--ledger", ledger] if ledger else []), *(["--quick"] if quick else [])]
         figures = _measure(places, scale, again, random_keys=random_keys)
         if ledger is not None:
-            figures |= run_loop(_gateways(places, scale, again))
+            figures |= run_loop(_several(places, scale, again))
         if as_json:
             print_json(figures)
         else:
@@ -92,6 +90,8 @@ def _quick(old_intents: int) -> Scale:
         rounds_per_figure=1,
         executions=5_000,
         scaling=3_000,
+        idle_routes=50,
+        idle_s=3.0,
         audit_entries=50_000,
         old_intents=(1_000, min(old_intents, 50_000)),
     )
@@ -123,7 +123,7 @@ def _measure(places: Places, scale: Scale, again: list[str], *, random_keys: boo
         place = run_loop(_old(places, size, count, random_keys=random_keys))
         _tell("recovery and submit to wire on it")
         figures[f"old_intents_{size}"] = count
-        figures |= {f"{name}_{size}": value for name, value in _probe(place, again).items()}
+        figures |= {f"{name}_{size}": value for name, value in _apart(place, _RECOVERY, again).items()}
         if size == "large":
             figures |= run_loop(_books(places, place, count, scale))
     for name in ("submit_to_wire_us_p50", "rss_mb", "recovery_s"):
@@ -179,24 +179,35 @@ async def _idle(places: Places, scale: Scale) -> dict[str, float]:
     }
 
 
-async def _gateways(places: Places, scale: Scale, again: list[str]) -> dict[str, float]:
-    """Measure several gateway processes on one database, each with a route of its own."""
+def _in_own_process(place: Place, part: str, scale: Scale, *, quick: bool) -> None:
+    """Measure what needs a process of its own: memory, a fresh start, or one of several gateways."""
+    if part == _RECOVERY:
+        print_json(run_loop(measure.probe(place, 300 if quick else 2000)))
+    elif part == _IDLE:
+        print_json(run_loop(scaling.idle_routes(place, scale.idle_routes, scale.idle_s)))
+    else:
+        run_loop(scaling.worker(place, part, scale.scaling))
+
+
+async def _several(places: Places, scale: Scale, again: list[str]) -> dict[str, float]:
+    """Measure several gateway processes on one database, each with a route of its own; and many routes in one of them."""
     best: dict[str, float] = {}
     for _ in range(scale.rounds_per_figure):
         for number in scale.gateways:
             _tell(f"{number} gateway processes")
             place = await places.fresh("gateways")
-            commands = [[*_again(place, again), "--worker", f"{measure.ROUTE}-{n}"] for n in range(number)]
+            commands = [[*_again(place, again), "--part", f"{measure.ROUTE}-{n}"] for n in range(number)]
             _raise(best, {f"submits_per_s_gateways_{number}": await scaling.gateways(commands, scale.scaling)})
-    return best
+    _tell(f"{scale.idle_routes} routes on which nothing happens, {scale.idle_s:g} s")
+    return best | _apart(await places.fresh("idle"), _IDLE, again)
 
 
 def _again(place: Place, again: list[str]) -> list[str]:
     return [sys.executable, "-m", "onefill", "bench", "--probe", place.name, *again]
 
 
-def _probe(place: Place, again: list[str]) -> dict[str, float]:
-    command = _again(place, again)
+def _apart(place: Place, part: str, again: list[str]) -> dict[str, float]:
+    command = [*_again(place, again), "--part", part]
     done = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603 - our own command
     return dict(json.loads(done.stdout))
 

@@ -54,6 +54,8 @@ class Scale(msgspec.Struct, frozen=True, kw_only=True):
     scaling: int = 15_000
     """Submits of each process, where several gateways are measured."""
     gateways: tuple[int, ...] = (1, 2, 4)
+    idle_routes: int = 250
+    idle_s: float = 20.0
     old_intents: tuple[int, ...] = (1_000, 1_000_000)
 
 
@@ -106,12 +108,13 @@ def order(side: Side = Side.BUY) -> Intent:
     )
 
 
-async def open_gateway(place: Place, route: str = ROUTE, venue: SimulatedVenue | None = None) -> Gateway:
-    """Open a ledger and a gateway on it, with one route to an exchange of its own."""
-    ledger, venue = await place.open(), venue or SimulatedVenue(_exchange(), ACCOUNT)
-    gateway = Gateway(
-        ledger, {route: venue}, clock=Clock(), holder="bench", settings=GatewaySettings(answer_wait_s=120)
-    )
+async def open_gateway(
+    place: Place, *routes: str, venue: SimulatedVenue | None = None, lease_s: float | None = None
+) -> Gateway:
+    """Open a ledger and a gateway on it, with routes to exchanges of their own; no name: the usual one, to ``venue``."""
+    settings = GatewaySettings(answer_wait_s=120, lease_s=lease_s)
+    venues = {route: venue or SimulatedVenue(_exchange(), ACCOUNT) for route in routes or (ROUTE,)}
+    gateway = Gateway(await place.open(), venues, clock=Clock(), holder="bench", settings=settings)
     await gateway.start()
     return gateway
 

@@ -9,10 +9,12 @@ from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
+from onefill.core.errors import InvariantBroken
 from onefill.gameday.bench_places import GROUP, ROUTE, Place
 from onefill.gameday.old_ledger import CLAIM_COLUMNS, INTENT_COLUMNS, JOURNAL_COLUMNS, Table, old_rows, submit_rows
 from onefill.ledger.postgres import PostgresLedger
 from onefill.ledger.postgres_connect import connect, shut, troubles
+from onefill.ledger.postgres_days import DAY_US
 from onefill.ledger.postgres_schema import migrate
 from onefill.ledger.postgres_settings import place_of
 from onefill.ports.ledger import Ledger
@@ -24,6 +26,8 @@ _TYPES = {
     "attempt": "bigint smallint bigint bigint bigint bigint",
     "journal": "bigint bigint text text bigint bigint bytea bytea",
 }
+_DAYS = {"intent": ("recorded_at_us", ("first_day", "last_day")), "journal": ("at_us", ("day",))}
+"""The time that a table's row tells, and the columns that hold its day."""
 _COLUMNS = {"intent": INTENT_COLUMNS, "attempt": CLAIM_COLUMNS, "journal": JOURNAL_COLUMNS}
 
 
@@ -67,8 +71,8 @@ class PostgresPlace:
         """See :class:`onefill.gameday.bench_places.Place`."""
         async with self.connected() as connection:
             for table in tables:
-                columns = [column.strip() for column in table.columns.split(",")]
-                for rows in _chunks(table.rows):
+                columns, made = _with_days(table)
+                for rows in _chunks(made):
                     await connection.copy_records_to_table(
                         table.name, schema_name=self._schema, records=rows, columns=columns
                     )
@@ -76,6 +80,10 @@ class PostgresPlace:
                 "UPDATE route SET last_execution = found.last, folded_through = CASE WHEN found.folded THEN found.last "
                 "ELSE folded_through END FROM (SELECT route, max(id) AS last, EXISTS (SELECT 1 FROM position) AS folded "
                 "FROM execution GROUP BY route) AS found WHERE found.route = route.id"
+            )
+            await connection.execute(
+                "INSERT INTO journal_day (route, day, first_sequence) SELECT id >> 40, day, min(id & 1099511627775) "
+                "FROM journal GROUP BY 1, 2 ON CONFLICT DO NOTHING"
             )
             await connection.execute("VACUUM ANALYZE")
             with contextlib.suppress(
@@ -96,6 +104,24 @@ class PostgresPlace:
             yield connection
         finally:
             await shut(connection)
+
+
+def _with_days(table: Table) -> tuple[list[str], Iterable[tuple[object, ...]]]:
+    """Return a table's columns and rows with the days that PostgreSQL keeps beside the times."""
+    columns = [column.strip() for column in table.columns.split(",")]
+    if table.name not in _DAYS:
+        return columns, table.rows
+    time_column, days = _DAYS[table.name]
+    place = columns.index(time_column)
+
+    def rows() -> Iterator[tuple[object, ...]]:
+        for row in table.rows:
+            at_us = row[place]
+            if not isinstance(at_us, int):
+                raise InvariantBroken(f"{table.name}.{time_column} is no time: {at_us!r}")
+            yield (*row, *([at_us // DAY_US] * len(days)))
+
+    return [*columns, *days], rows()
 
 
 def _chunks(rows: Iterable[tuple[object, ...]]) -> Iterator[list[tuple[object, ...]]]:
@@ -177,7 +203,7 @@ def _one_submit() -> str:
     """Return the statement that writes one submit's rows."""
 
     def values(types: Sequence[str], first: int) -> str:
-        return f"VALUES ({', '.join(f'${first + n}' for n in range(len(types)))})"
+        return f"SELECT {', '.join(f'${first + n}::{kind}' for n, kind in enumerate(types))}"
 
     return _statement(values)
 
@@ -193,9 +219,12 @@ def _many_submits() -> str:
 
 
 def _statement(rows: _Rows) -> str:
-    parts, first = [], 1
+    """Return one statement that writes everything. The rows are of today, so that they go where a gateway's go."""
+    parts, first, today = [], 1, time.time_ns() // 1000 // DAY_US
     for table, columns in _COLUMNS.items():
         types = _TYPES[table].split()
-        parts.append(f"w_{table} AS (INSERT INTO {table} ({columns}) {rows(types, first)})")
+        days = _DAYS.get(table, ("", ()))[1]
+        into, values = ", ".join([columns, *days]), ", ".join(["v.*", *([str(today)] * len(days))])
+        parts.append(f"w_{table} AS (INSERT INTO {table} ({into}) SELECT {values} FROM ({rows(types, first)}) AS v)")  # noqa: S608
         first += len(types)
     return f"WITH {', '.join(parts)} {_ROUTE_SQL.format(first, first + 1, first + 2, first + 3)}"

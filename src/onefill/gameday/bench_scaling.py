@@ -6,7 +6,8 @@ import time
 from collections.abc import Sequence
 
 from onefill.core.errors import InvariantBroken
-from onefill.gameday.bench import at_once, open_gateway
+from onefill.core.lease import LEASE_S
+from onefill.gameday.bench import ROUTE, at_once, open_gateway, resident_mb
 from onefill.gameday.bench_places import Place
 
 IN_FLIGHT = 1024
@@ -27,6 +28,29 @@ async def worker(place: Place, route: str, count: int) -> None:
 def _say(text: str) -> None:
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
+
+
+async def idle_routes(place: Place, routes: int, seconds: float) -> dict[str, float]:
+    """Measure what routes cost on which nothing happens: opening, memory, and work while they stand. For a process of its own.
+
+    Each is lent for the usual time and renewed, and follows its venue's stream; what an adapter's own connections cost is not
+    in it.
+    """
+    gateway = await open_gateway(place, "first", lease_s=LEASE_S)
+    await gateway.close()
+    before_mb, began = resident_mb(), time.perf_counter()
+    gateway = await open_gateway(place, *(f"{ROUTE}-{number}" for number in range(routes)), lease_s=LEASE_S)
+    opened_s = time.perf_counter() - began
+    held_mb, worked = resident_mb() - before_mb, time.process_time()
+    await asyncio.sleep(seconds)
+    worked = time.process_time() - worked
+    await gateway.close()
+    return {
+        "idle_routes": routes,
+        "idle_routes_open_ms_each": opened_s * 1000 / routes,
+        "idle_routes_memory_kb_each": held_mb * 1000 / routes,
+        "idle_routes_work_us_per_s_each": worked * 1_000_000 / seconds / routes,
+    }
 
 
 class _Process:
