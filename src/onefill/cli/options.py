@@ -110,6 +110,7 @@ async def opened(
         audit=settings.audit,
         on_audit_trouble=on_audit_trouble,
         metrics=metrics,
+        on_ledger=lambda text: remark(f"ledger: {text}"),
         on_metrics=lambda url: remark(f"metrics at {url}/metrics"),
         node=settings.node,
         subscribers=subscriber_settings.make(settings.subscribers) if tells else (),

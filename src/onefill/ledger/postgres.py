@@ -27,6 +27,7 @@ from onefill.ledger.postgres_days import DaysAhead
 from onefill.ledger.postgres_read import Reader
 from onefill.ledger.postgres_session import Session
 from onefill.ledger.postgres_settings import PostgresPlace, place_of
+from onefill.ledger.postgres_watch import Standby, StandbyWatch
 from onefill.ledger.postgres_write import Writer
 from onefill.ports.ledger import (
     Change,
@@ -61,6 +62,10 @@ _POSITIONS = (  # nothing where a later owner has stored more: rows of two ages 
 )
 
 
+def _unheard(_: str) -> None:
+    """Take a word that nobody asked for."""
+
+
 class PostgresLedger:
     """A ledger in one schema of a PostgreSQL database."""
 
@@ -72,10 +77,11 @@ class PostgresLedger:
         self._writer = None if session is None else Writer(session, self._reader)
         self._commits = PostgresCommits(self._apply)
         self._days = DaysAhead(place, "partitions")
+        self._watch: StandbyWatch | None = None
 
     @classmethod
-    async def open(cls, url: str, *, holder: str) -> Self:
-        """Open for writing. ``holder`` is shown in the server's list of sessions.
+    async def open(cls, url: str, *, holder: str, tell: Callable[[str], None] = _unheard) -> Self:
+        """Open for writing. ``holder`` is shown in the server's list of sessions; ``tell`` hears of a standby lost or back.
 
         Raises SettingsError for a URL that cannot be used, NotALedger, LedgerTooNew or LedgerError if the database cannot be
         reached, is not durable enough, or has another schema than this code writes.
@@ -83,20 +89,25 @@ class PostgresLedger:
         place = place_of(url)
         made = cls(place, await make_pool(place, holder, primary=True), Session(place, holder))
         try:
-            await made._start()
+            await made._start(tell)
         except BaseException:
             await made.close()
             raise
         return made
 
-    async def _start(self) -> None:
+    async def _start(self, tell: Callable[[str], None]) -> None:
         """Make the writing connection. What stands in the way is raised as it is: nothing was under way yet."""
-        if self._session is not None:
-            try:
-                await self._session.make()
-            except troubles() as error:
-                raise LedgerError(f"{self._place.name}: cannot be opened ({told(error)}). Nothing was sent") from None
-            self._days.start()
+        if self._session is None:
+            return
+        try:
+            await self._session.make()
+        except troubles() as error:
+            raise LedgerError(f"{self._place.name}: cannot be opened ({told(error)}). Nothing was sent") from None
+        self._watch = StandbyWatch(self._session, self._reader, tell)
+        await self._watch.look()
+        self._session.on_new.append(self._watch.look)
+        self._watch.start()
+        self._days.start()
 
     @classmethod
     async def open_read_only(cls, url: str, *, holder: str = "reader") -> "PostgresLedger":
@@ -115,6 +126,16 @@ class PostgresLedger:
     def name(self) -> str:
         """The ledger's URL without its password."""
         return self._place.name
+
+    @property
+    def failure(self) -> Exception | None:
+        """Why nothing more is taken, of some route at least, or ``None``."""
+        return self._commits.failure
+
+    @property
+    def standby(self) -> Standby:
+        """Whether commits are confirmed by a standby, as far as is known."""
+        return Standby.NOT_WANTED if self._watch is None else self._watch.standby
 
     @property
     def depth(self) -> int:
@@ -351,6 +372,8 @@ class PostgresLedger:
         """Finish what was handed in, then close the connections."""
         await self._days.close()
         await self._commits.close()
+        if self._watch is not None:
+            await self._watch.close()
         if self._session is not None:
             await self._session.close()
         self._pool.terminate()

@@ -41,6 +41,11 @@ class PostgresCommits:
         """Changes that wait for the group under way to finish."""
         return len(self._waiting)
 
+    @property
+    def failure(self) -> OnefillError | None:
+        """Why nothing more is taken, of some route at least, or ``None``."""
+        return self.closed or next(iter(self._stopped.values()), None)
+
     def commit(self, change: Change) -> "asyncio.Future[Outcome]":
         """Return a future for the change's outcome. Changes are committed in the order of these calls."""
         future: asyncio.Future[Outcome] = self._loop.create_future()

@@ -27,9 +27,9 @@ def troubles() -> tuple[type[BaseException], ...]:
     return (found.PostgresError, found.InterfaceError, found.InternalClientError, OSError, TimeoutError, EOFError)
 
 
-def session_settings(place: PostgresPlace, holder: str, *, writer: bool) -> dict[str, str]:
+def session_settings(place: PostgresPlace, holder: str, *, writer: bool, hurried: bool = True) -> dict[str, str]:
     """Return what a session is set to as it begins."""
-    limit_ms = str(max(1, round(place.settings.commit_timeout_s * 1000)))
+    limit_ms = str(max(1, round(place.settings.commit_timeout_s * 1000))) if hurried else "0"
     given = {
         "application_name": f"onefill {holder}".encode("ascii", "replace").decode()[:63],
         "search_path": place.settings.schema,
@@ -54,10 +54,12 @@ def session_settings(place: PostgresPlace, holder: str, *, writer: bool) -> dict
     return given
 
 
-async def connect(place: PostgresPlace, holder: str, *, writer: bool, primary: bool = True) -> Any:
+async def connect(
+    place: PostgresPlace, holder: str, *, writer: bool, primary: bool = True, hurried: bool = True
+) -> Any:
     """Open a connection to the first of the place's hosts that answers. ``primary``: that takes writes.
 
-    Raises LedgerError if there is none.
+    ``hurried``: no statement takes longer than a commit may; the writer times its own. Raises LedgerError if there is none.
     """
     troubles_met: list[BaseException] = []
     for url in hosts_of(place):
@@ -65,8 +67,8 @@ async def connect(place: PostgresPlace, holder: str, *, writer: bool, primary: b
             return await driver().connect(
                 url,
                 timeout=place.settings.connect_timeout_s,
-                command_timeout=None if writer else place.settings.commit_timeout_s,
-                server_settings=session_settings(place, holder, writer=writer),
+                command_timeout=place.settings.commit_timeout_s if hurried and not writer else None,
+                server_settings=session_settings(place, holder, writer=writer, hurried=hurried),
                 target_session_attrs="read-write" if primary else "any",
             )
         except troubles() as error:

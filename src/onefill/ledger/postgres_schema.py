@@ -30,7 +30,7 @@ async def migrate(place: PostgresPlace, *, seed: bytes, at_us: int, check: bool 
     ``check``: only look.
     ``seed``: 16 random bytes, used when it is made. Raises LedgerTooNew, LedgerError or LedgerFailed; then nothing was changed.
     """
-    connection = await connect(place, "migrate", writer=False, primary=not check)
+    connection = await connect(place, "migrate", writer=False, primary=not check, hurried=False)
     try:
         if check:
             before = await version_of(connection, place.settings.schema)
@@ -55,7 +55,7 @@ async def _migrate(connection: Any, place: PostgresPlace, seed: bytes, at_us: in
     schema = place.settings.schema
     if await connection.fetchval("SHOW server_encoding") != "UTF8":
         raise LedgerError(f"{place.name}: the database's encoding is not UTF8. Nothing was changed; make one that is")
-    await connection.execute("SET LOCAL statement_timeout = 0; SET LOCAL client_min_messages = error")
+    await connection.execute("SET LOCAL client_min_messages = error")
     await connection.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}")
     await connection.execute(
         f"CREATE TABLE IF NOT EXISTS {schema}.migration "

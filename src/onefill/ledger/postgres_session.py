@@ -34,10 +34,11 @@ class Session:
         self._level = ""
         self._as_set = ""
         self._warned: list[str] = []
+        self._was_open = False
         self.alone = False
         """Commits are acknowledged on the primary's word, because its standby is gone and the settings allow that."""
-        self.on_new: Callable[[], Awaitable[None]] | None = None
-        """Hears of every connection that was made, before it is used."""
+        self.on_new: list[Callable[[], Awaitable[None]]] = []
+        """Hear of every connection that was made, before it is used."""
         self.on_alone: Callable[[str], None] = lambda _: None
         """Hears what the server said when a commit was not confirmed by a standby."""
 
@@ -46,9 +47,14 @@ class Session:
         """Whether a commit must be refused unless the server waits for a standby."""
         return self.place.settings.require_synchronous_standby and not self.alone
 
+    @property
+    def connected(self) -> bool:
+        """Whether the connection stands, as far as is known here."""
+        return self._db is not None and not self._db.is_closed()
+
     async def use(self) -> Any:
         """Return the connection, made if there is none. Raises LedgerFailed if that cannot be."""
-        if self._db is None or self._db.is_closed():
+        if not self.connected:
             try:
                 await self.make()
             except LedgerError as error:
@@ -67,12 +73,15 @@ class Session:
         made = await connect(self.place, self._holder, writer=True)
         try:
             await check_version(made, self.place)
-            self._as_set = self._level = await check_durability(made, self.place, alone=self.alone)
+            # Where commits may go on without a standby, so may they over another server. Only to begin with there must be one.
+            alone = self._was_open and self.place.settings.on_standby_lost == "degrade"
+            self._as_set = self._level = await check_durability(made, self.place, alone=alone)
             self._statement = await made.prepare(CALL)
             made.add_log_listener(self._hear)
             self._db = made
-            if self.on_new is not None:
-                await self.on_new()
+            for hear in self.on_new:
+                await hear()
+            self._was_open = True
         except BaseException:
             self._db = None
             made.terminate()
@@ -130,12 +139,11 @@ class Session:
         if not self._warned:
             return
         said = self._warned[0]
+        self.on_alone(said)
         if self.place.settings.on_standby_lost == "degrade":
             self.alone = True
-            self.on_alone(said)
             return
         self.drop()
-        self.on_alone(said)
         raise LedgerFailed(
             f"{self.place.name}: the server reported a commit with a warning ({said}). It may be on the primary alone, so it "
             "was not acknowledged; look at the standby, then open the ledger again"

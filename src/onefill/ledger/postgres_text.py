@@ -35,6 +35,9 @@ def row(record: Iterable[Any]) -> list[Any]:
     return [shown(value) for value in record]
 
 
-def columns(rows: Sequence[Sequence[Any]]) -> list[list[Any]]:
-    """Return rows as the columns that the schema's function takes, as they are stored."""
-    return [[stored(value) for value in column] for column in zip(*rows, strict=True)]
+def columns(rows: Sequence[Sequence[Any]], kinds: Sequence[str]) -> list[list[Any]]:
+    """Return rows as the columns that the schema's function takes, as they are stored. ``kinds``: the columns' types."""
+    return [
+        [stored(value) for value in column] if kind == "text" else list(column)
+        for column, kind in zip(zip(*rows, strict=True), kinds, strict=True)
+    ]

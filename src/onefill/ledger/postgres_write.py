@@ -132,7 +132,7 @@ class _Group:
         ]
         given: list[Any] = [needs_standby]
         for table, (_, kinds) in zip(tables, PARTS, strict=True):
-            given += text.columns(table) if table else [None] * len(kinds)
+            given += text.columns(table, kinds) if table else [None] * len(kinds)
         rare = batch.rare()
         if self.days:
             rare["days"] = self.days
@@ -157,7 +157,7 @@ class Writer:
         self._place = session.place
         self._reader = reader
         self._heads: dict[str, Head] = {}
-        session.on_new = self._compare
+        session.on_new.append(self._compare)
 
     async def _compare(self) -> None:
         """Read where the routes stand over a new connection, which may be to another server than the last."""

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -66,10 +67,16 @@ def is_made(ledger: LedgerName) -> bool:
 
 
 async def open_for_writing(
-    ledger: LedgerName, *, holder: str, clock: Clock, keeper: "Keeper | None" = None
+    ledger: LedgerName,
+    *,
+    holder: str,
+    clock: Clock,
+    keeper: "Keeper | None" = None,
+    tell: Callable[[str], None] = lambda _: None,
 ) -> BrowsableLedger:
     """Open a ledger for writing; a file is made if there is none. ``keeper``: makes its checkpoints from now on.
 
+    ``tell``: hears when a database's standby is lost or back.
     Raises NotALedger, LedgerTooNew, LedgerInUse, LedgerError or LedgerFailed, and SettingsError for a URL.
     """
     name, seed, at_us = os.fspath(ledger), os.urandom(16), clock.now_us()
@@ -78,7 +85,7 @@ async def open_for_writing(
 
         kept: audit_keeper.KeptPostgresLedger | audit_keeper.KeptLedger
         if is_shared(ledger):
-            kept = await audit_keeper.KeptPostgresLedger.open(name, holder=holder)
+            kept = await audit_keeper.KeptPostgresLedger.open(name, holder=holder, tell=tell)
         else:
             kept = await audit_keeper.KeptLedger.open(name, seed=seed, holder=holder, at_us=at_us)
         kept.keep(keeper)
@@ -86,7 +93,7 @@ async def open_for_writing(
     if is_shared(ledger):
         from onefill.ledger.postgres import PostgresLedger  # noqa: PLC0415 - only who uses it
 
-        return await PostgresLedger.open(name, holder=holder)
+        return await PostgresLedger.open(name, holder=holder, tell=tell)
     from onefill.ledger.sqlite import SqliteLedger  # noqa: PLC0415 - likewise
 
     return await SqliteLedger.open(name, seed=seed, holder=holder, at_us=at_us)

@@ -1,6 +1,7 @@
 """The composition root: a gateway from a ledger's name and some venues."""
 
 import contextlib
+import logging
 import os
 import socket
 import time
@@ -53,6 +54,7 @@ async def open_gateway(
     on_audit_trouble: Callable[[OnefillError], None] | None = None,
     metrics: MetricsSettings | None = None,
     on_metrics: Callable[[str], None] | None = None,
+    on_ledger: Callable[[str], None] | None = None,
     risk: Risk | None = None,
     control: ControlPlan | None = None,
     node: NodeSettings | None = None,
@@ -69,6 +71,7 @@ async def open_gateway(
     With ``audit`` it makes signed checkpoints as it runs. If one cannot be made, orders go on and ``on_audit_trouble`` hears
     why; without it, the error is raised when everything is closed.
     With ``metrics`` it serves its figures over HTTP while it runs; ``on_metrics`` hears the URL.
+    ``on_ledger`` hears when a database's standby is lost or back; without it, that is logged as a warning.
     ``risk`` are the limits by which new orders and replaces are judged; without them none is refused.
     ``control`` are the thresholds by which routes shut and open by themselves. While it runs, commands reach it by a socket
     beside the file. ``subscribers`` are told of everything that is committed, and never in the orders' way.
@@ -88,7 +91,9 @@ async def open_gateway(
         served = stack.enter_context(bound("metrics.listen", None if metrics is None else metrics.listen))
         doors = stack.enter_context(bound("callbacks.listen", None if callbacks is None else callbacks.listen))
         keeper = _keeper(audit, clock, on_audit_trouble or troubles.append)
-        store = await ledgers.open_for_writing(ledger, holder=holder(), clock=clock, keeper=keeper)
+        store = await ledgers.open_for_writing(
+            ledger, holder=holder(node), clock=clock, keeper=keeper, tell=on_ledger or _log
+        )
         try:
             gateway = Gateway(
                 store,
@@ -124,6 +129,10 @@ async def open_gateway(
         yield gateway
     if troubles:
         raise troubles[0]
+
+
+def _log(text: str) -> None:
+    logging.getLogger("onefill").warning("%s", text)
 
 
 def _for_ledger(
