@@ -47,11 +47,14 @@ from onefill.core.lifecycle import Status
 from onefill.core.once import Attempt
 from onefill.core.order import Order
 from onefill.core.position import Position
+from onefill.core.relay import Message
 from onefill.core.risk_limits import Limits, Risk
 from onefill.core.values import Instrument, OrderType, Side, TimeInForce
 from onefill.engine.controller import ControlPlan
+from onefill.engine.event_stream import EventStream
 from onefill.engine.gate import RouteShut
 from onefill.engine.gateway import Gateway
+from onefill.engine.relay import Begin, Subscriber
 from onefill.engine.settings import GatewaySettings, NodeSettings, ReconcileSettings
 from onefill.ports.venue import Venue
 from onefill.service.wiring import open_gateway as open  # noqa: A004 - reads as onefill.open(...)
@@ -63,6 +66,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Answer",
     "Attempt",
+    "Begin",
     "CallerError",
     "CancelAnswer",
     "CancelResult",
@@ -71,6 +75,7 @@ __all__ = [
     "ContradictsEvidence",
     "ControlPlan",
     "DuplicateReply",
+    "EventStream",
     "ExchangeVenue",
     "ExecutionIdScope",
     "Gateway",
@@ -87,6 +92,7 @@ __all__ = [
     "LedgerError",
     "Limits",
     "Lookup",
+    "Message",
     "NodeSettings",
     "OnefillError",
     "Order",
@@ -109,6 +115,7 @@ __all__ = [
     "StepInDoubt",
     "StepResultRefused",
     "StepReused",
+    "Subscriber",
     "Thresholds",
     "TimeInForce",
     "UniqueScope",

@@ -8,10 +8,11 @@ An event loop runs on a thread of its own; any thread may call.
 
 import asyncio
 import concurrent.futures
+import contextlib
 import os
 import queue
 import threading
-from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from decimal import Decimal
 from types import TracebackType
@@ -27,9 +28,12 @@ from onefill.core.once import Attempt
 from onefill.core.order import Order
 from onefill.core.position import Position
 from onefill.core.reconcile import Report
+from onefill.core.relay import Message
 from onefill.core.risk_limits import Risk
 from onefill.engine.controller import ControlPlan, GatewayStatus
+from onefill.engine.event_stream import EventStream
 from onefill.engine.gateway import Gateway
+from onefill.engine.relay import Begin, Subscriber
 from onefill.engine.settings import GatewaySettings, NodeSettings
 from onefill.ports.ledger import OpeningPosition, StepRecord
 from onefill.ports.venue import Venue
@@ -208,6 +212,34 @@ class SyncGateway:
 
         self._run(tell)
 
+    def events(
+        self,
+        *,
+        subscriber: str | None = None,
+        after: int | None = None,
+        route: str | None = None,
+        kinds: Collection[str] = (),
+        begin: Begin = Begin.FIRST,
+        keep_every_s: float = 0.2,
+    ) -> Iterator[Message]:
+        """See :meth:`onefill.engine.oversight.Oversight.events`. Ends when it is left, or by RouteClosed with the gateway."""
+        gateway = self._open
+
+        async def begun() -> EventStream:
+            return gateway.events(
+                subscriber=subscriber, after=after, route=route, kinds=kinds, begin=begin, keep_every_s=keep_every_s
+            )
+
+        return self._follow(self._run(begun))
+
+    def _follow(self, stream: EventStream) -> Iterator[Message]:
+        try:
+            while True:
+                yield self._run(stream.__anext__)
+        finally:
+            with contextlib.suppress(RouteClosed):  # the gateway was closed first, and noted what was taken
+                self._run(stream.aclose)
+
     def incidents(self, *, open_only: bool = True) -> list[Incident]:
         """See :meth:`onefill.engine.gateway.Gateway.incidents`."""
         gateway = self._open
@@ -376,6 +408,17 @@ def open(  # noqa: A001 - reads as onefill.sync.open(...)
     risk: Risk | None = None,
     control: ControlPlan | None = None,
     node: NodeSettings | None = None,
+    subscribers: Iterable[Subscriber] = (),
 ) -> SyncGateway:
     """Return a gateway for plain code; enter it with ``with``. Arguments as for :func:`onefill.open`."""
-    return SyncGateway(open_gateway(ledger, venues=venues, settings=settings, risk=risk, control=control, node=node))
+    return SyncGateway(
+        open_gateway(
+            ledger,
+            venues=venues,
+            settings=settings,
+            risk=risk,
+            control=control,
+            node=node,
+            subscribers=subscribers,
+        )
+    )

@@ -4,7 +4,7 @@ The part of the gateway that people and not strategies call. Each of its subject
 them together.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 from onefill.core.control import Control, State, worst
@@ -14,9 +14,10 @@ from onefill.core.reconcile import Report
 from onefill.core.values import choice
 from onefill.engine.book import Book
 from onefill.engine.controller import BY_HAND, Controller, ControlPlan, GatewayStatus
+from onefill.engine.event_stream import EventStream
 from onefill.engine.receiver import Receiver
 from onefill.engine.reconciler import Reconciler
-from onefill.engine.relay import Relay, Subscriber
+from onefill.engine.relay import Begin, Relay, Subscriber
 from onefill.engine.route import Route
 from onefill.engine.runbook import Given, Runbook
 from onefill.engine.settings import GatewaySettings
@@ -148,6 +149,32 @@ class Oversight:
     def relays(self) -> list[Relay]:
         """Return what tells the subscribers, by route and subscriber."""
         return self._subscriptions.relays()
+
+    def events(
+        self,
+        *,
+        subscriber: str | None = None,
+        after: int | None = None,
+        route: str | None = None,
+        kinds: Collection[str] = (),
+        begin: Begin = Begin.FIRST,
+        by_hand: bool = False,
+        keep_every_s: float = 0.2,
+    ) -> EventStream:
+        """Return an asynchronous iterator over a route's events, in the journal's order, that waits for new ones.
+
+        With ``subscriber``, a name of its own, it goes on behind the last event that this name had taken: an event counts as
+        taken when the next one is asked for, or, ``by_hand``, by ``ack()``. The ledger notes that every ``keep_every_s`` (0:
+        each time, which is a commit), before it waits, and at the end; after a crash the rest comes once more, with the same
+        ids. A name that is new begins at the first event, or at the next one (``begin``). ``after``: begin behind this entry
+        instead. ``kinds``: only entries with such an event. ``route`` may be left out where there is one.
+
+        Raises :class:`InvalidField`, and :class:`UnknownVenue` or :class:`RouteElsewhere` where the route is not held here.
+        """
+        (held,) = self._one(route)
+        return self._subscriptions.stream(
+            held, subscriber, after, kinds, Begin(begin), by_hand=by_hand, keep_every_s=keep_every_s
+        )
 
     async def tell_rest(self, within_s: float) -> bool:
         """Wait until every subscriber has what is committed by now, or the time is over. Tells whether they have."""

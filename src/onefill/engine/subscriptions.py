@@ -1,14 +1,16 @@
 """The subscribers of a gateway: a relay for each on every route, and what people see of them and do about them."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 import msgspec
 
 from onefill.core import relay_events as events
+from onefill.core import values
 from onefill.core.errors import CallerError, InvalidField, LedgerError, RouteClosed
 from onefill.core.relay import ROUTE_LANE, message_id
-from onefill.engine.relay import ByHand, Outlet, Relay, Subscriber, place_of
+from onefill.engine.event_stream import EventStream
+from onefill.engine.relay import Begin, ByHand, Outlet, Relay, Subscriber, place_of
 from onefill.engine.route import Route
 from onefill.ports.ledger import Committed, Ledger, StoppedLane, Subscription, SubscriptionMove
 
@@ -70,6 +72,7 @@ class Subscriptions:
         self._subscribers = {one.name: one for one in subscribers}
         self._outlets: dict[str, Outlet] = {}
         self._relays: dict[str, dict[str, Relay]] = {}
+        self._streams: dict[EventStream, None] = {}
 
     def start(self, route: Route) -> None:
         """Begin to tell of a route that this process has. What an earlier holding of it left is forgotten."""
@@ -85,18 +88,44 @@ class Subscriptions:
 
     async def stop(self, route: str) -> None:
         """Tell no more of a route."""
+        for stream in [one for one in self._streams if one.route.name == route]:
+            del self._streams[stream]
+            stream.end(RouteClosed(f"route {route!r} is not held here any more: its events are told where it is"))
         relays = self._relays.pop(route, {})
         await asyncio.gather(*(relay.stop() for relay in relays.values()))
 
     async def stop_all(self) -> None:
         """Tell no more of any route."""
-        await asyncio.gather(*(self.stop(route) for route in list(self._relays)))
+        await asyncio.gather(
+            *(self.stop(route) for route in {*self._relays, *(one.route.name for one in self._streams)})
+        )
 
     async def close(self) -> None:
         """Let go of the publishers, once nothing is told any more."""
         await self.stop_all()
         outlets, self._outlets = self._outlets, {}
         await asyncio.gather(*(outlet.close() for outlet in outlets.values()))
+
+    def stream(
+        self,
+        route: Route,
+        subscriber: str | None,
+        after: int | None,
+        kinds: Collection[str],
+        begin: Begin,
+        *,
+        by_hand: bool,
+        keep_every_s: float,
+    ) -> EventStream:
+        """Return what gives a route's events to this process. Raises InvalidField."""
+        if subscriber is not None:
+            values.name(subscriber, "subscriber")
+            if subscriber in self._subscribers:
+                raise InvalidField("subscriber", f"{subscriber!r} is told by this gateway itself; take another name")
+        made = EventStream(route, subscriber, after, kinds, begin, by_hand=by_hand, keep_every_s=keep_every_s)
+        self._streams = {one: None for one in self._streams if not one.left}
+        self._streams[made] = None
+        return made
 
     def relays(self) -> list[Relay]:
         """Return the relays, by route and subscriber."""
