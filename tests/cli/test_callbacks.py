@@ -135,6 +135,9 @@ def test_every_callback_is_applied_once_through_kills(
     assert set(streams) <= {"callback", "executions"}
     for check in (("audit", "verify", "--ledger", ledger), ("replay", ledger)):
         assert onefill(*check).code == 0
+    history = onefill("show", "k0", "--ledger", ledger, "--json").json["history"]
+    assert {event["type"] for entry in history for event in entry["events"]} >= {"recorded", "traded"}
+    assert onefill("show", "k0", "--ledger", ledger).code == 0
     assert onefill("incidents", ledger, "--json").json == []
 
 

@@ -279,6 +279,54 @@ def test_a_change_that_the_ledger_refuses_is_made_anew(world: World) -> None:
     run(main)
 
 
+def test_it_counts_as_taken_in_only_with_all_that_it_tells(world: World) -> None:
+    """If the ledger refuses the first of two reports, the callback is not noted before that one is applied too."""
+    refused: list[str] = []
+
+    def spoil(change: Any) -> Any:
+        if change.execution is not None and len(refused) < 3 and change.order.key == "k0":
+            refused.append(change.order.key)
+            return Stale("the order had moved on")
+        return None
+
+    async def main() -> None:
+        gateway = await opened(with_callbacks(world))
+        hold(world, STREAM)
+        for key in ("k0", "k1"):
+            await gateway.submit(intent(), key=key, allow_similar=True)
+            world.offer(10, 100)
+        first, second = [one for one in told(world) if one.last_quantity]
+        world.ledger.spoil = spoil
+        assert not (await take(gateway, callback(world, first, second))).repeated
+        assert (len(refused), quantity(gateway)) == (3, 20)
+        await gateway.close()
+
+    run(main)
+
+
+def test_many_at_once_share_commits_and_each_counts_once(world: World) -> None:
+    """Different callbacks wait for the ledger together; the same one, sent at the same time, is answered as a repeat."""
+
+    async def main() -> None:
+        gateway = await opened(with_callbacks(world))
+        hold(world, STREAM)
+        for number in range(20):
+            await gateway.submit(intent(), key=f"k{number}", allow_similar=True)
+        world.offer(200, 100)
+        sent = [callback(world, one) for one in told(world) if one.last_quantity]
+        assert len(sent) == 20
+        receipts = await asyncio.gather(*(take(gateway, one) for one in sent + sent))
+        assert [one.repeated for one in receipts] == [False] * 20 + [True] * 20
+        assert quantity(gateway) == 200
+        odd = callback(world, told(world)[0], event_id="evt_odd"), callback(world, event_id="evt_odd")
+        outcomes = await asyncio.gather(*(take(gateway, one) for one in odd), return_exceptions=True)
+        assert isinstance(outcomes[0], Receipt)
+        assert isinstance(outcomes[1], CallbackContradicts)
+        await gateway.close()
+
+    run(main)
+
+
 def test_whoever_sends_may_hang_up(world: World) -> None:
     """What was begun is finished, and the repeat is known as one."""
 

@@ -1,6 +1,7 @@
 """The HTTP side of callbacks: which answer means what, bounds on what comes in, and nothing told that should not be."""
 
 import asyncio
+import gzip
 import socket
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -64,6 +65,19 @@ def test_2xx_is_said_after_it_was_taken_in() -> None:
             assert (status, told) == (200, {"taken": True, "event_id": "e1"} | ({"repeated": True} if repeated else {}))
         route, headers, body = door.came[0]
         assert (route, headers["x-sign"], body) == ("sim:A/b", "of no value", b'{"a":  1}')
+
+    serve(work)
+
+
+def test_a_body_is_taken_as_it_came() -> None:
+    """What was compressed stays so: the signature is over those bytes, and nothing small becomes large here."""
+    packed = gzip.compress(b"x" * 10_000)
+
+    async def work(door: Door, url: str, session: aiohttp.ClientSession, _: list[str]) -> None:
+        headers = {"Content-Encoding": "gzip"}
+        async with session.post(f"{url}/callbacks/sim:A", data=packed, headers=headers, compress=None) as answer:
+            assert answer.status == 200
+        assert door.came[0][2] == packed
 
     serve(work)
 

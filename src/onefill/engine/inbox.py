@@ -6,6 +6,7 @@ first reports are then known. An execution counts once, whether a callback, the 
 """
 
 import asyncio
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from onefill.core.errors import (
@@ -27,7 +28,7 @@ from onefill.engine.entry import Entry
 from onefill.engine.intake import Intake, sound
 from onefill.engine.route import Pending, Route
 from onefill.engine.sender import start_driver
-from onefill.ports.ledger import Committed, EventKnown, InboxEvent
+from onefill.ports.ledger import Committed, EventKnown, InboxEvent, Outcome
 from onefill.ports.venue import CallbackReader
 
 _MOST_TRIES = 10
@@ -55,6 +56,9 @@ class Inbox(Intake):
         self.verifier = verifier
         """Replaced when keys are."""
         self._turn = asyncio.Lock()
+        """One callback at a time changes orders in memory; several wait for the ledger together."""
+        self._in_hand: dict[str, asyncio.Event] = {}
+        """By event id: a repeat waits for what becomes of the first."""
         self._tasks: set[asyncio.Task[Receipt]] = set()
         self._pending: list[Pending] = []
         self._note: _Note | None = None
@@ -65,7 +69,7 @@ class Inbox(Intake):
         route = self._route
         verified = verify(self.verifier, headers, body, route.clock.now_us())
         # Whoever sends may hang up. What was begun is finished, so that memory hears of it.
-        work = route.loop.create_task(self._taken_in_turn(verified.event_id, body))
+        work = route.loop.create_task(self._taken_in(verified.event_id, body))
         self._tasks.add(work)
         work.add_done_callback(self._ended)
         return await asyncio.shield(work)
@@ -80,13 +84,20 @@ class Inbox(Intake):
         while self._tasks:
             await asyncio.wait(self._tasks)
 
-    async def _taken_in_turn(self, told_id: str | None, body: bytes) -> Receipt:
-        async with self._turn:
-            self._admit()
+    async def _taken_in(self, told_id: str | None, body: bytes) -> Receipt:
+        self._admit()
+        try:
+            news, event_id = await self._read(told_id, body)
+            while (before := self._in_hand.get(event_id)) is not None:
+                await before.wait()
+            ended = self._in_hand[event_id] = asyncio.Event()
             try:
-                return await self._once(told_id, body)
-            except (LedgerError, RouteClosed) as error:
-                raise CallbackNotHere(self._route.name, str(error)) from error
+                return await self._once(news, event_id, digest(body))
+            finally:
+                del self._in_hand[event_id]
+                ended.set()
+        except (LedgerError, RouteClosed) as error:
+            raise CallbackNotHere(self._route.name, str(error)) from error
 
     def _admit(self) -> None:
         """Raise unless this process has the route: what it cannot keep is to come again."""
@@ -95,19 +106,19 @@ class Inbox(Intake):
         except RouteClosed as error:
             raise CallbackNotHere(self._route.name, str(error)) from error
 
-    async def _once(self, told_id: str | None, body: bytes) -> Receipt:
+    async def _once(self, news: CallbackNews, event_id: str, made: bytes) -> Receipt:
         """Take in a callback that is genuine, however often the ledger wants to be read again before."""
-        made = digest(body)
-        news, event_id = await self._read(told_id, body)
         row = InboxEvent(source=CALLBACK, event_id=event_id, digest=made)
-        event = CallbackTaken(CALLBACK, event_id, made.hex(), len(news.reports))
+        note = _Note(row, CallbackTaken(CALLBACK, event_id, made.hex(), len(news.reports)))
         for _ in range(_MOST_TRIES):
             known = await self._route.ledger.inbox_event(self._route.name, CALLBACK, event_id)
             if known is not None:
                 return await self._repeated(known.digest, row)
-            outcomes = await self._applied(news, _Note(row, event))
-            if all(isinstance(one, Committed) for one in outcomes):
-                return Receipt(event_id=event_id, repeated=False, reports=len(news.reports))
+            outcomes = await self._applied(news.reports[:-1], None)
+            if _all_durable(outcomes):  # before the last, with which it counts as taken in
+                outcomes = await self._applied(news.reports[-1:], note)
+                if _all_durable(outcomes):
+                    return Receipt(event_id=event_id, repeated=False, reports=len(news.reports))
             await self._read_refused()
             for one in outcomes:
                 if isinstance(one, EventKnown):
@@ -124,19 +135,19 @@ class Inbox(Intake):
             await self._noted(subject, f"callback {subject}: cannot be read", str(error))
             raise
 
-    async def _applied(self, news: CallbackNews, note: _Note) -> list[object]:
-        """Apply what a callback tells, with the note about it in the last change; return what the ledger says."""
-        route, last = self._route, len(news.reports) - 1
-        self._pending = []
-        for place, report in enumerate(news.reports):
-            route.counts.reports += 1
-            self._note = note if place == last else None
-            await self._take_in(sound(report.legible()))
-        if self._note is not None or last < 0:
-            self._note = None
-            pending = route.record_route_event(note.event, inbox=note.row)
-            self._pending.append(pending)
-        return [await asyncio.shield(pending) for pending in self._pending]
+    async def _applied(self, reports: tuple[ExecutionReport, ...], note: _Note | None) -> list[Outcome]:
+        """Apply reports, the note of the callback with them, and return what the ledger says to each change."""
+        async with self._turn:
+            self._admit()
+            self._pending, self._note = [], note
+            for report in reports:
+                self._route.counts.reports += 1
+                await self._take_in(sound(report.legible()))
+            if note is not None and self._note is not None:  # nothing was changed with which it could go in
+                self._note = None
+                self._pending.append(self._route.record_route_event(note.event, inbox=note.row))
+            pending = self._pending
+        return [await asyncio.shield(one) for one in pending]
 
     def _keep(self, entry: Entry | None, report: ExecutionReport, taken: Taken) -> None:
         note, self._note = self._note, None
@@ -176,3 +187,7 @@ class Inbox(Intake):
                 await asyncio.shield(route.record_route_event(*told, incidents=changed))
             except Fenced as error:
                 raise CallbackNotHere(route.name, str(error)) from error
+
+
+def _all_durable(outcomes: Iterable[Outcome]) -> bool:
+    return all(isinstance(one, Committed) for one in outcomes)

@@ -112,7 +112,8 @@ async def serving(
     doors = _Doors(gateway, plan, remark)
     app = web.Application(client_max_size=plan.most_body_bytes)
     app.add_routes([web.post(PATH + "{route:.+}", doors.post)])
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=5.0)
+    # As it came: that is what was signed, and what its length is bounded by.
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=5.0, auto_decompress=False)
     await runner.setup()
     try:
         await web.SockSite(runner, listening).start()
