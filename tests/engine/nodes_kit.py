@@ -8,7 +8,7 @@ from typing import Any
 from gateway_world import ACME, ON_COMMAND, World
 from scripted_venue import ScriptedVenue
 
-from onefill.core.errors import LedgerError
+from onefill.core.errors import LedgerError, LedgerFailed
 from onefill.engine.gateway import Gateway
 from onefill.engine.settings import GatewaySettings, NodeSettings
 from onefill.sim.dialect import Dialect
@@ -24,12 +24,18 @@ class NodeLedger:
         self.ledger = ledger
         self.cut = False
         """Nothing gets through: calls and commits hang until the cut is over, and then they fail."""
+        self.takes_no_writes = False
+        """Reading works, and whatever writes fails at once: as where the database waits in vain for its standby."""
         self.writes: list[str] = []
         self._hanging: list[asyncio.Future[Any]] = []
 
     def commit(self, change: Any) -> "asyncio.Future[Any]":
         if self.cut:
             return self._hang()
+        if self.takes_no_writes:
+            failed: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+            failed.set_exception(LedgerFailed("there is no standby"))
+            return failed
         self.writes.append(change.kind)
         future: asyncio.Future[Any] = self.ledger.commit(change)
         return future
@@ -56,6 +62,8 @@ class NodeLedger:
         async def call(*arguments: Any, **named: Any) -> Any:
             if self.cut:
                 await self._hang()
+            if self.takes_no_writes and name in {"acquire", "renew", "move_cursor", "save_positions"}:
+                raise LedgerError("there is no standby")
             return await real(*arguments, **named)
 
         return call
@@ -94,6 +102,10 @@ class Node:
     def held(self) -> set[str]:
         """The routes that are open at this node."""
         return set(self.gateway._routes)
+
+    def open(self, route: str) -> bool:
+        """Tell whether a route takes orders at this node now."""
+        return route in self.held and self.gateway._routes[route].at_work
 
     def sent(self, kind: str = "submit") -> int:
         """Return how many requests of a kind left this node."""

@@ -9,7 +9,7 @@ from nodes_kit import LEASE_S, Node, nodes, outcome, took_s
 from scripted_venue import held
 from virtual_loop import run
 
-from onefill.core.errors import CallerError, LeaseLost, OrderUncertain, RouteElsewhere, UnknownVenue
+from onefill.core.errors import CallerError, LeaseLost, LedgerFailed, OrderUncertain, RouteElsewhere, UnknownVenue
 
 FOUR = ("X1", "X2", "X3", "X4")
 
@@ -240,6 +240,23 @@ def test_a_venue_that_cannot_be_used_here_keeps_no_node_from_the_rest(world: Wor
                 await node.gateway.submit(intent(venue="Y"), key="k", wait_s=0)
             await until(lambda: node.held == {"X", "Y"})
             assert (await node.gateway.submit(intent(venue="Y"), key="k")).accepted
+
+    run(main)
+
+
+def test_routes_are_held_again_soon_after_the_ledger_took_no_writes_for_long(world: World) -> None:
+    """However long nothing could be written, routes are open within a second of the ledger's taking writes again."""
+
+    async def main() -> None:
+        async with nodes(world) as made:
+            a = await made.start("a", FOUR)
+            a.ledger.takes_no_writes = True
+            with pytest.raises(LedgerFailed):
+                await a.gateway.submit(intent(venue="X1"), key="k", wait_s=1)
+            await asyncio.sleep(50 * LEASE_S)
+            a.ledger.takes_no_writes = False
+            assert await took_s(lambda: a.held == set(FOUR) and all(map(a.open, FOUR)), within_s=60) < 1
+            assert (await a.gateway.submit(intent(venue="X1"), key="k")).accepted
 
     run(main)
 

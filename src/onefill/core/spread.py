@@ -21,6 +21,9 @@ AFTER_HAND_OVER_S = 5.0
 """For so long a node does not ask again for what it gave to others on purpose."""
 AFTER_TROUBLE_S = (1.0, 2.0, 5.0, 10.0, 30.0)
 """For how long a node leaves a route to others that it could not take up, or gave up because something failed there."""
+AFTER_LEDGER_S = 0.3
+"""For how long it does so where the ledger could not be used: no other node is better off, as a rule, and when it can be used
+again, as after a failover of the database, nobody should still be waiting."""
 
 
 class Wishes(msgspec.Struct, frozen=True, gc=False):

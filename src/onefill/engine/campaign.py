@@ -162,12 +162,10 @@ class Campaign:
             asked.awaited = leases.refused(error.left_s, loop.time())
             asked.holder = error.holder
         except Exception as error:  # noqa: BLE001 - whatever it is, the route is left to others for a while
-            asked.failures += 1
             asked.trouble = (
                 error if isinstance(error, OnefillError) else OnefillError(f"{type(error).__name__}: {error}")
             )
-            pause_s = 0.0 if isinstance(error, Fenced) else spread.pause_s(asked.failures)
-            asked.not_before_s = max(asked.not_before_s, loop.time() + pause_s)
+            asked.not_before_s = max(asked.not_before_s, loop.time() + _pause_s(error, asked))
 
     def _holds(self, name: str, route: Route) -> None:
         self._held[name] = route
@@ -179,6 +177,16 @@ class Campaign:
         self._held.pop(name, None)
         if not done.cancelled():
             done.exception()
+
+
+def _pause_s(error: Exception, asked: _Asked) -> float:
+    """Return for how long a route is left to others after this went wrong with it."""
+    if isinstance(error, Fenced):
+        return 0.0
+    if isinstance(error, LedgerError):
+        return spread.AFTER_LEDGER_S
+    asked.failures += 1
+    return spread.pause_s(asked.failures)
 
 
 def _check_epoch(route: Route, info: RouteInfo | None) -> None:
