@@ -20,6 +20,10 @@ from onefill.core.capabilities import (
 )
 from onefill.core.control import State, Thresholds
 from onefill.core.errors import (
+    CallbackContradicts,
+    CallbackNotHere,
+    CallbackRefused,
+    CallbackUnreadable,
     CallerError,
     CannotReplace,
     ContradictsEvidence,
@@ -28,6 +32,7 @@ from onefill.core.errors import (
     LeaseHeld,
     LeaseLost,
     LedgerError,
+    NotVerified,
     OnefillError,
     OrderUncertain,
     RouteClosed,
@@ -41,6 +46,7 @@ from onefill.core.errors import (
 )
 from onefill.core.events import Verdict
 from onefill.core.identity import IdFormat, IdScheme, derived_key
+from onefill.core.inbox import CallbackNews, HmacRules, Receipt, Verifier, standard_key
 from onefill.core.incident import Incident, Step
 from onefill.core.intent import Intent
 from onefill.core.lifecycle import Status
@@ -57,6 +63,7 @@ from onefill.engine.gateway import Gateway
 from onefill.engine.relay import Begin, Subscriber
 from onefill.engine.settings import GatewaySettings, NodeSettings, ReconcileSettings
 from onefill.ports.venue import Venue
+from onefill.service.callback_settings import CallbackPlan, CallbackSettings
 from onefill.service.wiring import open_gateway as open  # noqa: A004 - reads as onefill.open(...)
 
 if TYPE_CHECKING:
@@ -67,6 +74,13 @@ __all__ = [
     "Answer",
     "Attempt",
     "Begin",
+    "CallbackContradicts",
+    "CallbackNews",
+    "CallbackNotHere",
+    "CallbackPlan",
+    "CallbackRefused",
+    "CallbackSettings",
+    "CallbackUnreadable",
     "CallerError",
     "CancelAnswer",
     "CancelResult",
@@ -80,6 +94,7 @@ __all__ = [
     "ExecutionIdScope",
     "Gateway",
     "GatewaySettings",
+    "HmacRules",
     "IdFormat",
     "IdScheme",
     "Incident",
@@ -94,11 +109,13 @@ __all__ = [
     "Lookup",
     "Message",
     "NodeSettings",
+    "NotVerified",
     "OnefillError",
     "Order",
     "OrderType",
     "OrderUncertain",
     "Position",
+    "Receipt",
     "ReconcileSettings",
     "ReplaceAnswer",
     "ReplaceResult",
@@ -124,9 +141,11 @@ __all__ = [
     "Venue",
     "VenueError",
     "Verdict",
+    "Verifier",
     "derived_key",
     "errors",
     "open",
+    "standard_key",
 ]
 
 

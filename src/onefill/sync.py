@@ -22,6 +22,7 @@ from onefill.core.answers import Answer, CancelAnswer, ReplaceAnswer
 from onefill.core.control import Control, State
 from onefill.core.errors import RouteClosed
 from onefill.core.events import Verdict
+from onefill.core.inbox import Headers, Receipt, Verifier
 from onefill.core.incident import Incident, Step, StepResult
 from onefill.core.intent import Intent
 from onefill.core.once import Attempt
@@ -37,6 +38,7 @@ from onefill.engine.relay import Begin, Subscriber
 from onefill.engine.settings import GatewaySettings, NodeSettings
 from onefill.ports.ledger import OpeningPosition, StepRecord
 from onefill.ports.venue import Venue
+from onefill.service.callback_settings import CallbackPlan
 from onefill.service.wiring import open_gateway
 
 T = TypeVar("T")
@@ -305,6 +307,20 @@ class SyncGateway:
         gateway = self._open
         return self._run(lambda: gateway.release(route, by=by, reason=reason, force=force))
 
+    def expect_callbacks(self, route: str, verifier: Verifier) -> None:
+        """See :meth:`onefill.engine.outside.Outside.expect_callbacks`."""
+        gateway = self._open
+
+        async def expect() -> None:
+            gateway.expect_callbacks(route, verifier)
+
+        self._run(expect)
+
+    def take_callback(self, route: str, headers: Headers, body: bytes) -> Receipt:
+        """See :meth:`onefill.engine.outside.Outside.take_callback`. Any thread may call, as those of a web framework do."""
+        gateway = self._open
+        return self._run(lambda: gateway.take_callback(route, headers, body))
+
     def once(
         self,
         key: str,
@@ -409,6 +425,7 @@ def open(  # noqa: A001 - reads as onefill.sync.open(...)
     control: ControlPlan | None = None,
     node: NodeSettings | None = None,
     subscribers: Iterable[Subscriber] = (),
+    callbacks: CallbackPlan | None = None,
 ) -> SyncGateway:
     """Return a gateway for plain code; enter it with ``with``. Arguments as for :func:`onefill.open`."""
     return SyncGateway(
@@ -420,5 +437,6 @@ def open(  # noqa: A001 - reads as onefill.sync.open(...)
             control=control,
             node=node,
             subscribers=subscribers,
+            callbacks=callbacks,
         )
     )

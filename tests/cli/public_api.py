@@ -142,3 +142,21 @@ async def mistakes(gateway: onefill.Gateway, intent: onefill.Intent) -> None:
     onefill.Intent(account="a", strategy="s", instrument="i", side=onefill.Side.BUY, quantity=0.1)  # type: ignore[arg-type]
     onefill.sync.open("orders.db", venues={}).submit(intent)  # type: ignore[call-arg] # no key
     onefill.sync.open("orders.db", venues={}).resolve("k", account="a", strategy="s")  # type: ignore[call-arg] # what?
+
+
+def with_steps_and_callbacks(ledger: Path, url: str, account: str) -> tuple[int, bool]:
+    """A step of a process of one's own, and what says who may tell by callbacks."""
+    verifier = onefill.Verifier(keys=(onefill.standard_key("c2l4dGVlbiBieXRlcyBvciBtb3Jl"),))
+
+    def book(attempt: onefill.Attempt) -> int:
+        assert attempt.idempotency_key
+        return attempt.number
+
+    with onefill.sync.open(ledger, venues={"sim": onefill.ExchangeVenue(url, account)}) as gateway:
+        number: int = gateway.once("k", "book", book, arguments=["A", 1], result_type=int)
+        gateway.expect_callbacks("sim", verifier)
+        try:
+            receipt: onefill.Receipt = gateway.take_callback("sim", {}, b"")
+        except onefill.NotVerified:
+            return number, False
+        return number, receipt.repeated

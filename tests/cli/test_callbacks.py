@@ -189,6 +189,10 @@ def test_callbacks_alone_keep_the_books(tmp_path: Path, ledger: Path, market: Ma
             assert await asyncio.to_thread(_post, f"{url}-other", forged, b"{}") == 503
 
     asyncio.run(main())
+    assert onefill("replay", ledger).code == 0
+    history = onefill("show", "k0", "--ledger", ledger, "--json").json["history"]
+    assert "callback_taken" in {event["type"] for entry in history for event in entry["events"]}
+    assert "callback taken" in onefill("show", "k0", "--ledger", ledger).out.replace("_", " ")
     assert [one.partition(":")[0] for one in refused] == ["callback for 'sim'"]
     assert "no signature fits" in refused[0]
 

@@ -69,3 +69,9 @@ def test_a_plain_gateway_is_used_inside_with_only(ledger: Path, exchange: Venue,
     gateway = sync.open(ledger, venues={"sim": ExchangeVenue(exchange.url, account)})
     with pytest.raises(RouteClosed, match=r"use it inside `with onefill\.sync\.open"):
         gateway.positions()
+
+
+def test_steps_and_callbacks_from_plain_code(ledger: Path, exchange: Venue, account: str) -> None:
+    """Without an event loop of the caller's: a step keeps its result, and what is not genuine is refused."""
+    assert public_api.with_steps_and_callbacks(ledger, exchange.url, account) == (1, False)
+    assert onefill("steps", "k", "--ledger", ledger, "--json").json[0]["result"] == 1
