@@ -72,6 +72,22 @@ def test_after_a_kill_what_may_not_have_been_noted_is_told_again(world: World) -
     run(main)
 
 
+def test_what_an_earlier_process_left_is_part_of_the_rest(world: World) -> None:
+    """Waiting for the rest right after the start waits for what earlier processes committed, though nothing is new."""
+
+    async def main() -> None:
+        gateway = await start(world)
+        await trade(gateway, "k1", "k2")
+        await gateway.close()
+        listener = Listener()
+        gateway = await start(world, listener)
+        assert await gateway.tell_rest(60)
+        assert sorted(listener.sequences()) == await journal(world)
+        await gateway.close()
+
+    run(main)
+
+
 def test_a_subscriber_that_hangs_keeps_no_order_waiting(world: World) -> None:
     """With a subscriber that never answers orders take their time and no longer, and what is held for it is bounded."""
 

@@ -161,6 +161,13 @@ class Relay:
             self._moved.clear()
             await self._moved.wait()
 
+    async def told_rest(self) -> None:
+        """Wait until all that is committed by now was. How much that is, is known once the beginning was read."""
+        while self.lanes is None:
+            self._moved.clear()
+            await self._moved.wait()
+        await self.told_through(self.route.news.head)
+
     def _news(self) -> None:
         self._behind = True
         self._wake.set()

@@ -133,7 +133,7 @@ class Subscriptions:
 
     async def tell_rest(self, within_s: float) -> bool:
         """Wait until every relay has told what is committed by now, or the time is over. Tells whether they have."""
-        waiting = [asyncio.ensure_future(relay.told_through(relay.route.news.head)) for relay in self.relays()]
+        waiting = [asyncio.ensure_future(relay.told_rest()) for relay in self.relays()]
         if not waiting:
             return True
         _, left = await asyncio.wait(waiting, timeout=within_s)
