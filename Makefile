@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.set-up
 .DEFAULT_GOAL := help
 
-.PHONY: help setup demo test check bench recorded-day recorded-day-nodes failover docs lock wheel-check explore mutants clean simulate
+.PHONY: help setup demo test check bench recorded-day recorded-day-nodes failover docs lock wheel-check explore mutants clean simulate relay-drill
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-19s %s\n", $$1, $$2}'
@@ -42,6 +42,10 @@ recorded-day-nodes: setup ## The same over PostgreSQL and two gateways, killed a
 
 failover: setup ## PostgreSQL and gateways killed, paused and cut off under load, ten rounds of each: make failover FAILOVER="--rounds 3"
 	$(BIN)/python scripts/failover_drill.py $(FAILOVER)
+
+relay-drill: setup ## 100,000 events told to NATS and Kafka by a relay killed 20 times: make relay-drill ARGS="--events 5000"
+	$(BIN)/python scripts/relay_drill.py --to nats $(ARGS)
+	$(BIN)/python scripts/relay_drill.py --to kafka $(ARGS)
 
 SEEDS ?= 2000
 simulate: setup ## Simulated worlds, every promise judged over each: make simulate SEEDS=10000 ARGS="--only open-error"

@@ -67,9 +67,19 @@ class ServerProcess:
                 await self._said.wait_for(lambda: found() or self._over)
         match = found()
         if match is None:
-            told = "\n".join(list(self._lines)[-_SHOWN:]) or "it wrote nothing"
-            raise ServerTrouble(f"{self.name}: never said {pattern!r} within {timeout_s:g} s:\n{told}")
+            raise ServerTrouble(f"{self.name}: did not say {pattern!r} within {timeout_s:g} s:\n{self.output()}")
         return match
+
+    def output(self) -> str:
+        """Return the last lines that it wrote."""
+        return "\n".join(list(self._lines)[-_SHOWN:]) or "it wrote nothing"
+
+    async def ended(self, timeout_s: float = ANSWER_S) -> int:
+        """Return its exit code once it has ended by itself. Raises ServerTrouble if it does not in time."""
+        try:
+            return await asyncio.wait_for(self._process.wait(), timeout_s)
+        except TimeoutError:
+            raise ServerTrouble(f"{self.name}: did not end within {timeout_s:g} s:\n{self.output()}") from None
 
     async def tell(self, line: str) -> None:
         """Write a line to its standard input."""
