@@ -1,6 +1,7 @@
 """Callbacks: each is applied once in one commit, and executions count once whichever channel tells of them first."""
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Callable
 from decimal import Decimal
@@ -16,6 +17,7 @@ from virtual_loop import run
 from onefill.core.errors import (
     CallbackContradicts,
     CallbackNotHere,
+    CallbackRefused,
     CallbackUnreadable,
     InvalidField,
     NotVerified,
@@ -322,6 +324,33 @@ def test_many_at_once_share_commits_and_each_counts_once(world: World) -> None:
         outcomes = await asyncio.gather(*(take(gateway, one) for one in odd), return_exceptions=True)
         assert isinstance(outcomes[0], Receipt)
         assert isinstance(outcomes[1], CallbackContradicts)
+        await gateway.close()
+
+    run(main)
+
+
+def test_what_becomes_of_callbacks_is_counted(world: World) -> None:
+    """By result; what they repeat of the stream is not counted among the stream's replays."""
+
+    async def main() -> None:
+        gateway = await opened(with_callbacks(world))
+        await filled(world, gateway)
+        await gateway.catch_up()
+        counts, callbacks = gateway.counts()["X"], gateway._routes["X"].measures.callbacks
+        before = (counts.reports, counts.replayed_reports)
+        sent = callback(world, *told(world), event_id="evt_1")
+        other = callback(world, event_id="evt_1")
+        assert other.body != sent.body
+        for one in (sent, sent, sent, other, callback(world, body=b"odd"), Callback({}, b"")):
+            with contextlib.suppress(CallbackRefused):
+                await take(gateway, one)
+        assert callbacks == {"taken": 1, "repeated": 2, "contradictory": 1, "unreadable": 1, "unverified": 1}
+        assert (counts.reports, counts.replayed_reports) == before
+        gateway._routes["X"].closing = True
+        with pytest.raises(CallbackNotHere):
+            await take(gateway, callback(world))
+        assert callbacks["sent_away"] == 1
+        gateway._routes["X"].closing = False
         await gateway.close()
 
     run(main)

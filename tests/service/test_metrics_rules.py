@@ -10,7 +10,7 @@ from metrics_kit import rules, speaks_of, tokens
 
 from onefill.core.incident import IncidentKind
 from onefill.core.lifecycle import Status
-from onefill.core.metrics import BY_NAME, FIGURES, METRICS, MetricKind
+from onefill.core.metrics import BY_NAME, CALLBACK_RESULTS, FIGURES, METRICS, MetricKind
 
 ROOT = Path(__file__).resolve().parents[2]
 RULES = rules((ROOT / "deploy/prometheus/alerts.yml").read_text("utf-8"))
@@ -110,6 +110,7 @@ def test_every_figure_has_an_alert_and_a_panel() -> None:
     [
         *("onefill_control_state", "onefill_route_failed", "onefill_ledger_failed", "onefill_lease_remaining_seconds"),
         *("onefill_open_incidents", "onefill_commit_latency_seconds_bucket", "onefill_stream_reconnects_total"),
+        "onefill_callbacks_total",
         *("onefill_parked_orders", "onefill_reports_total", "up"),
         *("onefill_subscriber_up", "onefill_subscriber_lag_seconds", "onefill_subscriber_stopped_orders"),
     ],
@@ -162,7 +163,7 @@ def test_the_dashboard_is_one_that_grafana_takes() -> None:
 def test_states_and_kinds_that_rules_select_exist() -> None:
     """A label value that a rule or panel names is one that is exposed."""
     known = {"normal", "degraded", "dup_risk", "safe", "unknown", "onefill", "$route"}
-    known |= {str(status) for status in Status} | {str(kind) for kind in IncidentKind}
+    known |= {str(status) for status in Status} | {str(kind) for kind in IncidentKind} | set(CALLBACK_RESULTS)
     for expression in [rule["expr"] for rule in RULES] + [expression for _, expression in queries()]:
         for _, text in (one for one in tokens(expression) if one[0] == "text"):
             assert set(text.strip('"').split("|")) <= known

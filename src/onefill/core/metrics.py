@@ -28,6 +28,15 @@ ATTEMPTS = (1, 2, 3, 4, 5, 8, 13, 20)
 CHANGES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 384, 768, 1536)
 MOST_LAG_US = 86_400 * MICRO
 """A report that is older than a day when it is taken in says more about clocks than about the stream."""
+TAKEN, REPEATED, UNVERIFIED, UNREADABLE, CONTRADICTORY, SENT_AWAY = CALLBACK_RESULTS = (
+    "taken",
+    "repeated",
+    "unverified",
+    "unreadable",
+    "contradictory",
+    "sent_away",
+)
+"""What becomes of a callback."""
 COLLISIONS = frozenset({IncidentKind.FOREIGN_ORDER, IncidentKind.TWO_ORDERS})
 """Incidents that show one of our client order ids used for another order at the venue."""
 
@@ -311,6 +320,12 @@ METRICS: tuple[Metric, ...] = (
     Metric("onefill_stream_position", _G, _RK, "The last position taken in, by channel"),
     Metric(
         "onefill_stream_reconnects_total", _C, _R, "Times that an execution stream ended or broke and was opened again"
+    ),
+    Metric(
+        "onefill_callbacks_total",
+        _C,
+        _RK,
+        "Callbacks from venues, by what became of them; sent_away: they are to come again",
     ),
     Metric("onefill_subscriber_lag_entries", _G, _RT, "Journal entries that the subscriber was not told through"),
     Metric(

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from onefill.core import metrics
 from onefill.core.errors import (
     CallbackContradicts,
     CallbackNotHere,
@@ -16,6 +17,7 @@ from onefill.core.errors import (
     Fenced,
     InvalidField,
     LedgerError,
+    NotVerified,
     RouteClosed,
 )
 from onefill.core.executions import Taken
@@ -31,6 +33,10 @@ from onefill.engine.sender import start_driver
 from onefill.ports.ledger import Committed, EventKnown, InboxEvent, Outcome
 from onefill.ports.venue import CallbackReader
 
+_RESULTS: dict[type[BaseException], str] = {
+    CallbackUnreadable: metrics.UNREADABLE,
+    CallbackContradicts: metrics.CONTRADICTORY,
+}
 _MOST_TRIES = 10
 """How often a callback is applied anew after the ledger refused it, before it is left to come again."""
 
@@ -67,7 +73,11 @@ class Inbox(Intake):
     async def take(self, headers: Headers, body: bytes) -> Receipt:
         """See :meth:`onefill.engine.outside.Outside.take_callback`."""
         route = self._route
-        verified = verify(self.verifier, headers, body, route.clock.now_us())
+        try:
+            verified = verify(self.verifier, headers, body, route.clock.now_us())
+        except NotVerified:
+            route.measures.callbacks[metrics.UNVERIFIED] += 1
+            raise
         # Whoever sends may hang up. What was begun is finished, so that memory hears of it.
         work = route.loop.create_task(self._taken_in(verified.event_id, body))
         self._tasks.add(work)
@@ -76,8 +86,17 @@ class Inbox(Intake):
 
     def _ended(self, work: "asyncio.Task[Receipt]") -> None:
         self._tasks.discard(work)
-        if not work.cancelled():
-            work.exception()  # whoever sent may be gone: it is no news to the loop
+        if work.cancelled():
+            return
+        error = work.exception()  # whoever sent may be gone: it is no news to the loop
+        if error is None:
+            result = metrics.REPEATED if work.result().repeated else metrics.TAKEN
+        else:
+            result = _RESULTS.get(type(error), metrics.SENT_AWAY)
+        self._route.measures.callbacks[result] += 1
+
+    def _replayed(self, count: int = 1) -> None:
+        """Not counted: RDR is about replays of a stream, and what callbacks repeat is no news of it."""
 
     async def close(self) -> None:
         """Wait until what was begun has its end. The route takes nothing new any more."""
@@ -141,7 +160,6 @@ class Inbox(Intake):
             self._admit()
             self._pending, self._note = [], note
             for report in reports:
-                self._route.counts.reports += 1
                 await self._take_in(sound(report.legible()))
             if note is not None and self._note is not None:  # nothing was changed with which it could go in
                 self._note = None

@@ -44,6 +44,10 @@ class Intake:
         """Hear that the ledger refused a change of this channel."""
         raise NotImplementedError
 
+    def _replayed(self, count: int = 1) -> None:
+        """Note that a report told what was known."""
+        self._route.counts.replayed_reports += count
+
     async def _take_in(self, report: ExecutionReport) -> None:
         """Take in a report that is sound."""
         route = self._route
@@ -88,7 +92,7 @@ class Intake:
             elif entry is not None and report.kind not in EXECUTED:
                 self._news(entry, report)  # a total that is known may come with other news
             else:
-                route.counts.replayed_reports += int(known)
+                self._replayed(int(known))
             return
         if entry is None:
             route.counts.quarantined += 1
@@ -132,7 +136,7 @@ class Intake:
             )
         entry, rows = await self._with_rows(entry, report)
         if self._has(entry, report, named):
-            route.counts.replayed_reports += 1
+            self._replayed()
             return entry, Taken()
         return entry, executions.take(
             entry.order, report, named, route.capabilities, rows=rows, stream=self.stream, incident=incident
@@ -144,7 +148,7 @@ class Intake:
         if executions.stranger_to(entry.order, report) is not None:
             found = await route.ledger.executions_named(route.name, [named.key])
             if any(executions.is_row_of(report, row) for _, row in found):
-                route.counts.replayed_reports += 1
+                self._replayed()
                 return Taken()  # kept apart when it was told before
         told = f"execution {report.execution_id} is already applied to another order"
         return Taken((ev.Anomaly(told),))
@@ -230,7 +234,7 @@ class Intake:
             self._refused[entry] = None
         self._read_again()
         if isinstance(pending.result(), ExecutionKnown) and execution is not None:
-            self._route.counts.replayed_reports += 1
+            self._replayed()
             self._know((execution.scope, execution.execution_id))
 
     def _know(self, key: tuple[str, str]) -> None:

@@ -62,6 +62,7 @@ class Measures:
         "ack_us",
         "attempts",
         "breaks",
+        "callbacks",
         "collisions",
         "lag_unusable",
         "lag_us",
@@ -90,6 +91,8 @@ class Measures:
         self.collisions = 0
         """Incidents that showed one of our ids used for another order at the venue."""
         self.breaks = Breaks()
+        self.callbacks: Counter[str] = Counter()
+        """What became of callbacks, by the words of :data:`onefill.core.metrics.CALLBACK_RESULTS`."""
 
     def recorded(self, entry: Entry) -> None:
         """A new intent is on its way into the ledger."""

@@ -91,6 +91,9 @@ _OF_ROUTE: dict[str, Callable[[RouteReading], Samples]] = {
     "onefill_stream_lag_unusable_total": _plain(lambda route: route.measures.lag_unusable),
     "onefill_stream_position": lambda route: [((name,), place) for name, place in route.positions.items()],
     "onefill_stream_reconnects_total": _count("stream_reconnects"),
+    "onefill_callbacks_total": lambda route: [
+        ((result,), route.measures.callbacks[result]) for result in metrics.CALLBACK_RESULTS
+    ],
     "onefill_subscriber_lag_entries": _subscribers("lag"),
     "onefill_subscriber_lag_seconds": _subscribers("lag_s"),
     "onefill_subscriber_told_total": _subscribers("told"),
