@@ -55,6 +55,6 @@ def test_run_serves_where_it_is_told() -> None:
     """--metrics wins over the settings; without it they stay; a wrong one is named by the option."""
     settings = Settings()
     assert options.with_metrics(settings, None) is settings
-    assert options.with_metrics(settings, "127.0.0.1:0").metrics.address == ("127.0.0.1", 0)
+    assert options.with_metrics(settings, "127.0.0.1:0").metrics.listen == "127.0.0.1:0"
     with pytest.raises(InvalidField, match="--metrics: '9464' is not of the form HOST:PORT"):
         options.with_metrics(settings, "9464")

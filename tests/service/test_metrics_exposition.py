@@ -14,7 +14,7 @@ from onefill.core.control import State
 from onefill.core.incident import IncidentKind
 from onefill.core.intent import Intent
 from onefill.core.lifecycle import Status
-from onefill.core.metrics import BY_NAME, METRICS
+from onefill.core.metrics import BY_NAME, CALLBACK_RESULTS, METRICS
 from onefill.service.metrics import registry
 
 ACCOUNT = "secret-4711"
@@ -68,7 +68,7 @@ def test_every_metric_is_exposed_as_it_is_listed(text: str) -> None:
 def test_labels_are_those_of_the_list_and_bounded(text: str) -> None:
     """Only route, kind and state, each with values from a fixed list; buckets add le."""
     kinds = {str(kind) for kind in IncidentKind} | {"ledger", "venue", "executions", "drop_copy"}
-    kinds |= {"accepted", "rejected", "too_late", "duplicate_id", "throttled", "not_sent", "unknown"}
+    kinds |= {"accepted", "rejected", "too_late", "duplicate_id", "throttled", "not_sent", "unknown", *CALLBACK_RESULTS}
     states = {str(state) for state in State} | {str(status) for status in Status}
     for family in text_string_to_metric_families(text):
         metric = BY_NAME.get(family.name) or BY_NAME[f"{family.name}_total"]
