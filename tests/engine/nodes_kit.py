@@ -10,6 +10,7 @@ from scripted_venue import ScriptedVenue
 
 from onefill.core.errors import LedgerError, LedgerFailed
 from onefill.engine.gateway import Gateway
+from onefill.engine.relay import Subscriber
 from onefill.engine.settings import GatewaySettings, NodeSettings
 from onefill.sim.dialect import Dialect
 from onefill.sim.exchange import Exchange
@@ -84,7 +85,15 @@ class Clock:
 class Node:
     """A gateway, and what its node has of its own."""
 
-    def __init__(self, nodes: "Nodes", name: str, routes: Sequence[str], lease_s: float, **wishes: Any) -> None:
+    def __init__(
+        self,
+        nodes: "Nodes",
+        name: str,
+        routes: Sequence[str],
+        lease_s: float,
+        subscribers: Sequence[Subscriber] = (),
+        **wishes: Any,
+    ) -> None:
         self.name = name
         self.ledger = NodeLedger(nodes.store)
         self.clock = Clock(nodes.world)
@@ -96,6 +105,7 @@ class Node:
             holder=f"{name}, process 1 on test",
             settings=GatewaySettings(lease_s=lease_s, reconcile=ON_COMMAND),
             node=NodeSettings(name=name, **wishes),
+            subscribers=subscribers,
         )
 
     @property
