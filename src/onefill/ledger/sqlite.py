@@ -20,6 +20,7 @@ from onefill.core.position import Execution, Position
 from onefill.ledger import sqlite_checkpoints, sqlite_figures
 from onefill.ledger import sqlite_rows as rows
 from onefill.ledger.group_commit import GroupCommit
+from onefill.ledger.sqlite_aside import Aside
 from onefill.ledger.sqlite_file import LedgerFile, one, open_file, open_read_only, transaction
 from onefill.ledger.sqlite_read import Reader
 from onefill.ledger.sqlite_write import Writer, failed, move_cursor, move_subscription
@@ -48,8 +49,10 @@ T = TypeVar("T")
 class SqliteLedger:
     """A ledger in one SQLite file. Open it with :meth:`open` or :meth:`open_read_only` on a running event loop."""
 
-    def __init__(self, file: LedgerFile, *, inline: bool = False) -> None:
+    def __init__(self, file: LedgerFile, *, inline: bool = False, aside: Aside | None = None) -> None:
         self._file = file
+        self._aside = aside
+        """Reads for subscribers; ``None``: the one connection does, as nothing is written or time is virtual."""
         self._reader = Reader(file.connection)
         self._writer = Writer(file.connection, file.path)
         self._commits = GroupCommit(self._writer.apply, inline=inline)
@@ -68,7 +71,7 @@ class SqliteLedger:
             return open_file(path, seed=seed, holder=holder, at_us=at_us, vfs=vfs)
 
         file = work() if inline else await asyncio.get_running_loop().run_in_executor(None, work)
-        return cls(file, inline=inline)
+        return cls(file, inline=inline, aside=None if inline else Aside(path, vfs))
 
     @classmethod
     async def open_read_only(cls, path: str) -> "SqliteLedger":
@@ -239,18 +242,23 @@ class SqliteLedger:
         return await self._commits.call(guarded)
 
     async def _read(self, work: Callable[[], T]) -> T:
-        def guarded() -> T:
-            try:
-                return work()
-            except LedgerError:
-                raise
-            except Exception as error:  # a damaged row may break anything that reads it
-                raise LedgerError(
-                    f"{self._file.path}: cannot be read: {error}. Keep the file, and check it with "
-                    "`onefill audit verify`"
-                ) from error
+        return await self._commits.call(lambda: self._readable(work))
 
-        return await self._commits.call(guarded)
+    async def _read_aside(self, work: Callable[[Reader], T]) -> T:
+        """Read for a subscriber: on a thread of its own, where the writer has one."""
+        if self._aside is None:
+            return await self._read(lambda: work(self._reader))
+        return await self._aside.read(lambda reader: self._readable(lambda: work(reader)))
+
+    def _readable(self, work: Callable[[], T]) -> T:
+        try:
+            return work()
+        except LedgerError:
+            raise
+        except Exception as error:  # a damaged row may break anything that reads it
+            raise LedgerError(
+                f"{self._file.path}: cannot be read: {error}. Keep the file, and check it with `onefill audit verify`"
+            ) from error
 
     async def cursor(self, route: str, stream: str) -> int:
         """See :meth:`onefill.ports.ledger.Ledger.cursor`."""
@@ -346,11 +354,11 @@ class SqliteLedger:
 
     async def outbox(self, route: str, after: int, limit: int) -> list[OutboxRow]:
         """See :meth:`onefill.ports.ledger.Ledger.outbox`."""
-        return await self._read(lambda: self._reader.outbox(route, after, limit))
+        return await self._read_aside(lambda reader: reader.outbox(route, after, limit))
 
     async def outbox_of(self, route: str, intent_id: int, after: int, limit: int) -> list[OutboxRow]:
         """See :meth:`onefill.ports.ledger.Ledger.outbox_of`."""
-        return await self._read(lambda: self._reader.outbox(route, after, limit, intent_id))
+        return await self._read_aside(lambda reader: reader.outbox(route, after, limit, intent_id))
 
     async def subscriptions(self, route: str) -> list[Subscription]:
         """See :meth:`onefill.ports.ledger.Ledger.subscriptions`."""
@@ -417,4 +425,6 @@ class SqliteLedger:
         except LedgerFailed:
             pass
         finally:
+            if self._aside is not None:
+                await self._aside.close()
             self._file.close()
