@@ -361,10 +361,10 @@ class SyncGateway:
         gateway = self._open
         return self._run(lambda: gateway.steps(key, route=route))
 
-    def hand_over(self, route: str) -> None:
+    def hand_over(self, route: str, to: str | None = None, *, by: str = "the gateway's user") -> None:
         """See :meth:`onefill.engine.gateway.Gateway.hand_over`."""
         gateway = self._open
-        self._run(lambda: gateway.hand_over(route))
+        self._run(lambda: gateway.hand_over(route, to, by=by))
 
     def catch_up(self) -> None:
         """See :meth:`onefill.engine.gateway.Gateway.catch_up`."""

@@ -4,13 +4,13 @@ import contextlib
 import shlex
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, TypeVar
 
 import msgspec
 import typer
-from typer.core import TyperGroup
 
 from onefill.cli import options
+from onefill.cli.listing import LIST, Listing
 from onefill.cli.loop import run_loop
 from onefill.cli.output import ExitCode, print_json, print_table, remark, say, told
 from onefill.cli.person import person
@@ -30,7 +30,6 @@ from onefill.service.settings import Settings, VenueSettings
 from onefill.service.wiring import SystemClock, open_for_reading
 
 T = TypeVar("T")
-_LIST = "list"
 _NOT_DONE = {Step.REPLAY: ExitCode.BROKEN, Step.RESOLVE_UNCERTAIN: ExitCode.UNCERTAIN}
 _WHAT = {
     Step.FREEZE: "take no new risk on the route",
@@ -42,25 +41,15 @@ _WHAT = {
 }
 
 
-class _Listing(TyperGroup):
-    """``onefill incidents LEDGER`` is short for ``onefill incidents list LEDGER``."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Put the command's name in front, unless one of its own, or help, is asked for."""
-        if args and args[0] not in self.commands and args[0] not in ("-h", "--help"):
-            args = [_LIST, *args]
-        return super().parse_args(ctx, args)
-
-
 incidents_app = typer.Typer(
-    cls=_Listing, help="Incidents: what was found to differ, its evidence and runbook.", no_args_is_help=True
+    cls=Listing, help="Incidents: what was found to differ, its evidence and runbook.", no_args_is_help=True
 )
 LedgerArgument = Annotated[str, typer.Argument(metavar="LEDGER", help="The ledger: a file, or a PostgreSQL URL.")]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The incident, as it is listed.")]
 By = Annotated[str | None, typer.Option(help="Who does it; else this system's user at this host.")]
 
 
-@incidents_app.command(_LIST)
+@incidents_app.command(LIST)
 def list_incidents(
     ledger: LedgerArgument,
     every: Annotated[bool, typer.Option("--all", help="Those that are resolved too.")] = False,

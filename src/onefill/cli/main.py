@@ -23,6 +23,7 @@ from onefill.cli.reconcile_command import reconcile
 from onefill.cli.replace_command import replace
 from onefill.cli.replay_command import replay
 from onefill.cli.resolve_command import resolve
+from onefill.cli.routes_command import routes_app
 from onefill.cli.run_command import run
 from onefill.cli.steps_command import steps
 from onefill.cli.subscribers_command import subscribers_app
@@ -112,6 +113,7 @@ app.command()(replay)
 app.add_typer(incidents_app, name="incidents")
 app.add_typer(subscribers_app, name="subscribers")
 app.add_typer(callbacks_app, name="callbacks")
+app.add_typer(routes_app, name="routes")
 
 
 def main() -> None:

@@ -3,11 +3,11 @@ the ledger alone, and this only says who asks when.
 
 Nobody leads. Every node looks at who holds what, leaves a route that came free to others for a moment that is longer the more
 it holds already, and asks then: the first who asks gets it. So routes spread evenly, move to whoever is left when a node dies,
-and need no agreement beyond the ledger's own.
+and need no agreement beyond the ledger's own. A node that holds less than its share asks one that holds more for a route.
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 
 import msgspec
 
@@ -17,8 +17,12 @@ STEP_S = 0.06
 """By so much later a node asks for a route for each one that it holds."""
 MOST_HELD_BACK_S = 0.4
 """The longest that a node leaves a free route to others. A lease, this and a look are less than a lease and a second."""
-AFTER_HAND_OVER_S = 5.0
+AFTER_HAND_OVER_S = 2.0
 """For so long a node does not ask again for what it gave to others on purpose."""
+ASK_EVERY_S = 1.0
+"""The pause between two wishes of a node for what others hold: so routes move one by one."""
+NOT_AGAIN_S = 60.0
+"""For so long a node does not ask again for a route that it asked for."""
 AFTER_TROUBLE_S = (1.0, 2.0, 5.0, 10.0, 30.0)
 """For how long a node leaves a route to others that it could not take up, or gave up because something failed there."""
 AFTER_LEDGER_S = 0.3
@@ -32,6 +36,17 @@ class Wishes(msgspec.Struct, frozen=True, gc=False):
     node: str
     prefer: frozenset[str] = frozenset()
     most: int | None = None
+
+
+class HandOverAsked(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """A wish that a route is handed over. ``to``: the node that is to have it; ``None``: any other than its holder.
+
+    ``by``: who asks: a person, or a node by its name, which asks for itself.
+    """
+
+    by: str
+    to: str | None = None
+    at_us: int = 0
 
 
 def jitter(node: str) -> float:
@@ -57,18 +72,50 @@ def fair_share(routes: int, nodes: int) -> int:
     return -(-routes // max(nodes, 1))
 
 
-def held_back_s(route: str, wishes: Wishes, mine: int, share: int) -> float | None:
+def held_back_s(route: str, wishes: Wishes, mine: int, share: int, asked: HandOverAsked | None = None) -> float | None:
     """Return for how long a node leaves a route to others after it came free; ``None``: it does not ask for it.
 
-    ``mine``: how many it holds; ``share``: how many would be fair.
+    ``mine``: how many it holds; ``share``: how many would be fair; ``asked``: the wish on which it was handed over.
     """
     if wishes.most is not None and mine >= wishes.most:
         return None
-    if route in wishes.prefer:
+    meant = None if asked is None else asked.to
+    if meant == wishes.node or (meant is None and route in wishes.prefer):
         return 0.0
-    if mine >= share:
+    if mine >= share or meant is not None:
         return MOST_HELD_BACK_S + jitter(wishes.node) * STEP_S
     return min((mine + jitter(wishes.node)) * STEP_S, MOST_HELD_BACK_S)
+
+
+def gives_way(route: str, wishes: Wishes, asked: HandOverAsked) -> bool:
+    """Tell whether the holder of a route does as it is asked: always for a person, and for a node unless it is its own."""
+    if asked.to == wishes.node:
+        return False
+    return asked.to != asked.by or route not in wishes.prefer
+
+
+def to_ask_for(holders: Mapping[str, str | None], wishes: Wishes, not_again: Collection[str] = ()) -> str | None:
+    """Return the route that a node is to ask for although another holds it, ``None``: there is none.
+
+    ``holders``: of every route the node that holds it. ``not_again``: routes that it asked for lately. It asks for what is
+    meant for it; and, while it holds two less than another and no more than its share, for one of that other's. Nothing while
+    any route is without a holder: then things move already.
+    """
+    if None in holders.values():
+        return None
+    counts = {wishes.node: 0}
+    for holder in holders.values():
+        counts[str(holder)] = counts.get(str(holder), 0) + 1
+    mine = counts[wishes.node]
+    if wishes.most is not None and mine >= wishes.most:
+        return None
+    others = [route for route in in_turn(holders, wishes) if holders[route] != wishes.node and route not in not_again]
+    if others and others[0] in wishes.prefer:
+        return others[0]
+    richest = max(counts, key=lambda node: (counts[node], node))
+    if counts[richest] < mine + 2 or mine >= fair_share(len(holders), len(counts)):
+        return None
+    return next((route for route in others if holders[route] == richest), None)
 
 
 def pause_s(failures: int) -> float:

@@ -6,6 +6,7 @@ task looks, for all routes at once. Each route that is asked for has a task of i
 """
 
 import asyncio
+import contextlib
 import functools
 from collections.abc import Awaitable, Callable
 
@@ -31,9 +32,15 @@ class _Asked:
     def __init__(self) -> None:
         self.awaited = leases.Awaited()
         self.not_before_s = 0.0
+        """After trouble with it."""
+        self.given_until_s = 0.0
+        """Given to others on purpose: until then they have it, unless it is meant for this node again."""
         self.failures = 0
         self.trouble: OnefillError | None = None
         self.holder: str | None = None
+        self.wish: spread.HandOverAsked | None = None
+        self.wished_at_s = float("-inf")
+        """When this node asked its holder for it."""
 
 
 class Campaign:
@@ -45,6 +52,7 @@ class Campaign:
         routes: list[str],
         node: NodeSettings,
         hold: Callable[[str, Callable[[Route], object]], Awaitable[None]],
+        now_us: Callable[[], int],
     ) -> None:
         self._ledger = ledger
         self._wishes = spread.Wishes(node.name, frozenset(node.prefer), node.max_routes)
@@ -57,12 +65,16 @@ class Campaign:
         self._first = asyncio.Event()
         """Set once every route that was free at the start was asked for."""
         self._looking: asyncio.Task[None] | None = None
+        self._now_us = now_us
+        self._ask_at_s = 0.0
 
     # ------------------------------------------------------------------- from outside
 
     async def start(self) -> None:
         """Begin. Returns once every route that was free was asked for, and what was got is open."""
-        self._looking = asyncio.get_running_loop().create_task(self._run())
+        loop = asyncio.get_running_loop()
+        self._ask_at_s = loop.time() + spread.ASK_EVERY_S
+        self._looking = loop.create_task(self._run())
         first = asyncio.ensure_future(self._first.wait())
         try:
             await asyncio.wait({first, self._looking}, return_when=asyncio.FIRST_COMPLETED)
@@ -84,10 +96,13 @@ class Campaign:
 
     async def hand_over(self, name: str) -> None:
         """Let go of a route that is held here, and leave it to others for a while. Returns when it is given back."""
-        asked, task = self._asked[name], self._tasks[name]
-        asked.not_before_s = asyncio.get_running_loop().time() + spread.AFTER_HAND_OVER_S
-        self._held[name].over.set()
+        task = self._tasks[name]
+        self._give(name)
         await asyncio.wait([task])
+
+    def _give(self, name: str) -> None:
+        self._asked[name].given_until_s = asyncio.get_running_loop().time() + spread.AFTER_HAND_OVER_S
+        self._held[name].over.set()
 
     def holder(self, name: str) -> str | None:
         """Return who held a route when it was last looked at."""
@@ -126,24 +141,52 @@ class Campaign:
         for name, asked in self._asked.items():
             info = infos.get(name)
             asked.holder = None if info is None or info.lease_until_us is None else info.holder
+            asked.wish = None if info is None else info.asked
             if asked.holder is not None:
-                nodes.add(leases.node_of(asked.holder) or asked.holder)
+                node = leases.node_of(asked.holder) or asked.holder
+                nodes.add(node)
+                if node != self._wishes.node:
+                    asked.given_until_s = 0.0  # somebody has it: what comes free again is for everybody
             if (route := self._held.get(name)) is not None:
                 _check_epoch(route, info)
+                if asked.wish is not None and spread.gives_way(name, self._wishes, asked.wish):
+                    self._give(name)
             else:
                 asked.awaited = leases.looked(asked.awaited, None if info is None else info.lease_until_us, now_s)
         self._nodes = len(nodes)
+        await self._ask_others(now_s)
+
+    async def _ask_others(self, now_s: float) -> None:
+        """Ask another node for a route, if this one has too few or one is meant for it."""
+        if now_s < self._ask_at_s or len(self._tasks) != len(self._held):
+            return
+        self._ask_at_s = now_s + spread.ASK_EVERY_S
+        holders = {
+            name: None if one.holder is None else (leases.node_of(one.holder) or one.holder)
+            for name, one in self._asked.items()
+        }
+        lately = [name for name, one in self._asked.items() if one.wished_at_s > now_s - spread.NOT_AGAIN_S]
+        name = spread.to_ask_for(holders, self._wishes, lately)
+        if name is not None and self._asked[name].wish is None:
+            self._asked[name].wished_at_s = now_s
+            node = self._wishes.node
+            wish = spread.HandOverAsked(by=node, to=node, at_us=self._now_us())
+            with contextlib.suppress(LedgerError, TimeoutError):  # it asks again later
+                async with asyncio.timeout(_LOOK_LIMIT_S):
+                    await self._ledger.ask_hand_over(name, wish)
 
     def _consider(self, name: str) -> float | None:
         """Ask for a route if its turn has come. Returns when it comes, ``None``: not as things are."""
         if name in self._tasks:
             return None
         share = spread.fair_share(len(self._asked), self._nodes)
-        back_s = spread.held_back_s(name, self._wishes, len(self._tasks), share)
+        asked = self._asked[name]
+        back_s = spread.held_back_s(name, self._wishes, len(self._tasks), share, asked.wish)
         if back_s is None:
             return None
-        asked = self._asked[name]
         due_s = max(asked.awaited.free_at_s + back_s, asked.not_before_s)
+        if asked.wish is None or asked.wish.to != self._wishes.node:
+            due_s = max(due_s, asked.given_until_s)
         loop = asyncio.get_running_loop()
         if due_s > loop.time():
             return due_s

@@ -13,6 +13,7 @@ from onefill.core import values
 from onefill.core.errors import CallerError, LeaseLost, LedgerError, OnefillError, RouteElsewhere, UnknownVenue
 from onefill.core.position import Execution
 from onefill.core.risk_limits import Risk
+from onefill.core.spread import HandOverAsked
 from onefill.engine.campaign import Campaign
 from onefill.engine.controller import BY_HAND, ControlPlan
 from onefill.engine.entry import Entry
@@ -56,7 +57,7 @@ class Holding(Outside):
         self._opening: dict[str, Route] = {}
         """Routes that are being taken up, or stopped: nobody sees them."""
         self._started: set[str] = set()
-        self._campaign = None if node is None else Campaign(ledger, list(self._venues), node, self._hold)
+        self._campaign = None if node is None else Campaign(ledger, list(self._venues), node, self._hold, clock.now_us)
         self._closing: asyncio.Task[None] | None = None
         self.recovered = 0
         """Open orders taken up since the start."""
@@ -189,9 +190,10 @@ class Holding(Outside):
             route, self._campaign.holder(route), found if trouble is None else f"{found} (here: {trouble})"
         )
 
-    async def hand_over(self, route: str) -> None:
-        """Give a route to the other nodes. Returns once it is given back; this node leaves it to them for a while.
+    async def hand_over(self, route: str, to: str | None = None, *, by: str = "the gateway's user") -> None:
+        """Give a route to the other nodes, or the one named ``to``. Returns once it is given back.
 
+        Should nobody take it, this node asks for it again after a moment. ``by``: who wants it, shown with the route.
         Raises :class:`RouteElsewhere` if it is not held here, :class:`UnknownVenue`, and CallerError where one process has
         the ledger for itself.
         """
@@ -201,6 +203,7 @@ class Holding(Outside):
             )
         if route not in self._routes:
             raise self._missing(route)
+        await self._ledger.ask_hand_over(route, HandOverAsked(by=by, to=to, at_us=self._clock.now_us()))
         await self._campaign.hand_over(route)
 
     def _fold(self, route: Route, execution: Execution, place: int | None, amends: bool) -> None:

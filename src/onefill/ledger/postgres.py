@@ -18,6 +18,7 @@ from onefill.core.incident import Incident
 from onefill.core.metrics import LedgerMeasures
 from onefill.core.order import Order
 from onefill.core.position import Execution, Position
+from onefill.core.spread import HandOverAsked
 from onefill.ledger import postgres_figures, postgres_lease, postgres_schema
 from onefill.ledger import postgres_text as text
 from onefill.ledger import sqlite_rows as rows
@@ -199,6 +200,10 @@ class PostgresLedger:
         """See :meth:`onefill.ports.ledger.Ledger.suspect`."""
         given = (route, epoch, holder, at_us, reason)
         await self._alone(lambda writer: writer.single(lambda db: postgres_lease.suspect(db, *given)))
+
+    async def ask_hand_over(self, route: str, asked: HandOverAsked) -> None:
+        """See :meth:`onefill.ports.ledger.Ledger.ask_hand_over`."""
+        await self._alone(lambda writer: writer.single(lambda db: postgres_lease.ask_hand_over(db, route, asked)))
 
     async def save_positions(self, route: str, positions: list[Position], through: int) -> None:
         """See :meth:`onefill.ports.ledger.Ledger.save_positions`."""

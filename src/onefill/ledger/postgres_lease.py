@@ -7,6 +7,7 @@ from onefill.core.errors import Fenced, LeaseHeld, LedgerFailed, OtherVenue, req
 from onefill.core.events import RouteAcquired
 from onefill.core.identity import session_tag
 from onefill.core.lease import Held, may_take
+from onefill.core.spread import HandOverAsked
 from onefill.ledger import postgres_text as text
 from onefill.ledger import sqlite_rows as rows
 from onefill.ledger.postgres_days import ADD_DAY, DAYS, day_of
@@ -68,6 +69,7 @@ async def take(
     await connection.execute(_JOURNAL, id_, "route_acquired", text.stored(payload), at_us, epoch, head, made, day)
     venue = text.stored(venue) or known_venue
     await connection.execute(_TAKE, route_id, epoch, text.stored(holder), at_us, sequence, made, venue, lease_us)
+    await connection.execute("DELETE FROM hand_over WHERE route = $1", route_id)
     seed = await connection.fetchval("SELECT seed FROM ledger")
     lease = Lease(
         route=route,
@@ -102,3 +104,15 @@ async def suspect(connection: Any, route: str, epoch: int, holder: str, at_us: i
         if found is None or found[0] == found[1]:
             return
     raise LedgerFailed(f"route {route!r}: no number was free for a suspicion; it was not noted")
+
+
+async def ask_hand_over(connection: Any, route: str, asked: HandOverAsked) -> None:
+    """Note the wish that a route is handed over, in place of an earlier one."""
+    await connection.execute(
+        "INSERT INTO hand_over (route, node, asked_by, at_us) SELECT id, $2, $3, $4 FROM route WHERE name = $1 "
+        "ON CONFLICT (route) DO UPDATE SET node = excluded.node, asked_by = excluded.asked_by, at_us = excluded.at_us",
+        text.stored(route),
+        None if asked.to is None else text.stored(asked.to),
+        text.stored(asked.by),
+        asked.at_us,
+    )

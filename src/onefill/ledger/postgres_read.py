@@ -13,6 +13,7 @@ from onefill.core.errors import LedgerError
 from onefill.core.incident import Incident
 from onefill.core.order import Copy, Order
 from onefill.core.position import Execution, Position
+from onefill.core.spread import HandOverAsked
 from onefill.ledger import postgres_text as text
 from onefill.ledger import sqlite_rows as rows
 from onefill.ledger.postgres_connect import lost, told, troubles
@@ -354,8 +355,8 @@ class Reader:
     async def routes(self) -> list[RouteInfo]:
         """Return every route."""
         statement = (
-            "SELECT name, epoch, holder, acquired_at_us, last_number, last_sequence, head, lease_until_us FROM route "
-            "ORDER BY id"
+            "SELECT name, epoch, holder, acquired_at_us, last_number, last_sequence, head, lease_until_us, "
+            "asked_by, node, at_us FROM route LEFT JOIN hand_over ON hand_over.route = route.id ORDER BY route.id"
         )
         return [
             RouteInfo(
@@ -367,6 +368,7 @@ class Reader:
                 journal_entries=row[5],
                 head=row[6],
                 lease_until_us=row[7],
+                asked=None if row[8] is None else HandOverAsked(by=row[8], to=row[9], at_us=row[10]),
             )
             for row in await self.fetch(statement)
         ]

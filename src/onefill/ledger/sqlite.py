@@ -17,6 +17,7 @@ from onefill.core.lease import Held, may_take
 from onefill.core.metrics import LedgerMeasures
 from onefill.core.order import Order
 from onefill.core.position import Execution, Position
+from onefill.core.spread import HandOverAsked
 from onefill.ledger import sqlite_checkpoints, sqlite_figures
 from onefill.ledger import sqlite_rows as rows
 from onefill.ledger.group_commit import GroupCommit
@@ -153,6 +154,7 @@ class SqliteLedger:
                 *(None if lease_us is None else at_us + lease_us, route_id),
             ),
         )
+        db.execute("DELETE FROM hand_over WHERE route = ?", (route_id,))
         seed = one(db, "SELECT seed FROM ledger")[0]
         return Lease(
             route=route,
@@ -207,6 +209,19 @@ class SqliteLedger:
                     "SELECT id, 1 + coalesce((SELECT max(number) FROM suspicion WHERE route = route.id), 0), ?, ?, ?, ? "
                     "FROM route WHERE name = ?",
                     (epoch, holder, at_us, reason, route),
+                )
+
+        await self._guarded(work)
+
+    async def ask_hand_over(self, route: str, asked: HandOverAsked) -> None:
+        """See :meth:`onefill.ports.ledger.Ledger.ask_hand_over`."""
+
+        def work() -> None:
+            with transaction(self._file.connection):
+                self._file.connection.execute(
+                    "INSERT OR REPLACE INTO hand_over (route, node, asked_by, at_us) "
+                    "SELECT id, ?, ?, ? FROM route WHERE name = ?",
+                    (asked.to, asked.by, asked.at_us, route),
                 )
 
         await self._guarded(work)

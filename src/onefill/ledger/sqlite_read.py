@@ -12,6 +12,7 @@ from onefill.core.control import Control
 from onefill.core.incident import Incident
 from onefill.core.order import Copy, Order
 from onefill.core.position import Execution, Position
+from onefill.core.spread import HandOverAsked
 from onefill.ledger import sqlite_rows as rows
 from onefill.ledger.sqlite_file import one
 from onefill.ports.ledger import (
@@ -346,8 +347,8 @@ class Reader:
     def routes(self) -> list[RouteInfo]:
         """Return every route."""
         cursor = self._db.execute(
-            "SELECT name, epoch, holder, acquired_at_us, last_number, last_sequence, head, lease_until_us FROM route "
-            "ORDER BY id"
+            "SELECT name, epoch, holder, acquired_at_us, last_number, last_sequence, head, lease_until_us, "
+            "asked_by, node, at_us FROM route LEFT JOIN hand_over ON hand_over.route = route.id ORDER BY route.id"
         )
         return [
             RouteInfo(
@@ -359,6 +360,7 @@ class Reader:
                 journal_entries=row[5],
                 head=row[6],
                 lease_until_us=row[7],
+                asked=None if row[8] is None else HandOverAsked(by=row[8], to=row[9], at_us=row[10]),
             )
             for row in cursor
         ]

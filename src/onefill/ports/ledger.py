@@ -20,6 +20,7 @@ from onefill.core.control import Control
 from onefill.core.incident import Incident
 from onefill.core.order import Copy, Order, Replacement
 from onefill.core.position import Execution, Position
+from onefill.core.spread import HandOverAsked
 
 INTENT_NUMBER_BITS = 40
 """An intent id is the route's small number above these bits, the intent's number on the route below them."""
@@ -331,6 +332,8 @@ class RouteInfo(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """Hash of the last journal entry: what the chain must end in."""
     lease_until_us: int | None = None
     """When the holder's lease ends; ``None`` where it is not lent for a time."""
+    asked: HandOverAsked | None = None
+    """Somebody's wish that the holder hands it over."""
 
 
 class Ledger(Protocol):
@@ -476,6 +479,12 @@ class Ledger(Protocol):
 
     async def suspect(self, route: str, epoch: int, holder: str, at_us: int, reason: str) -> None:
         """Note, durably, that a route may have two holders. Not fenced: it is the fenced one who knows."""
+        ...
+
+    async def ask_hand_over(self, route: str, asked: HandOverAsked) -> None:
+        """Note, durably, that a route is to be handed over, in place of an earlier wish. Not fenced: its holder reads it, and
+        whoever acquires the route next ends it.
+        """
         ...
 
     async def suspicions(self, route: str, after: int) -> list[Suspicion]:

@@ -3,6 +3,7 @@
 import asyncio
 
 from onefill.core.errors import Fenced, LeaseHeld
+from onefill.core.spread import HandOverAsked
 from onefill.ports.ledger import Committed, Lease
 from onefill.testing.ledger_kit import ALL, AT_US, OTHER_ROUTE, ROUTE, Bench, LedgerUnderTest, Owner, fact, kinds
 
@@ -121,6 +122,29 @@ class LeaseFacts(LedgerUnderTest):
                 assert isinstance(error, Fenced)
                 assert (error.route, error.epoch, error.current) == (route, epoch, current)
         assert await bench.all() == before
+
+    @fact
+    async def test_a_hand_over_is_asked_for_and_ends_with_the_next_owner(self, bench: Bench) -> None:
+        """A wish is durable beside the route, the last one counts, and whoever takes the route is not asked for it again."""
+
+        async def wish() -> HandOverAsked | None:
+            (route,) = await bench.ledger.routes()
+            return route.asked
+
+        await bench.ledger.ask_hand_over(ROUTE, HandOverAsked(by="ann"))  # there is no such route yet
+        await lent(bench)
+        assert await wish() is None
+        entries = await bench.ledger.journal(ROUTE, 0, ALL)
+        await bench.ledger.ask_hand_over(ROUTE, HandOverAsked(by="ann", at_us=AT_US))
+        last = HandOverAsked(by="b", to="b", at_us=AT_US + 1)
+        await bench.ledger.ask_hand_over(ROUTE, last)
+        await bench.crash()
+        assert await wish() == last
+        assert await bench.ledger.journal(ROUTE, 0, ALL) == entries
+        assert isinstance(await take(bench, "second", 1), LeaseHeld)
+        assert await wish() == last
+        assert isinstance(await take(bench, "second", LEASE_US), Lease)
+        assert await wish() is None
 
     @fact
     async def test_the_epoch_decides_who_writes(self, bench: Bench) -> None:

@@ -7,7 +7,19 @@ from hypothesis import strategies as st
 
 from onefill.core import lease as leases
 from onefill.core import spread
-from onefill.core.spread import MOST_HELD_BACK_S, STEP_S, Elsewhere, Wishes, fair_share, held_back_s, in_turn, pause_s
+from onefill.core.spread import (
+    MOST_HELD_BACK_S,
+    STEP_S,
+    Elsewhere,
+    HandOverAsked,
+    Wishes,
+    fair_share,
+    gives_way,
+    held_back_s,
+    in_turn,
+    pause_s,
+    to_ask_for,
+)
 
 NAMES = st.text("abcxyz0189-", min_size=1, max_size=8)
 
@@ -63,6 +75,70 @@ def test_a_fair_share_is_rounded_up(routes: int, nodes: int, share: int) -> None
     """So that the shares of all nodes cover all routes."""
     assert fair_share(routes, nodes) == share
     assert share * max(nodes, 1) >= routes
+
+
+@pytest.mark.parametrize(
+    ("asked", "wishes", "gives"),
+    [
+        (HandOverAsked(by="ann"), Wishes("a"), True),
+        (HandOverAsked(by="ann", to="b"), Wishes("a"), True),
+        (HandOverAsked(by="ann", to="a"), Wishes("a"), False),
+        (HandOverAsked(by="ann", to="b"), Wishes("a", frozenset({"X"})), True),
+        (HandOverAsked(by="b", to="b"), Wishes("a"), True),
+        (HandOverAsked(by="b", to="b"), Wishes("a", frozenset({"X"})), False),
+    ],
+)
+def test_a_holder_gives_way_to_people_and_to_nodes_unless_the_route_is_its_own(
+    asked: HandOverAsked, wishes: Wishes, gives: bool
+) -> None:
+    """So two nodes that both prefer a route do not take it from each other for ever."""
+    assert gives_way("X", wishes, asked) is gives
+
+
+def test_a_route_that_was_handed_over_to_a_node_is_asked_for_by_that_one_first() -> None:
+    """The others come after it, also those that prefer the route, and nobody waits for ever should it not come."""
+    asked = HandOverAsked(by="ann", to="b")
+    assert held_back_s("X", Wishes("b"), 50, 1, asked) == 0
+    for other in (Wishes("a"), Wishes("c", frozenset({"X"}))):
+        back_s = held_back_s("X", other, 0, 9, asked)
+        assert back_s is not None
+        assert MOST_HELD_BACK_S <= back_s <= MOST_HELD_BACK_S + STEP_S
+    assert held_back_s("X", Wishes("b", most=1), 1, 9, asked) is None
+
+
+@SEEDED
+@given(
+    held=st.dictionaries(st.sampled_from([f"R{n}" for n in range(12)]), st.sampled_from("abc"), min_size=1),
+    data=st.data(),
+)
+def test_asking_for_more_ends_with_an_even_spread(held: dict[str, str], data: st.DataObject) -> None:
+    """Whoever held what: granted one by one, the wishes of all nodes come to an end, and nobody then holds two more."""
+    nodes = [Wishes(node) for node in "abcd"[: data.draw(st.integers(3, 4))]]
+    holders: dict[str, str | None] = dict(held)
+    for _ in range(200):
+        asked = [(one, route) for one in nodes if (route := to_ask_for(holders, one)) is not None]
+        if not asked:
+            break
+        one, route = data.draw(st.sampled_from(asked))
+        assert holders[route] != one.node
+        holders[route] = one.node
+    else:
+        pytest.fail(f"routes move for ever: {holders}")
+    counts = [list(holders.values()).count(one.node) for one in nodes]
+    assert max(counts) - min(counts) <= 1
+
+
+def test_a_node_asks_for_what_is_meant_for_it_and_for_no_more_than_it_may_hold() -> None:
+    """Not while anything is without a holder, nor again for what it asked for lately."""
+    holders: dict[str, str | None] = {"X": "a", "Y": "a", "Z": "b"}
+    wishes = Wishes("b", frozenset({"Y"}))
+    assert to_ask_for(holders, wishes) == "Y"
+    assert to_ask_for(holders, wishes, ["Y"]) is None
+    assert to_ask_for(holders | {"X": None}, wishes) is None
+    assert to_ask_for(holders, Wishes("b", frozenset({"Y"}), most=1)) is None
+    assert to_ask_for(holders, Wishes("b")) is None
+    assert to_ask_for(holders, Wishes("c", most=1)) in {"X", "Y"}
+    assert to_ask_for({"X": "a"}, Wishes("c")) is None
 
 
 def test_a_route_that_fails_here_is_left_to_others_for_longer_each_time() -> None:

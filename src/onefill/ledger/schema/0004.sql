@@ -51,6 +51,13 @@ CREATE TRIGGER step_is_kept BEFORE DELETE ON step BEGIN
     SELECT raise(ABORT, 'steps are kept');
 END;
 
+CREATE TABLE hand_over (                                    -- wishes that a route goes from its holder
+    route INTEGER PRIMARY KEY,
+    node TEXT,                                              -- to whom; NULL: to any other
+    asked_by TEXT NOT NULL,
+    at_us INTEGER NOT NULL
+) STRICT;
+
 CREATE TABLE suspicion (
     route INTEGER NOT NULL,
     number INTEGER NOT NULL CHECK (number > 0),

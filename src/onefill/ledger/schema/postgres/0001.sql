@@ -300,6 +300,13 @@ CREATE TABLE step (
     CHECK ((result IS NULL) = (done_at_us IS NULL))
 );
 
+CREATE TABLE hand_over (                                    -- wishes that a route goes from its holder
+    route bigint PRIMARY KEY,
+    node text,                                              -- to whom; NULL: to any other
+    asked_by text NOT NULL,
+    at_us bigint NOT NULL
+);
+
 CREATE TABLE suspicion (
     route bigint NOT NULL,
     number bigint NOT NULL CHECK (number > 0),
