@@ -11,7 +11,19 @@ from onefill.sim.checkers_index import Index, Verdict
 from onefill.sim.history import Answered, Called
 
 _cancel_answer = msgspec.json.Decoder(CancelAnswer)
-_NO_ANSWER = frozenset({"OrderUncertain", "RouteClosed", "RouteShut", "LedgerFailed", "Fenced", "gone", "gave up"})
+_NO_ANSWER = frozenset(
+    {
+        "OrderUncertain",
+        "RouteClosed",
+        "RouteShut",
+        "RouteElsewhere",
+        "LeaseLost",
+        "LedgerFailed",
+        "Fenced",
+        "gone",
+        "gave up",
+    }
+)
 """What a caller may get instead of an answer, and then asks again. None of it says what became of the order."""
 
 

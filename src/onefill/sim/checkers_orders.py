@@ -298,4 +298,4 @@ def _judge_word(index: Index, verdict: Verdict, call: int, called: Called) -> No
         verdict.broken(f"the operator said of {called.key} {called.content!r}, and was believed", called.at_us)
 
 
-_REFUSALS = frozenset({"ContradictsEvidence", "RouteClosed", "RouteShut", "UnknownKey"})
+_REFUSALS = frozenset({"ContradictsEvidence", "RouteClosed", "RouteShut", "RouteElsewhere", "LeaseLost", "UnknownKey"})
