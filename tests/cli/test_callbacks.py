@@ -88,8 +88,9 @@ def settings(folder: Path, market: Market) -> Path:
     """Write settings for the exchange and its callbacks."""
     secret = folder / "secret"
     secret.write_text(SECRET + "\n")
+    secret.chmod(0o600)
     path = folder / "onefill.toml"
-    path.write_text(f'[venues.sim]\nurl = "{market.url}"\n[venues.sim.callbacks]\nsecret_files = ["{secret}"]\n')
+    path.write_text(f'[venues.sim]\nurl = "{market.url}"\n[venues.sim.callbacks]\nsecrets = ["file:{secret}"]\n')
     return path
 
 
@@ -158,7 +159,7 @@ class Deaf(package.ExchangeVenue):
 def test_callbacks_alone_keep_the_books(tmp_path: Path, ledger: Path, market: Market, account: str) -> None:
     """With a stream that tells nothing, orders and positions follow from callbacks; what is forged changes nothing."""
     settings(tmp_path, market)
-    verified = CallbackSettings(secret_files=(str(tmp_path / "secret"),))
+    verified = CallbackSettings(secrets=(f"file:{tmp_path / 'secret'}",))
     plan, urls = CallbackPlan(listen="127.0.0.1:0", venues={"sim": verified}), list[str]()
     refused: list[str] = []
 

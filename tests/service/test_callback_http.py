@@ -169,3 +169,18 @@ def test_a_body_that_does_not_come_holds_nothing_up(monkeypatch: pytest.MonkeyPa
         assert not door.came
 
     serve(work)
+
+
+def test_a_ledger_that_hangs_holds_no_sender(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a bounded time it is to be sent again: the first may still become durable, and the repeat is known then."""
+    monkeypatch.setattr(callback_http, "_TAKE_S", 0.05)
+
+    async def hangs() -> Receipt:
+        return await asyncio.get_running_loop().create_future()
+
+    async def work(door: Door, url: str, session: aiohttp.ClientSession, _: list[str]) -> None:
+        door.does = hangs
+        status, told, headers = await post(session, f"{url}/callbacks/sim:A")
+        assert (status, told["taken"], headers["Retry-After"]) == (503, False, "7")  # type: ignore[index]
+
+    serve(work)

@@ -13,7 +13,7 @@ from onefill.service.settings import Settings
 
 KEY = b"0123456789abcdef0123456789abcdef"
 VENUE = '[venues.x]\nurl = "http://127.0.0.1:1"\n'
-HMAC = 'scheme = "hmac"\nheader = "X-Sign"\nsecret_files = ["s"]\n'
+HMAC = 'scheme = "hmac"\nheader = "X-Sign"\nsecrets = ["env:S"]\n'
 
 
 def load(folder: Path, text: str) -> Settings:
@@ -34,7 +34,8 @@ def secret(folder: Path, text: str) -> str:
     """Write a secret's file, and return its name as TOML."""
     path = folder / f"secret{len(list(folder.iterdir()))}"
     path.write_text(text, "utf-8")
-    return f'"{path}"'
+    path.chmod(0o600)
+    return f'"file:{path}"'
 
 
 def test_a_whole_plan(tmp_path: Path) -> None:
@@ -51,12 +52,12 @@ most_body_bytes = 1000
 retry_after_s = 9
 {VENUE}
 [venues.x.callbacks]
-secret_files = [{files}]
+secrets = [{files}]
 [venues.y]
 url = "http://127.0.0.1:1"
 [venues.y.callbacks]
 scheme = "hmac"
-secret_files = [{plain}]
+secrets = [{plain}]
 secret_spelling = "hex"
 header = "X-Sign"
 hash = "sha512"
@@ -102,16 +103,17 @@ url = "http://127.0.0.1:1"
         ("[callbacks]\nlisten = 1", "callbacks.listen: 1 is not what is wanted"),
         ("[callbacks]\nmost_body_bytes = 0", "callbacks.most_body_bytes: 0 is not from 1"),
         ("[callbacks]\nretry_after_s = 0", "callbacks.retry_after_s: 0 is not from 1"),
-        ("[venues.x.callbacks]", "venues.x.callbacks.secret_files: is missing"),
-        ("[venues.x.callbacks]\nsecret_files = []", "venues.x.callbacks.secret_files: names no file"),
+        ("[venues.x.callbacks]", "venues.x.callbacks.secrets: is missing"),
+        ("[venues.x.callbacks]\nsecrets = []", "venues.x.callbacks.secrets: is empty"),
+        ('[venues.x.callbacks]\nsecrets = ["abc"]', "secrets do not belong here"),
         ('[venues.x.callbacks]\nsecret = "abc"', "venues.x.callbacks.secret: is not a setting"),
-        ('[venues.x.callbacks]\nsecret_files = ["s"]\nscheme = "md5"', "'md5' is none of: standard, hmac"),
-        ('[venues.x.callbacks]\nsecret_files = ["s"]\ntolerance_s = 0', "venues.x.callbacks.tolerance_s: 0 is not"),
-        ('[venues.x.callbacks]\nsecret_files = ["s"]\nheader = "X"', 'header: belongs to scheme = "hmac"'),
+        ('[venues.x.callbacks]\nsecrets = ["env:S"]\nscheme = "md5"', "'md5' is none of: standard, hmac"),
+        ('[venues.x.callbacks]\nsecrets = ["env:S"]\ntolerance_s = 0', "venues.x.callbacks.tolerance_s: 0 is not"),
+        ('[venues.x.callbacks]\nsecrets = ["env:S"]\nheader = "X"', 'header: belongs to scheme = "hmac"'),
         (f"[venues.x.callbacks]\n{HMAC}hash = 'md5'", "'md5' is none of: sha256, sha384, sha512"),
         (f"[venues.x.callbacks]\n{HMAC}signed = '{{url}}{{body}}'", "venues.x.callbacks.signed: may hold"),
         (f"[venues.x.callbacks]\n{HMAC}id_header = 'X-Id'", "id_header and {id} in signed go together"),
-        ('[venues.x.callbacks]\nscheme = "hmac"\nsecret_files = ["s"]', "venues.x.callbacks.header: is missing"),
+        ('[venues.x.callbacks]\nscheme = "hmac"\nsecrets = ["env:S"]', "venues.x.callbacks.header: is missing"),
     ],
 )
 def test_what_cannot_work_is_named_with_its_path(tmp_path: Path, text: str, told: str) -> None:
@@ -131,7 +133,7 @@ def test_what_cannot_work_is_named_with_its_path(tmp_path: Path, text: str, told
 )
 def test_a_secret_that_cannot_be_used_is_not_shown(tmp_path: Path, scheme: str, text: str, told: str) -> None:
     """The file is named, what is in it is not; the same where there is no file."""
-    table = re.sub("secret_files.*\n", "", scheme) + f"secret_files = [{secret(tmp_path, text)}]\n"
+    table = re.sub("secrets.*\n", "", scheme) + f"secrets = [{secret(tmp_path, text)}]\n"
     plan = load(tmp_path, f"{VENUE}[venues.x.callbacks]\n{table}").callbacks
     with pytest.raises(SettingsError, match=told) as raised:
         plan.verifiers(["x"])
@@ -147,3 +149,25 @@ def test_serving_callbacks_of_nobody_is_refused(tmp_path: Path) -> None:
     plan = load(tmp_path, f'[callbacks]\nlisten = "127.0.0.1:0"\n{VENUE}').callbacks
     with pytest.raises(SettingsError, match="nothing could be verified"):
         plan.verifiers(["x"])
+
+
+def test_a_secret_in_the_settings_file_itself_is_refused_and_not_shown(tmp_path: Path) -> None:
+    """It does not belong there; nor does a file that others may read."""
+    for wrong in ('"whsec_hidden"', '["whsec_hidden"]', "[1]"):
+        told = problem(tmp_path, f"{VENUE}[venues.x.callbacks]\nsecrets = {wrong}\n")
+        assert "venues.x.callbacks.secrets: " in told
+        assert "hidden" not in told
+    open_file = secret(tmp_path, "whsec_hidden")
+    next(tmp_path.glob("secret*")).chmod(0o644)
+    plan = load(tmp_path, f"{VENUE}[venues.x.callbacks]\nsecrets = [{open_file}]\n").callbacks
+    with pytest.raises(SettingsError, match=r"venues.x.callbacks.secrets\[0\]: .*others than its owner may read it"):
+        plan.verifiers(["x:A"])
+
+
+def test_a_secret_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``env:NAME`` is read when the gateway is opened."""
+    plan = load(tmp_path, f'{VENUE}[venues.x.callbacks]\nsecrets = ["env:THE_SECRET"]\n').callbacks
+    with pytest.raises(SettingsError, match="the environment has no THE_SECRET"):
+        plan.verifiers(["x"])
+    monkeypatch.setenv("THE_SECRET", "whsec_" + base64.b64encode(KEY).decode())
+    assert plan.verifiers(["x"])["x"].keys == (KEY,)

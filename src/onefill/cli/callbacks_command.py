@@ -115,7 +115,7 @@ def verify(
             raise SettingsError(f"venues.{venue}.callbacks: is missing in {settings}; it names the secrets")
         at_us = time.time_ns() // 1000 if at is None else at * 1_000_000
         try:
-            genuine = inbox.verify(found.verifier(), _headers(headers), _read(body), at_us)
+            genuine = inbox.verify(found.verifier(f"venues.{venue}.callbacks"), _headers(headers), _read(body), at_us)
         except NotVerified as error:
             _say(as_json=as_json, genuine=False, reason=str(error))
             raise typer.Exit(1) from None

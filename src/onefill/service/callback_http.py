@@ -28,6 +28,8 @@ PATH: Final = "/callbacks/"
 MOST_AT_ONCE: Final = 64
 """Callbacks that are read or taken in at a time; more are to be sent again."""
 _READ_S: Final = 10.0
+_TAKE_S: Final = 30.0
+"""For how long a sender is left waiting, where the ledger hangs. What was begun goes on."""
 _STATUS: dict[type[CallbackRefused], int] = {
     NotVerified: 401,
     CallbackUnreadable: 422,
@@ -73,7 +75,10 @@ class _Doors:
         except TimeoutError:
             return self._refused(408, f"the body did not come within {_READ_S:g} s. Nothing was read")
         try:
-            receipt = await self._gateway.take_callback(route, request.headers.items(), body)
+            async with asyncio.timeout(_TAKE_S):
+                receipt = await self._gateway.take_callback(route, request.headers.items(), body)
+        except TimeoutError:
+            return self._refused(503, f"it is not durable after {_TAKE_S:g} s, and may be later: send the same again")
         except CallbackRefused as error:
             if not isinstance(error, CallbackNotHere):
                 self._say(f"callback for {route!r:.80}: {error}")

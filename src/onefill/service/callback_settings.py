@@ -4,7 +4,6 @@ import base64
 import binascii
 from collections.abc import Callable, Iterable, Mapping
 from enum import EnumMeta, StrEnum
-from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
@@ -19,6 +18,7 @@ from onefill.core.inbox import (
     Verifier,
     standard_key,
 )
+from onefill.service import secret_text
 from onefill.service.listening import host_port
 
 Part = TypeVar("Part", bound=msgspec.Struct)
@@ -48,12 +48,12 @@ _RULES = tuple(field.name for field in msgspec.structs.fields(HmacRules))
 class CallbackSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How callbacks of a venue are verified.
 
-    ``secret_files``: each holds one secret; any of them may have signed. The other keys belong to the scheme ``hmac`` and are
-    those of :class:`~onefill.core.inbox.HmacRules`; ``secret_spelling`` says how its secrets are written.
+    ``secrets``: each ``env:NAME`` or ``file:PATH``; any of them may have signed. The other keys belong to the scheme ``hmac``
+    and are those of :class:`~onefill.core.inbox.HmacRules`; ``secret_spelling`` says how its secrets are written.
     """
 
     scheme: Scheme = Scheme.STANDARD
-    secret_files: tuple[str, ...]
+    secrets: tuple[str, ...]
     tolerance_s: float = TOLERANCE_S
     secret_spelling: SecretSpelling | None = None
     header: str | None = None
@@ -67,8 +67,12 @@ class CallbackSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
 
     def __post_init__(self) -> None:
         """Refuse what cannot work."""
-        if not self.secret_files or "" in self.secret_files:
-            raise InvalidField("secret_files", "names no file; without a secret nothing can be verified")
+        if not self.secrets:
+            raise InvalidField("secrets", "is empty; without a secret nothing can be verified")
+        if not all(map(secret_text.is_elsewhere, self.secrets)):
+            raise InvalidField(
+                "secrets", "holds something other than env:NAME or file:PATH; secrets do not belong here"
+            )
         if not 0 < self.tolerance_s < 1e9:
             raise InvalidField("tolerance_s", f"{self.tolerance_s:g} is not a duration above zero, in seconds")
         if self.scheme is Scheme.STANDARD:
@@ -86,25 +90,23 @@ class CallbackSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
             raise InvalidField("header", "is missing; it is the one with the signature")
         return HmacRules(**{name: value for name in _RULES if (value := getattr(self, name)) is not None})
 
-    def verifier(self) -> Verifier:
-        """Read the secrets. Raises :class:`SettingsError`, which names the file and shows nothing of what is in it."""
-        keys = tuple(self._key(Path(name)) for name in self.secret_files)
+    def verifier(self, place: str = "callbacks") -> Verifier:
+        """Read the secrets. Raises :class:`SettingsError`, which names the setting under ``place`` and shows no secret."""
+        keys = tuple(self._key(one, f"{place}.secrets[{number}]") for number, one in enumerate(self.secrets))
         return Verifier(keys=keys, hmac=self.rules(), tolerance_s=self.tolerance_s)
 
-    def _key(self, path: Path) -> bytes:
+    def _key(self, secret: str, field: str) -> bytes:
         try:
-            text = path.read_text("utf-8").strip()
+            text = secret_text.read(secret, field)
             if self.scheme is Scheme.STANDARD:
                 return standard_key(text)
             key = _SPELT[self.secret_spelling or SecretSpelling.TEXT](text)
             Verifier(keys=(key,))  # long enough
             return key
-        except OSError as error:
-            raise SettingsError(f"{path}: cannot be read: {error.strerror or error}. Nothing was started") from error
         except InvalidField as error:
-            raise SettingsError(f"{path}: the secret {error.problem}. Nothing was started") from None
-        except ValueError:  # UnicodeDecodeError and binascii.Error too; their text may hold the secret
-            raise SettingsError(f"{path}: the secret is not spelt as the settings say. Nothing was started") from None
+            raise SettingsError(f"{field}: {error.problem}. Nothing was started") from None
+        except ValueError:  # its text may hold the secret
+            raise SettingsError(f"{field}: is not spelt as the settings say. Nothing was started") from None
 
 
 def _base64(text: str) -> bytes:
@@ -154,7 +156,8 @@ class CallbackPlan(msgspec.Struct, frozen=True, kw_only=True):
                 "verified. Nothing was started"
             )
         wanted = {route: settings for route in routes if (settings := self.of(route)) is not None}
-        return {route: settings.verifier() for route, settings in wanted.items()}
+        places = {id(settings): f"venues.{name}.callbacks" for name, settings in self.venues.items()}
+        return {route: settings.verifier(places[id(settings)]) for route, settings in wanted.items()}
 
 
 _PLAN_KEYS = ("listen", "most_body_bytes", "retry_after_s")
@@ -182,7 +185,8 @@ def _part(data: Any, kind: type[Part], place: str, known: tuple[str, ...]) -> Pa
         try:
             msgspec.convert(value, fields[key].type)
         except msgspec.ValidationError as error:
-            raise InvalidField(f"{place}.{key}", f"{value!r} {_wanted(fields[key].type, str(error))}") from None
+            shown = "what stands there" if key == "secrets" else repr(value)
+            raise InvalidField(f"{place}.{key}", f"{shown} {_wanted(fields[key].type, str(error))}") from None
     missing = next((name for name, field in fields.items() if field.required and name not in data), None)
     if missing is not None:
         raise InvalidField(f"{place}.{missing}", f"is missing; [{place}] needs it")

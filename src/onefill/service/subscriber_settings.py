@@ -6,10 +6,8 @@ gateway is opened; no error shows one.
 """
 
 import math
-import os
 import ssl
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
@@ -21,10 +19,10 @@ from onefill.core.relay import Policy
 from onefill.engine.relay import Begin, Subscriber
 from onefill.engine.route import KINDS
 from onefill.ports.publisher import Publisher
+from onefill.service import secret_text
 
 _HIDDEN = frozenset({"url", "secrets", "servers", "options"})
 """Keys whose value may be secret: what is wrong with it is told without it."""
-_MOST_BYTES = 65_536
 
 
 def _check_time(field: str, seconds: float) -> None:
@@ -89,7 +87,7 @@ class NatsSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         """Return what tells it. Raises SettingsError or InvalidField."""
         from onefill.outbox.nats import SUBJECT, NatsPublisher  # noqa: PLC0415 - as above
 
-        servers = [_text(one, f"servers[{number}]") for number, one in enumerate(self.servers)]
+        servers = [secret_text.read(one, f"servers[{number}]") for number, one in enumerate(self.servers)]
         return NatsPublisher(
             servers,
             self.stream,
@@ -118,7 +116,7 @@ class WebhookSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
             raise InvalidField("connections", f"{self.connections} is not a number from 1 to 256")
         if not self.secrets:
             raise InvalidField("secrets", "is empty: a webhook is signed")
-        if any(not one.startswith(("env:", "file:")) for one in self.secrets):
+        if not all(map(secret_text.is_elsewhere, self.secrets)):
             raise InvalidField(
                 "secrets", "holds something other than env:NAME or file:PATH; secrets do not belong here"
             )
@@ -139,11 +137,11 @@ class WebhookSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         keys = []
         for number, one in enumerate(self.secrets):
             try:
-                keys.append(standard_key(_text(one, f"secrets[{number}]")))
+                keys.append(standard_key(secret_text.read(one, f"secrets[{number}]")))
             except InvalidField as error:
                 raise InvalidField(f"secrets[{number}]", error.problem) from None
         return WebhookPublisher(
-            _text(self.url, "url"),
+            secret_text.read(self.url, "url"),
             keys,
             timeout_s=self.timeout_s,
             connections=self.connections,
@@ -285,38 +283,7 @@ def make(settings: Mapping[str, SubscriberSettings]) -> list[Subscriber]:
 
 
 def _secret(value: str | int | float | bool, field: str) -> str | int | float | bool:
-    return _text(value, field) if isinstance(value, str) else value
-
-
-def _text(value: str, field: str) -> str:
-    """Return a text, or what it refers to. Raises InvalidField, naming the variable or file and never what it holds."""
-    way, colon, name = value.partition(":")
-    if colon and way == "env":
-        found = os.environ.get(name)
-        if not found:
-            raise InvalidField(field, f"the environment has no {name}")
-        return found.strip()
-    if colon and way == "file":
-        return _content(Path(name), field)
-    return value
-
-
-def _content(path: Path, field: str) -> str:
-    try:
-        with path.open("rb") as file:
-            mode = os.fstat(file.fileno()).st_mode
-            if os.name == "posix" and mode & 0o077:
-                raise InvalidField(
-                    field, f"{path}: others than its owner may read it (mode {mode & 0o777:04o}): chmod 600 {path}"
-                )
-            text = file.read(_MOST_BYTES).decode().strip()
-    except OSError as error:
-        raise InvalidField(field, f"{path}: cannot be read: {error.strerror or error}") from None
-    except UnicodeDecodeError:
-        raise InvalidField(field, f"{path}: is not text") from None
-    if not text:
-        raise InvalidField(field, f"{path}: is empty")
-    return text
+    return secret_text.read(value, field) if isinstance(value, str) else value
 
 
 def _trust(ca_file: str | None) -> ssl.SSLContext | None:
