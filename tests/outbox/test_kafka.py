@@ -130,7 +130,7 @@ def test_what_the_library_may_repeat_it_repeats() -> None:
     asyncio.run(main())
 
 
-def test_an_unknown_topic_of_a_strict_cluster_is_said_at_the_start() -> None:
+def test_what_cannot_work_is_said_at_the_start() -> None:
     """A cluster that cannot be reached, or properties that the library does not know, are raised when it is started."""
 
     async def main() -> None:

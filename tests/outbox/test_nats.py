@@ -1,10 +1,17 @@
 """Telling NATS JetStream, against a real server: what its answers mean, and how subjects are made."""
 
 import asyncio
+import datetime as dt
+import ssl
 from pathlib import Path
 
 import msgspec
+import nats
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
 from nats.errors import NoServersError
@@ -150,6 +157,54 @@ def test_a_forbidden_subject_is_said_at_once(tmp_path: Path) -> None:
             await wrong.close()
 
     asyncio.run(main())
+
+
+def test_a_server_is_known_by_its_certificate(tmp_path: Path) -> None:
+    """Over TLS a publisher tells a server whose certificate the given authority signed, and no other."""
+    certificate, key = _certificate(tmp_path)
+    settings = f'tls {{ cert_file: "{certificate}", key_file: "{key}" }}'
+
+    async def main() -> None:
+        async with NatsServer(tmp_path / "server", settings=settings) as server:
+            trusting = ssl.create_default_context(cafile=certificate)
+            address = server.url.replace("nats://127.0.0.1", "tls://localhost")
+            client = await nats.connect(address, tls=trusting)
+            await client.jetstream().add_stream(name=_STREAM, subjects=["onefill.>"])
+            await client.close()
+            publisher = NatsPublisher([address], _STREAM, tls=trusting)
+            async with running(publisher):
+                assert kinds(await publisher.publish(messages(2))) == [Told] * 2
+            stranger = NatsPublisher([address], _STREAM, tls=ssl.create_default_context())
+            with pytest.raises(ssl.SSLCertVerificationError):
+                await stranger.start()
+            await stranger.close()
+
+    asyncio.run(main())
+
+
+def _certificate(folder: Path) -> tuple[Path, Path]:
+    """Make a certificate for this machine that signs itself, and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = dt.datetime.now(dt.UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(days=1))
+        .not_valid_after(now + dt.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    certificate, private = folder / "server.crt", folder / "server.key"
+    certificate.write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    private.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    return certificate, private
 
 
 def test_nobody_there_is_said_at_the_start() -> None:
