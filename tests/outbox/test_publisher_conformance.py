@@ -79,7 +79,7 @@ class _Kafka:
 
     def publisher(self) -> Publisher:
         options = {"reconnect.backoff.max.ms": 200, "socket.timeout.ms": 1000}
-        return KafkaPublisher(self._cluster.bootstrap, _TOPIC, options=options, delivery_s=1.5, start_s=1, close_s=1)
+        return KafkaPublisher(self._cluster.bootstrap, _TOPIC, options=options, delivery_s=1, start_s=1, close_s=1)
 
     async def taken(self) -> Sequence[Taken]:
         return [Taken(found, body) for _, _, found, body in await self._cluster.held(_TOPIC)]
