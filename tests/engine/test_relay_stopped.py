@@ -196,9 +196,13 @@ def test_a_subscriber_that_wants_nothing_more_is_left_alone(world: World) -> Non
         (status,) = await gateway.subscribers()
         assert (status.gone, status.position) == ("410 Gone", 0)
         listener.reply = lambda _: TOLD
+        assert await gateway.tell_rest(1), "nobody waits for one that wants nothing"
         await gateway.resume_subscriber("s0", **SAID)
+        assert await gateway.tell_rest(60)
         await told_all(world, gateway)
         _complete(listener, await journal(world))
+        (incident,) = await gateway.incidents()
+        assert incident.converged_at_us is not None
         await gateway.close()
 
     run(main)

@@ -156,8 +156,11 @@ class Relay:
                     await self._keep_place(self.lanes)
 
     async def told_through(self, sequence: int) -> None:
-        """Wait until everything through an entry was taken, left out, or belongs to an order that is stopped."""
-        while self.lanes is None or self.lanes.told_through < sequence:
+        """Wait until everything through an entry was taken, left out, or belongs to an order that is stopped.
+
+        Of a subscriber that wants nothing more nothing is awaited.
+        """
+        while self.lanes is None or (self.lanes.told_through < sequence and self.lanes.gone is None):
             self._moved.clear()
             await self._moved.wait()
 
@@ -349,11 +352,11 @@ class Relay:
         route = self.route
         gone: list[Incident] = []
         told: list[IncidentEvent] = []
-        names = [await lane_name(route, lane) for lane in freed]
-        for name in names:
-            converged, noted = route.incidents.converge(
-                IncidentKind.SUBSCRIBER, subject(self.subscriber.name, name), route.clock.now_us()
-            )
+        over = [subject(self.subscriber.name, await lane_name(route, lane)) for lane in freed]
+        if self.lanes is not None and self.lanes.told and self.lanes.gone is None:
+            over.append(self.subscriber.name)  # it had wanted nothing more, and takes something again
+        for about in over:
+            converged, noted = route.incidents.converge(IncidentKind.SUBSCRIBER, about, route.clock.now_us())
             gone += converged
             told += noted
         if told:
@@ -400,7 +403,8 @@ class Relay:
 
     async def _note_gone(self, reason: str) -> None:
         route, name = self.route, self.subscriber.name
-        if route.incidents.get(IncidentKind.SUBSCRIBER, name) is None:
+        known = route.incidents.get(IncidentKind.SUBSCRIBER, name)
+        if known is None or known.converged_at_us is not None:
             finding = Finding(
                 kind=IncidentKind.SUBSCRIBER,
                 subject=name,

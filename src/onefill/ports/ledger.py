@@ -126,7 +126,7 @@ class StoppedLane(msgspec.Struct, frozen=True, gc=False):
     """An order whose events a subscriber is not told for now, because it cannot take one of them.
 
     ``intent_id`` 0 stands for the events that belong to no order. Everything of it through ``position`` was told;
-    ``incident`` is the number of the incident about it.
+    ``incident`` is the number of the incident about it; 0 once it goes on, until it has caught up with the others.
     """
 
     intent_id: int
@@ -145,6 +145,8 @@ class Subscription(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
 class SubscriptionMove(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """A subscriber was told through ``position``, having been told through ``previous`` before: the ledger must hold that.
+
+    By a person's word ``position`` may be the lower one: what lies between is told again.
 
     ``stopped``: orders that are stopped, or told further, from now on; ``freed``: orders that are told like all others again.
     """

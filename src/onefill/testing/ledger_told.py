@@ -90,6 +90,24 @@ class ToldFacts:
         assert (held.position, held.stopped) == (3, (StoppedLane(order.intent_id, 4, 1),))
 
     @fact
+    async def test_a_person_moves_a_subscriber_back_and_lets_an_order_go_on(self, bench: Bench) -> None:
+        """TOLD-ONCE: a place may be moved back, to the very beginning too, and a stopped order be marked as going on."""
+        owner = await bench.owner()
+        lane = StoppedLane(7, 2, 1)
+        first = SubscriptionMove(subscriber="a", previous=0, position=5, stopped=(lane,))
+        again = SubscriptionMove(subscriber="a", previous=5, position=0)
+        goes_on = SubscriptionMove(subscriber="a", previous=0, position=0, stopped=(StoppedLane(7, 2, 0),))
+        for move in (first, again, goes_on):
+            assert kinds(await owner.commit(owner.note(subscription=move))) == [Committed]
+        await bench.crash()
+        (held,) = await bench.ledger.subscriptions(ROUTE)
+        assert (held.position, held.stopped) == (0, (StoppedLane(7, 2, 0),))
+        on = SubscriptionMove(subscriber="a", previous=0, position=6, freed=(7,))
+        assert await bench.ledger.move_subscription(ROUTE, owner.lease.epoch, on)
+        (held,) = await bench.ledger.subscriptions(ROUTE)
+        assert (held.position, held.stopped) == (6, ())
+
+    @fact
     async def test_a_fenced_owner_moves_no_subscriber(self, bench: Bench) -> None:
         """ONE-WRITER: who lost the route moves no subscriber on either."""
         owner = await bench.owner()
