@@ -354,3 +354,78 @@ def test_a_route_that_is_handed_to_nobody_comes_back(world: World) -> None:
             await took_s(lambda: b.held == {"X"}, within_s=1)
 
     run(main)
+
+
+def test_a_node_tells_what_it_holds_and_who_holds_the_rest(world: World) -> None:
+    """Its status: open routes with their epoch and what is left of the lease, the others with holder and trouble."""
+
+    async def main() -> None:
+        async with nodes(world) as made:
+            a = await made.start("a", ("X", "Y"), prefer=("X", "Y"))
+            b = await made.start("b", ("X", "Y", "Z"), max_routes=1)
+            await until(lambda: b.held == {"Z"})
+            await asyncio.sleep(1)
+            status = b.gateway.status()
+            assert [one.route for one in status.routes] == ["Z"]
+            assert 0 < (status.routes[0].lease_left_s or 0) <= LEASE_S
+            told = [(one.route, one.holder, one.trouble) for one in status.elsewhere]
+            assert told == [("X", "a, process 1 on test", None), ("Y", "a, process 1 on test", None)]
+            assert a.gateway.status().elsewhere == ()
+
+    run(main)
+
+
+def test_a_ledger_that_does_not_answer_keeps_no_caller_waiting(world: World) -> None:
+    """Cut off from the ledger past its lease, a node says so within a second or ``wait_s``, and sends nothing."""
+
+    async def main() -> None:
+        async with nodes(world) as made:
+            a = await made.start("a")
+            a.ledger.cut = True
+            await asyncio.sleep(LEASE_S)
+            loop = asyncio.get_running_loop()
+            for wait_s in (0, 3):
+                began_s = loop.time()
+                with pytest.raises(RouteElsewhere, match="did not say in time"):
+                    await a.gateway.submit(intent(), key="k", wait_s=wait_s)
+                assert loop.time() - began_s < wait_s + 1.1
+            assert a.sent() == 0
+
+    run(main)
+
+
+def test_a_request_expires_with_the_lease_it_is_sent_under(world: World) -> None:
+    """What leaves at the last moment is refused by the venue after it; a longer lease leaves the venue's own time."""
+
+    async def main() -> None:
+        async with nodes(world) as made:
+            for lease_s, least_us, most_us in ((1.0, 0, 950_000), (60.0, 1_999_000, 2_000_000)):
+                node = await made.start(f"n{lease_s}", lease_s=lease_s)
+                await asyncio.sleep(lease_s / 4)
+                await node.gateway.submit(intent(), key=f"k{lease_s}")
+                (call,) = [one for one in node.venues["X"].calls if one.kind == "submit"]
+                assert least_us < call.request.expires_at_us - call.at_us <= most_us
+                await node.gateway.close()
+
+    run(main)
+
+
+def test_a_look_that_fails_in_any_way_ends_no_campaign(world: World) -> None:
+    """A node whose ledger raised what no ledger should goes on looking, and takes the route when it is free."""
+
+    async def main() -> None:
+        async with nodes(world) as made:
+            a, b = await made.start("a"), await made.start("b")
+            routes, failures = b.ledger.ledger.routes, [ValueError("odd"), OSError("gone")]
+
+            async def odd() -> object:
+                if failures:
+                    raise failures.pop()
+                return await routes()
+
+            b.ledger.routes = odd  # type: ignore[attr-defined]
+            await until(lambda: not failures)
+            await a.gateway.close()
+            await until(lambda: b.held == {"X"}, within_s=1)
+
+    run(main)

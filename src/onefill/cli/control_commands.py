@@ -147,8 +147,11 @@ def _since(at_us: int) -> str:
 
 def _print(seen: Overview) -> None:
     where = "" if seen.running else ", by the ledger alone: no gateway runs"
+    for away in seen.elsewhere:
+        held = "held by nobody" if away.holder is None else f"held by {away.holder}"
+        remark(f"{away.route}: {held}" + ("" if away.trouble is None else f"; here: {away.trouble}"))
     if not seen.routes:
-        remark(f"the ledger has no routes{where}")
+        remark(f"the ledger has no routes{where}" if not seen.elsewhere else "this gateway holds no route now")
         return
     columns = [
         ("route", "left"),

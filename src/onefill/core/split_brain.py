@@ -19,7 +19,9 @@ from onefill.core.incident import Finding, IncidentKind
 CURSOR = "suspicions"
 """The name of the cursor that says through which number the suspicions of a route were acted on."""
 LOOK_EVERY_S = 1.0
-"""The pause between a holder's looks for what others suspect."""
+"""The pause between a holder's looks for what others suspect, where nothing else tells it that there is something."""
+TOLD_LOOK_EVERY_S = 30.0
+"""The same where its looks at all routes tell it."""
 MOST_REASON = 500
 
 

@@ -65,6 +65,8 @@ class Campaign:
         self._first = asyncio.Event()
         """Set once every route that was free at the start was asked for."""
         self._looking: asyncio.Task[None] | None = None
+        self.blind: Exception | None = None
+        """Why the last look at the ledger failed."""
         self._now_us = now_us
         self._ask_at_s = 0.0
 
@@ -134,8 +136,10 @@ class Campaign:
         try:
             async with asyncio.timeout(_LOOK_LIMIT_S):
                 infos = {info.name: info for info in await self._ledger.routes()}
-        except (LedgerError, TimeoutError):
+        except Exception as error:  # noqa: BLE001 - whatever it is, the next look may go better
+            self.blind = error
             return
+        self.blind = None
         now_s = asyncio.get_running_loop().time()
         nodes = {self._wishes.node}
         for name, asked in self._asked.items():
@@ -149,8 +153,12 @@ class Campaign:
                     asked.given_until_s = 0.0  # somebody has it: what comes free again is for everybody
             if (route := self._held.get(name)) is not None:
                 _check_epoch(route, info)
-                if asked.wish is not None and spread.gives_way(name, self._wishes, asked.wish):
+                # What was read before this node acquired the route speaks of an earlier holder.
+                current = info is not None and info.epoch == route.lease.epoch
+                if current and asked.wish is not None and spread.gives_way(name, self._wishes, asked.wish):
                     self._give(name)
+                if current and info is not None:
+                    route.suspicions_noted(info.suspicions)
             else:
                 asked.awaited = leases.looked(asked.awaited, None if info is None else info.lease_until_us, now_s)
         self._nodes = len(nodes)

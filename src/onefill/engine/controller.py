@@ -94,12 +94,21 @@ class RouteStatus(msgspec.Struct, frozen=True, kw_only=True):
     """``None`` where the route is not lent for a time."""
 
 
+class NotHeld(msgspec.Struct, frozen=True, kw_only=True):
+    """A route that another node holds. ``holder``: as of the last look; ``trouble``: why it was not taken here, or given up."""
+
+    route: str
+    holder: str | None
+    trouble: str | None
+
+
 class GatewayStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """How a gateway is now. ``state`` is that of its most shut route."""
+    """How a gateway is now. ``state`` is that of its most shut route; ``elsewhere``: the routes that it does not hold."""
 
     at_us: int
     state: State
     routes: tuple[RouteStatus, ...]
+    elsewhere: tuple[NotHeld, ...] = ()
 
 
 class _Sample(msgspec.Struct, frozen=True, gc=False):

@@ -178,7 +178,11 @@ class Gateway(Holding):
             route = self._routes.get(name)
             if route is not None and route.at_work:
                 return None
-            loaded = await self._ledger.by_key(intent.account, intent.strategy, key)
+            try:
+                async with asyncio.timeout(max(until_s - loop.time(), _PATIENCE_S)):
+                    loaded = await self._ledger.by_key(intent.account, intent.strategy, key)
+            except TimeoutError:
+                raise self._elsewhere(name, "The ledger did not say in time whether the order is recorded") from None
             if loaded is not None:
                 same_content(loaded.order, intent)
                 if loaded.order.answer is not None:

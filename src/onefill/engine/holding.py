@@ -9,13 +9,13 @@ import contextlib
 import functools
 from collections.abc import Callable, Iterable, Mapping
 
-from onefill.core import values
+from onefill.core import split_brain, values
 from onefill.core.errors import CallerError, LeaseLost, LedgerError, OnefillError, RouteElsewhere, UnknownVenue
 from onefill.core.position import Execution
 from onefill.core.risk_limits import Risk
 from onefill.core.spread import HandOverAsked
 from onefill.engine.campaign import Campaign
-from onefill.engine.controller import BY_HAND, ControlPlan
+from onefill.engine.controller import BY_HAND, ControlPlan, NotHeld
 from onefill.engine.entry import Entry
 from onefill.engine.outside import Outside
 from onefill.engine.receiver import DROP_COPY, Receiver
@@ -59,6 +59,8 @@ class Holding(Outside):
         self._started: set[str] = set()
         self._campaign = None if node is None else Campaign(ledger, list(self._venues), node, self._hold, clock.now_us)
         self._closing: asyncio.Task[None] | None = None
+        if node is not None:
+            self._look_every_s = split_brain.TOLD_LOOK_EVERY_S
         self.recovered = 0
         """Open orders taken up since the start."""
 
@@ -175,6 +177,17 @@ class Holding(Outside):
                     last_first.push_async_callback(receiver.stop)
             last_first.push_async_callback(self._close_outside)
             last_first.push_async_callback(self._subscriptions.stop_all)
+
+    def _not_held(self) -> tuple[NotHeld, ...]:
+        if self._campaign is None:
+            return ()
+        found = []
+        for name in self._venues:
+            if name not in self._routes:
+                trouble = self._campaign.trouble(name)
+                told = None if trouble is None else str(trouble)
+                found.append(NotHeld(route=name, holder=self._campaign.holder(name), trouble=told))
+        return tuple(found)
 
     def _missing(self, route: str) -> OnefillError:
         if route not in self._venues:

@@ -7,13 +7,14 @@ them together.
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
+from onefill.core import split_brain
 from onefill.core.control import Control, State, worst
 from onefill.core.errors import InvalidField, OnefillError, UnknownVenue
 from onefill.core.incident import Incident, Step, StepResult
 from onefill.core.reconcile import Report
 from onefill.core.values import choice
 from onefill.engine.book import Book
-from onefill.engine.controller import BY_HAND, Controller, ControlPlan, GatewayStatus
+from onefill.engine.controller import BY_HAND, Controller, ControlPlan, GatewayStatus, NotHeld
 from onefill.engine.event_stream import EventStream
 from onefill.engine.receiver import Receiver
 from onefill.engine.reconciler import Reconciler
@@ -48,6 +49,8 @@ class Oversight:
         self._controllers: dict[str, Controller] = {}
         self._reconcilers: dict[str, Reconciler] = {}
         self._subscriptions = Subscriptions(subscribers)
+        self._look_every_s = split_brain.LOOK_EVERY_S
+        """The pause between looks for suspicions of a second holder."""
         self._runbook = Runbook(
             ledger, clock, self._routes, self._receivers, self._book, self._freeze_for, settings.answer_wait_s
         )
@@ -64,7 +67,7 @@ class Oversight:
         """Begin to watch over a route whose orders were taken up and whose streams are followed."""
         controller = self._controllers[route.name] = Controller(route, self._receivers[route.name])
         controller.start()
-        Suspicions(controller).start()
+        Suspicions(controller, self._look_every_s).start()
         self._runbook.watch(route)
         reconciler = Reconciler(route, self._receivers[route.name], self._book)
         self._reconcilers[route.name] = reconciler
@@ -77,7 +80,16 @@ class Oversight:
     def status(self) -> GatewayStatus:
         """Return how every route is now, and the state of the most shut one."""
         routes = tuple(controller.status() for controller in self._controllers.values())
-        return GatewayStatus(at_us=self._clock.now_us(), state=worst([one.state for one in routes]), routes=routes)
+        return GatewayStatus(
+            at_us=self._clock.now_us(),
+            state=worst([one.state for one in routes]),
+            routes=routes,
+            elsewhere=self._not_held(),
+        )
+
+    def _not_held(self) -> tuple[NotHeld, ...]:
+        """Return the routes that other nodes hold."""
+        return ()
 
     async def freeze(
         self, route: str | None = None, *, by: str, reason: str, state: State = State.SAFE

@@ -5,6 +5,7 @@ reads it, takes no new exposure from then on, and leaves it to a person to find 
 """
 
 import asyncio
+import contextlib
 
 from onefill.core import split_brain
 from onefill.core.errors import LedgerError
@@ -16,9 +17,10 @@ from onefill.ports.ledger import Committed, CursorMove
 class Suspicions:
     """Watches for suspicions of one route."""
 
-    def __init__(self, controller: Controller) -> None:
+    def __init__(self, controller: Controller, every_s: float = split_brain.LOOK_EVERY_S) -> None:
         self._controller = controller
         self._route = controller.route
+        self._every_s = every_s
         self._through = 0
 
     def start(self) -> None:
@@ -38,7 +40,10 @@ class Suspicions:
             except LedgerError:
                 if route.failure is not None:
                     return  # otherwise it could not be read: it stays where it is until it can be
-            await asyncio.sleep(split_brain.LOOK_EVERY_S)
+            with contextlib.suppress(TimeoutError):  # a node hears of them with its looks at all routes
+                async with asyncio.timeout(self._every_s):
+                    await route.noted.wait()
+            route.noted.clear()
 
     async def look(self) -> None:
         """Act on what was noted since the last look."""

@@ -35,6 +35,9 @@ class Tenure:
         self.suspecting: set[asyncio.Task[None]] = set()
         """What is being noted of a second holder."""
         self._suspected: set[str] = set()
+        self._noted = 0
+        self.noted = asyncio.Event()
+        """Set when there may be suspicions that were not read yet."""
 
     def may_send(self) -> bool:
         """Tell whether the lease on the route still holds (promise ONE-WRITER)."""
@@ -77,6 +80,12 @@ class Tenure:
         """Look at what the venue's adapter raised: a second session of the account is a sign of a second holder."""
         if isinstance(error, SecondSession):
             self.suspect(split_brain.sign_of_session(str(error), self.lease.epoch))
+
+    def suspicions_noted(self, number: int) -> None:
+        """Hear of the highest number of a suspicion that the ledger shows."""
+        if number > self._noted:
+            self._noted = number
+            self.noted.set()
 
     def suspect(self, reason: str | None) -> None:
         """Note beside the route that it may have two holders, if there is a reason to think so: who holds it shuts it."""

@@ -356,7 +356,8 @@ class Reader:
         """Return every route."""
         statement = (
             "SELECT name, epoch, holder, acquired_at_us, last_number, last_sequence, head, lease_until_us, "
-            "asked_by, node, at_us FROM route LEFT JOIN hand_over ON hand_over.route = route.id ORDER BY route.id"
+            "asked_by, node, at_us, (SELECT coalesce(max(number), 0) FROM suspicion WHERE suspicion.route = route.id) "
+            "FROM route LEFT JOIN hand_over ON hand_over.route = route.id ORDER BY route.id"
         )
         return [
             RouteInfo(
@@ -369,6 +370,7 @@ class Reader:
                 head=row[6],
                 lease_until_us=row[7],
                 asked=None if row[8] is None else HandOverAsked(by=row[8], to=row[9], at_us=row[10]),
+                suspicions=row[11],
             )
             for row in await self.fetch(statement)
         ]

@@ -336,6 +336,8 @@ class RouteInfo(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """When the holder's lease ends; ``None`` where it is not lent for a time."""
     asked: HandOverAsked | None = None
     """Somebody's wish that the holder hands it over."""
+    suspicions: int = 0
+    """The highest number of a suspicion that was noted of it, 0 at first."""
 
 
 class Ledger(Protocol):

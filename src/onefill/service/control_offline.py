@@ -9,7 +9,7 @@ from onefill.core.control import Control, State, worst
 from onefill.core.errors import CallerError
 from onefill.core.lifecycle import Status
 from onefill.core.position import DROP_COPY, STREAM
-from onefill.engine.controller import Controller, ControlPlan, GatewayStatus, RouteStatus, StreamStatus
+from onefill.engine.controller import Controller, ControlPlan, GatewayStatus, NotHeld, RouteStatus, StreamStatus
 from onefill.engine.offline import hold_route
 from onefill.engine.settings import GatewaySettings
 from onefill.ports.ledger import RouteInfo
@@ -117,8 +117,11 @@ class Overview(msgspec.Struct, frozen=True, kw_only=True):
     at_us: int
     state: State
     routes: tuple[RouteStatus, ...]
+    elsewhere: tuple[NotHeld, ...] = ()
 
     @classmethod
     def of(cls, status: GatewayStatus, *, running: bool) -> "Overview":
         """Return the overview that a status gives."""
-        return cls(running=running, at_us=status.at_us, state=status.state, routes=status.routes)
+        return cls(
+            running=running, at_us=status.at_us, state=status.state, routes=status.routes, elsewhere=status.elsewhere
+        )

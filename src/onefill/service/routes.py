@@ -51,10 +51,10 @@ class NotMoved(CallerError):
 
 async def routes(store: Ledger, clock: Clock) -> list[RouteHeld]:
     """Return every route of a ledger, with who has it."""
-    return [_held(info, len(await store.suspicions(info.name, 0)), clock.now_us()) for info in await store.routes()]
+    return [_held(info, clock.now_us()) for info in await store.routes()]
 
 
-def _held(info: RouteInfo, suspicions: int, now_us: int) -> RouteHeld:
+def _held(info: RouteInfo, now_us: int) -> RouteHeld:
     until_us = info.lease_until_us
     left_s = None if until_us is None else (until_us - now_us) / 1_000_000
     node = leases.node_of(info.holder)
@@ -70,7 +70,7 @@ def _held(info: RouteInfo, suspicions: int, now_us: int) -> RouteHeld:
         held=held,
         left_s=None if left_s is None else max(left_s, 0.0),
         asked=info.asked,
-        suspicions=suspicions,
+        suspicions=info.suspicions,
     )
 
 

@@ -186,3 +186,4 @@ class ToldFacts:
         ]
         assert await bench.ledger.suspicions(ROUTE, 1) == found[1:]
         assert [one.number for one in await bench.ledger.suspicions(OTHER_ROUTE, 0)] == [1]
+        assert {one.name: one.suspicions for one in await bench.ledger.routes()} == {ROUTE: 2, OTHER_ROUTE: 1}
