@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 from onefill.core.answers import Answer, CancelAnswer, ReplaceAnswer
 from onefill.core.control import Control, State
-from onefill.core.errors import RouteClosed
+from onefill.core.errors import CallerError, RouteClosed
 from onefill.core.events import Verdict
 from onefill.core.inbox import Headers, Receipt, Verifier
 from onefill.core.incident import Incident, Step, StepResult
@@ -51,6 +51,8 @@ class SyncGateway:
     def __init__(self, opening: AbstractAsyncContextManager[Gateway]) -> None:
         self._opening = opening
         self._lock = threading.Lock()
+        self._here = threading.local()
+        """The steps that this thread is in."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._gateway: Gateway | None = None
@@ -334,7 +336,10 @@ class SyncGateway:
         result_type: Any = Any,
     ) -> Any:
         """See :meth:`onefill.engine.outside.Outside.once`. ``fn`` is plain code, and runs on the thread that calls this."""
-        gateway, jobs = self._open, _Jobs()
+        gateway, jobs, place = self._open, _Jobs(), (route, key, step)
+        running: set[tuple[str | None, str, str]] = self._here.__dict__.setdefault("running", set())
+        if place in running:
+            raise CallerError(f"step {step!r} of {key!r} calls itself, which would wait for ever")
         with self._lock:
             if self._loop is None:
                 raise RouteClosed(_NOT_OPEN)
@@ -350,7 +355,11 @@ class SyncGateway:
             )
             future = asyncio.run_coroutine_threadsafe(work, self._loop)
         future.add_done_callback(jobs.end)
-        jobs.run()
+        running.add(place)
+        try:
+            jobs.run()
+        finally:
+            running.discard(place)
         try:
             return future.result()
         except concurrent.futures.CancelledError:

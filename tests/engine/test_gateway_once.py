@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from typing import Any
 
@@ -307,6 +308,42 @@ def test_plain_functions_do_not_hold_up_the_loop(world: World) -> None:
     assert threads == [threading.get_ident()] * 2
     with pytest.raises(RouteClosed):
         gateway.once("k", "plain", plain)
+
+
+def test_threads_that_want_the_same_step_share_one_run(world: World) -> None:
+    """Behind the plain gateway too; a step that calls itself there is refused instead of waiting for ever."""
+    began, let_go, runs = threading.Event(), threading.Event(), list[int]()
+
+    def slow(attempt: Attempt) -> int:
+        runs.append(attempt.number)
+        began.set()
+        assert let_go.wait(30)
+        return 7
+
+    with SyncGateway(world.gateway()) as gateway, ThreadPoolExecutor(4) as pool:
+        first = pool.submit(gateway.once, "k", "book", slow)
+        assert began.wait(30)
+        others = [pool.submit(gateway.once, "k", "book", slow) for _ in range(3)]
+        let_go.set()
+        assert [one.result(30) for one in (first, *others)] == [7] * 4
+        with pytest.raises(CallerError, match="calls itself"):
+            gateway.once("k", "loop", lambda _: gateway.once("k", "loop", slow))
+        assert gateway.once("k", "outer", lambda _: gateway.once("k", "inner", lambda _: 1)) == 1
+    assert runs == [1]
+
+
+def test_slow_plain_functions_take_no_thread_that_others_need(world: World) -> None:
+    """As many as there are hang, and the loop's own threads, by which addresses are looked up, are still free."""
+    let_go = threading.Event()
+
+    async def main() -> None:
+        async with world.gateway() as gateway:
+            hanging = [asyncio.ensure_future(gateway.once("k", f"s{n}", lambda _: let_go.wait(30))) for n in range(40)]
+            assert await asyncio.wait_for(asyncio.to_thread(lambda: 5), 10) == 5
+            let_go.set()
+            assert await asyncio.gather(*hanging) == [True] * 40
+
+    asyncio.run(main())
 
 
 def test_a_step_has_one_key_of_its_own() -> None:

@@ -171,3 +171,16 @@ def test_a_secret_from_the_environment(tmp_path: Path, monkeypatch: pytest.Monke
         plan.verifiers(["x"])
     monkeypatch.setenv("THE_SECRET", "whsec_" + base64.b64encode(KEY).decode())
     assert plan.verifiers(["x"])["x"].keys == (KEY,)
+
+
+def test_the_page_s_own_settings_are_read(tmp_path: Path) -> None:
+    """The TOML of docs/callbacks.md is complete but for the venues' addresses."""
+    page = (Path(__file__).resolve().parents[2] / "docs/callbacks.md").read_text("utf-8")
+    found = re.search(r"```toml\n(.*?)```", page, re.DOTALL)
+    assert found is not None
+    urls = "".join(f'[venues.{name}]\nurl = "http://127.0.0.1:1"\n' for name in ("sim", "other"))
+    plan = load(tmp_path, found[1] + urls).callbacks
+    assert set(plan.venues) == {"sim", "other"}
+    rules = plan.venues["other"].rules()
+    assert rules is not None
+    assert rules.signed == "{id}.{timestamp}.{body}"

@@ -7,23 +7,31 @@ so, and has the same idempotency key to hand on.
 
 import asyncio
 import contextlib
+import contextvars
+import functools
 import hashlib
 import inspect
 from collections.abc import Awaitable, Callable, Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import msgspec
 
 from onefill.core import once, values
 from onefill.core.errors import CallerError, Fenced, OnefillError, RouteClosed, StepInDoubt, StepReused
+from onefill.core.once import Attempt
 from onefill.core.outside_events import StepBegun, StepDone
 from onefill.engine.route import Route
 from onefill.ports.clock import Clock
 from onefill.ports.ledger import Committed, Ledger, Outcome, StepRecord, StepTaken
 
 Errors = tuple[type[Exception], ...]
-StepFunction = Callable[[once.Attempt], Any]
+StepFunction = Callable[[Attempt], Any]
 """A step's work: plain, which runs on a thread of its own, or a coroutine function."""
+
+
+_MOST_THREADS = 16
+"""On which plain functions run; more of them wait for one."""
 
 
 class _Call(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,6 +63,7 @@ class Steps:
         self._venues = venues
         self._missing = missing
         self._under_way: dict[tuple[str, str, str], tuple[str, asyncio.Task[bytes]]] = {}
+        self._threads: ThreadPoolExecutor | None = None
         self._closed = False
 
     async def once(
@@ -161,14 +170,22 @@ class Steps:
 
     async def _worked(self, route: Route, call: _Call, begun: StepRecord) -> bytes:
         """Run the step's function, and return what is to be kept of it."""
-        attempt = once.Attempt(
-            number=begun.attempt, idempotency_key=once.idempotency_key(route.name, call.key, call.step)
-        )
+        attempt = Attempt(number=begun.attempt, idempotency_key=once.idempotency_key(route.name, call.key, call.step))
         try:
-            result = await _run(call.work, attempt)
+            result = await self._run(call.work, attempt)
         except call.keep_errors as error:
             return once.kept_error(error)
         return once.kept_result(result, call.key, call.step)
+
+    async def _run(self, work: StepFunction, attempt: Attempt) -> Any:
+        if inspect.iscoroutinefunction(work) or inspect.iscoroutinefunction(type(work).__call__):
+            return await work(attempt)
+        # Threads of their own: neither orders nor the look-up of a venue's address are to wait for it.
+        if self._threads is None:
+            self._threads = ThreadPoolExecutor(_MOST_THREADS, thread_name_prefix="onefill-step")
+        run = functools.partial(contextvars.copy_context().run, work, attempt)
+        made = await asyncio.get_running_loop().run_in_executor(self._threads, run)
+        return await made if isinstance(made, Awaitable) else made
 
     async def _kept(self, route: Route, begun: StepRecord, result: bytes) -> bytes:
         """Keep a result, and return the one that is kept: another's, if somebody else was first."""
@@ -198,13 +215,8 @@ class Steps:
             task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.gather(*tasks, return_exceptions=True)
-
-
-async def _run(work: StepFunction, attempt: once.Attempt) -> Any:
-    if inspect.iscoroutinefunction(work) or inspect.iscoroutinefunction(type(work).__call__):
-        return await work(attempt)
-    made = await asyncio.to_thread(work, attempt)  # orders are not to wait for it
-    return await made if isinstance(made, Awaitable) else made
+        if self._threads is not None:
+            self._threads.shutdown(wait=False, cancel_futures=True)
 
 
 def _taken(outcome: Outcome) -> StepRecord:
