@@ -51,6 +51,7 @@ def test_the_day_ends_as_a_clean_run_does_whatever_happens_to_the_gateways(tmp_p
         failovers=1,
         in_flight=32,
         lease_s=1.0,
+        version=18,
         seed=3,
     )
     (result,) = asyncio.run(run_nodes_day(settings, made_day(150, seed=3), tmp_path, lambda *_: None))
