@@ -18,7 +18,7 @@ async def _echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 async def _seen(cable: Cable, since_s: float) -> None:
     while True:
-        if cable.seen_since(since_s):
+        if cable.seen_between(since_s):
             return
         await asyncio.sleep(0)
 
@@ -60,13 +60,13 @@ def test_what_is_watched_is_counted_also_in_pieces_and_while_cut() -> None:
             for piece in (b"GET / POST /v1", b"/orders HTTP", b" x " + WORD + b" " + WORD):
                 writer.write(piece)
                 await reader.readexactly(len(piece))
-            assert cable.seen_since(0) == 3
+            assert cable.seen_between(0) == 3
             cable.cut()
             since_s = asyncio.get_running_loop().time()
             writer.write(WORD)
             async with asyncio.timeout(5):
                 await _seen(cable, since_s)
-            assert cable.seen_since(0) == 4
+            assert cable.seen_between(0) == 4
             writer.close()
 
     asyncio.run(play())

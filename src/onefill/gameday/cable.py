@@ -50,9 +50,9 @@ class Cable:
         """Let everything through again, what was held back first."""
         self._whole.set()
 
-    def seen_since(self, since_s: float) -> int:
-        """Return how often the node sent something watched since then."""
-        return sum(at_s >= since_s for at_s in self.seen)
+    def seen_between(self, since_s: float, until_s: float = float("inf")) -> int:
+        """Return how often the node sent something watched from then on, and before ``until_s``."""
+        return sum(since_s <= at_s < until_s for at_s in self.seen)
 
     async def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()

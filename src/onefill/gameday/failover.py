@@ -9,7 +9,7 @@ what callers were told.
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar
@@ -39,6 +39,7 @@ PLANNED_S = 1.0
 _BACK_S = 60.0
 """The longest that a drill waits for orders to go on: much longer than they should take, so that what is late is measured."""
 _QUIET_S = 1.0
+_LOOK_S = 0.1
 _LEDGER_OPTIONS: dict[str, object] = {
     "require_synchronous_standby": "true",
     "connect_timeout_s": 1,
@@ -105,7 +106,7 @@ class Round(msgspec.Struct, frozen=True, kw_only=True):
     handover_s: float | None = None
     """The longest time without an answer on the route that was then handed over as planned."""
     late_sends: int | None = None
-    """Requests that a node which had lost its routes sent nevertheless."""
+    """Requests that a node sent after its lease, before it got a route again."""
 
 
 class FailoverResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -314,10 +315,13 @@ class _Drill:
     async def _round(self, blow: Blow, number: int) -> Round:
         if blow in KILLS:
             return await self._kill(blow, number)
-        victim = await self._all_to(number % len(self._site.nodes))
+        at = number % len(self._site.nodes)
+        victim, venue = await self._victim(at), self._site.to_venue[at]
         if blow is Blow.PAUSE:
-            return await self._pause(victim)
-        return await self._cut(blow, victim)
+            return await self._pause(victim, venue)
+        if blow is Blow.CUT_DATABASE:
+            return await self._cut_database(victim, self._site.to_database[at], venue)
+        return await self._cut_venue(venue)
 
     # ------------------------------------------------------------------------- kills
 
@@ -351,28 +355,28 @@ class _Drill:
             handover_s=handover_s,
         )
 
-    async def _hand_over_half(self, to: Node) -> float:
-        """Give the node that was started again half of the routes, as planned; return how long the slowest one took."""
-        accounts = self._load.accounts[:: len(self._site.nodes)]
-        slowest_s = 0.0
-        for account in accounts:
-            slowest_s = max(slowest_s, await self._hand_over(account, self._site.nodes.index(to)))
-        return slowest_s
+    async def _hand_over_half(self, to: Node) -> float | None:
+        """Give the node that was started again half of the routes, as planned; return how long the slowest one took.
 
-    async def _hand_over(self, account: str, to: int) -> float:
-        """Hand a route over to a node; return the longest time without an answer on it meanwhile."""
+        ``None``: it had asked for them before.
+        """
+        took = [await self._hand_over(account, to) for account in self._load.accounts[:: len(self._site.nodes)]]
+        return max((one for one in took if one is not None), default=None)
+
+    async def _hand_over(self, account: str, to: Node) -> float | None:
+        """Hand a route over to a node; return the longest time without an answer on it meanwhile, if it was not there."""
         since_s = time.monotonic()
-        while (holder := await self._site.holder(account)) != to:
-            if holder is None:
-                await asyncio.sleep(0.05)
-            else:
+        place, moved = self._site.nodes.index(to), False
+        while (holder := await self._site.holder(account)) != place:
+            moved = True
+            if holder is not None:
                 with contextlib.suppress(NodeError, NodeGone):  # it has just changed hands
-                    await self._site.nodes[holder].hand_over(route_of(account))
+                    await self._site.nodes[holder].hand_over(route_of(account), to.name)
                 await self._taken(account, holder)
             if time.monotonic() > since_s + _BACK_S:
-                raise DrillFailed(f"{account}: could not be handed over to {self._site.nodes[to].name}")
+                raise DrillFailed(f"{account}: could not be handed over to {to.name}")
         await self._load.flowing(time.monotonic(), _BACK_S)
-        return self._load.silence(account, since_s)
+        return self._load.silence(account, since_s) if moved else None
 
     async def _taken(self, account: str, before: int) -> None:
         """Wait until somebody else has the route, for a lease at most."""
@@ -384,43 +388,72 @@ class _Drill:
 
     # ----------------------------------------------------------------- pauses and cuts
 
-    async def _all_to(self, at: int) -> int:
-        """Give every route to one node: what becomes of it then is seen on all of them."""
-        for account in self._load.accounts:
-            await self._hand_over(account, at)
-        return at
+    async def _victim(self, at: int) -> Node:
+        """Return a node that has a route, so that there is something to lose."""
+        victim = self._site.nodes[at]
+        if at not in [await self._site.holder(account) for account in self._load.accounts]:
+            await self._hand_over(self._load.accounts[0], victim)
+        return victim
 
-    async def _pause(self, at: int) -> Round:
-        """Pause a node that has every route, until the others have them all; then let it go on, and watch what it sends."""
-        victim, cable = self._site.nodes[at], self._site.to_venue[at]
+    async def _pause(self, victim: Node, cable: Cable) -> Round:
+        """Pause a node until the others have its routes; then let it go on, and watch what it sends."""
         struck_s = time.monotonic()
         victim.pause()
         self.kills["pauses"] += 1
-        back = await self._load.flowing(struck_s, _BACK_S)
-        woken_s = time.monotonic()
-        victim.resume()
-        await asyncio.sleep(self._settings.lease_s + _QUIET_S)
-        return Round(blow=Blow.PAUSE, back_s=max(back.values()), late_sends=cable.seen_since(woken_s))
+        try:
+            back = await self._load.flowing(struck_s, _BACK_S)
+        finally:
+            woken_s = time.monotonic()
+            victim.resume()
+        until_s = await self._entitled(victim, woken_s)
+        return Round(blow=Blow.PAUSE, back_s=max(back.values()), late_sends=cable.seen_between(woken_s, until_s))
 
-    async def _cut(self, blow: Blow, at: int) -> Round:
-        """Cut a node off that has every route, for longer than its lease, and mend it."""
-        venue = self._site.to_venue[at]
-        cables = self._site.to_database[at] if blow is Blow.CUT_DATABASE else [venue]
+    async def _cut_database(self, victim: Node, cables: list[Cable], venue: Cable) -> Round:
+        """Cut a node off from the database for longer than its lease, mend it, and watch what it sends."""
         struck_s = time.monotonic()
+        with self._cut(cables):
+            back = await self._load.flowing(struck_s, _BACK_S)
+            await asyncio.sleep(struck_s + 2 * self._settings.lease_s - time.monotonic())
+        over_s = struck_s + self._settings.lease_s
+        until_s = await self._entitled(victim, struck_s)
+        late = venue.seen_between(over_s, until_s)
+        return Round(blow=Blow.CUT_DATABASE, back_s=max(back.values()), late_sends=late)
+
+    async def _cut_venue(self, venue: Cable) -> Round:
+        """Cut a node off from the exchange for longer than its lease, and mend it."""
+        with self._cut([venue]):
+            await asyncio.sleep(2 * self._settings.lease_s)
+        mended_s = time.monotonic()
+        back = await self._load.flowing(mended_s, _BACK_S)
+        return Round(blow=Blow.CUT_VENUE, back_s=max(back.values()))
+
+    @contextlib.contextmanager
+    def _cut(self, cables: list[Cable]) -> Iterator[None]:
         for cable in cables:
             cable.cut()
         self.kills["cuts"] += 1
         try:
-            if blow is Blow.CUT_DATABASE:
-                back = await self._load.flowing(struck_s, _BACK_S)
-            await asyncio.sleep(struck_s + 2 * self._settings.lease_s - time.monotonic())
+            yield
         finally:
             for cable in cables:
                 cable.mend()
-        mended_s = time.monotonic()
-        if blow is Blow.CUT_VENUE:
-            back = await self._load.flowing(mended_s, _BACK_S)
-            return Round(blow=blow, back_s=max(back.values()))
-        await asyncio.sleep(self._settings.lease_s + _QUIET_S)
-        late = venue.seen_since(struck_s + self._settings.lease_s)
-        return Round(blow=blow, back_s=max(back.values()), late_sends=late)
+
+    async def _entitled(self, node: Node, since_s: float) -> float:
+        """Watch for a while; return from when on the node had a route that it got since then, by the steady clock."""
+        until_s = time.monotonic() + self._settings.lease_s + _QUIET_S
+        since_us = (time.time() - time.monotonic() + since_s) * 1e6
+
+        async def earliest(ledger: PostgresLedger) -> float:
+            got = [
+                route.acquired_at_us
+                for route in await ledger.routes()
+                if leases.node_of(route.holder) == node.name and route.acquired_at_us > since_us
+            ]
+            return min(got, default=float("inf"))
+
+        while time.monotonic() < until_s:
+            at_us = await self._site.read(earliest)
+            if at_us < float("inf"):
+                return since_s + (at_us - since_us) / 1e6
+            await asyncio.sleep(_LOOK_S)
+        return until_s

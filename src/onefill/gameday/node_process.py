@@ -86,7 +86,7 @@ async def _do(gateway: Gateway, request: Request) -> bytes:
             operation_key=request.operation_key,
             wait_s=request.wait_s,
         )
-    await gateway.hand_over(request.route)
+    await gateway.hand_over(request.route, request.to, by="the drill")
     return b"null"
 
 

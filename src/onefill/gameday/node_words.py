@@ -41,10 +41,11 @@ class Cancel(msgspec.Struct, frozen=True, tag="cancel"):
 
 
 class HandOver(msgspec.Struct, frozen=True, tag="hand_over"):
-    """Give a route to the other nodes."""
+    """Give a route to another node."""
 
     number: int
     route: str
+    to: str
 
 
 Request = Submit | Cancel | HandOver

@@ -134,9 +134,9 @@ class Node:
         """Cancel an order; return the answer's bytes. Raises NodeError or NodeGone."""
         return await self._ask(Cancel(next(self._numbers), key, account, strategy, operation_key, wait_s), wait_s)
 
-    async def hand_over(self, route: str) -> None:
-        """Have the node give a route to the others. Raises NodeError or NodeGone."""
-        await self._ask(HandOver(next(self._numbers), route), START_S)
+    async def hand_over(self, route: str, to: str) -> None:
+        """Have the node give a route to the node named ``to``. Raises NodeError or NodeGone."""
+        await self._ask(HandOver(next(self._numbers), route, to), START_S)
 
     async def _ask(self, request: Request, wait_s: float) -> bytes:
         if self._writer is None or self._writer.is_closing():
