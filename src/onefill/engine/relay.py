@@ -27,8 +27,8 @@ from onefill.ports.publisher import Publisher
 
 ByHand = Callable[[Route, Subscription | None], Awaitable[None]]
 """What a person does to a subscriber's place on a route, given what it is."""
-_PAGE = 1000
-"""Journal entries read at once."""
+_PAGE = 256
+"""Journal entries read at once: few enough that orders on the same loop do not notice."""
 _LANE_PAGE = 64
 """Of an order that catches up."""
 _CLOSE_S = 5.0
