@@ -187,6 +187,14 @@ def test_stopped_orders_are_listed_and_go_on_without_a_gateway(
     assert next(order["event_id"] for order in one["stopped"] if order["key"] == "a") in ids
     (one,) = listed(ledger)
     assert one["stopped"] == []
+    assert onefill("replay", ledger).code == 0
+    assert onefill("audit", "verify", "--ledger", ledger).code == 0
+    log = onefill("audit", "log", "--ledger", ledger, "--json").out
+    assert all(kind in log for kind in ("lane_stopped", "lane_resumed", "incident_converged"))
+    for found in onefill("incidents", ledger, "--json").json:
+        assert found["converged_at_us"] is not None
+        shown = onefill("incidents", "show", ledger, found["name"], "--markdown")
+        assert (shown.code, "does not take an event" in shown.out) == (0, True)
 
 
 def test_words_reach_a_running_gateway(
