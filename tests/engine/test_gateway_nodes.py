@@ -10,7 +10,6 @@ from scripted_venue import held
 from virtual_loop import run
 
 from onefill.core.errors import CallerError, LeaseLost, LedgerFailed, OrderUncertain, RouteElsewhere, UnknownVenue
-from onefill.core.spread import HandOverAsked
 
 FOUR = ("X1", "X2", "X3", "X4")
 
@@ -286,72 +285,6 @@ def test_an_order_that_comes_while_its_route_is_handed_over_is_not_lost(world: W
             odd = [one for one in results if not isinstance(one, bytes | RouteElsewhere | LeaseLost)]
             assert odd == []
             assert len(made.orders("X")) == 40
-
-    run(main)
-
-
-def test_a_node_that_joins_gets_its_share_one_route_after_the_other(world: World) -> None:
-    """It asks the one that holds most; in the end nobody holds two more than another, and nothing moves any more."""
-
-    async def main() -> None:
-        async with nodes(world) as made:
-            a = await made.start("a", FOUR)
-            assert a.held == set(FOUR)
-            b = await made.start("b", FOUR)
-            assert await took_s(lambda: len(b.held) == 2, within_s=10) > 1
-            assert len(a.held) == 2
-            epochs = {info.name: info.epoch for info in await made.store.routes()}
-            await asyncio.sleep(30)
-            assert {info.name: info.epoch for info in await made.store.routes()} == epochs
-            c = await made.start("c", FOUR)
-            await until(lambda: {len(one.held) for one in (a, b, c)} == {1, 2})
-
-    run(main)
-
-
-def test_what_is_meant_for_a_node_comes_to_it_when_it_joins(world: World) -> None:
-    """``prefer`` moves a route that another holds, unless that one prefers it too."""
-
-    async def main() -> None:
-        async with nodes(world) as made:
-            a = await made.start("a", FOUR, prefer=("X1",))
-            b = await made.start("b", FOUR, prefer=("X1", "X2"), max_routes=2)
-            await until(lambda: "X2" in b.held)
-            await asyncio.sleep(70)
-            assert "X1" in a.held
-            assert "X2" in b.held
-
-    run(main)
-
-
-def test_a_person_hands_a_route_to_a_node_of_their_choice(world: World) -> None:
-    """The wish is written beside the route by whoever: the holder gives it, and the node that is meant has it at once."""
-
-    async def main() -> None:
-        async with nodes(world) as made:
-            a, b, c = await made.start("a"), await made.start("b"), await made.start("c")
-            for to, holder in (("c", c), ("b", b), ("a", a)):
-                await made.store.ask_hand_over("X", HandOverAsked(by="ann", to=to))
-                assert await took_s(lambda node=holder: node.held == {"X"}, within_s=1) < 1  # type: ignore[misc]
-                assert all(one.held == set() for one in (a, b, c) if one is not holder)
-            await a.gateway.hand_over("X", "c")
-            assert await took_s(lambda: c.held == {"X"}, within_s=1) < 1
-
-    run(main)
-
-
-def test_a_route_that_is_handed_to_nobody_comes_back(world: World) -> None:
-    """A name that no node has: others take it a moment later, and where there is none, the one that gave it."""
-
-    async def main() -> None:
-        async with nodes(world) as made:
-            a = await made.start("a")
-            await a.gateway.hand_over("X", "nobody")
-            assert a.held == set()
-            await took_s(lambda: a.held == {"X"}, within_s=4)
-            b = await made.start("b")
-            await a.gateway.hand_over("X", "nobody")
-            await took_s(lambda: b.held == {"X"}, within_s=1)
 
     run(main)
 

@@ -14,7 +14,6 @@ from onefill.core.errors import (
     Fenced,
     InvalidField,
     InvariantBroken,
-    LeaseLost,
     LedgerError,
     OnefillError,
     OrderUncertain,
@@ -163,9 +162,9 @@ class Gateway(Holding):
                         return placed
                     await asyncio.wait([placed], timeout=max(patient_s - loop.time(), 0))
                     continue
-            except (LeaseLost, Fenced):
-                if self._campaign is None:
-                    raise
+            except (RouteClosed, Fenced):
+                if route is None or route.at_work or self._campaign is None or self._closing is not None:
+                    raise  # otherwise the route goes, or went, elsewhere: the answer comes from there
             answer = await self._told_elsewhere(intent, key, until_s)
             if answer is not None:
                 return answer
@@ -212,7 +211,8 @@ class Gateway(Holding):
         while (entry := route.entries.get(digest) or self._of_another_route(digest)) is not None:
             if entry.doubtful:
                 # The ledger refused a change: it may be that nothing stands under the key.
-                await next(home for home in self._routes.values() if home.entries.get(digest) is entry).make_sure(entry)
+                homes = (home for home in self._routes.values() if home.entries.get(digest) is entry)
+                await next(homes, route).make_sure(entry)
                 continue
             if not entry.unrecorded or first_difference(entry.order.intent, intent) is None:
                 return await self._join(route, entry, intent, wait_s)
@@ -424,7 +424,7 @@ class Gateway(Holding):
 
     async def catch_up(self) -> None:
         """Return once every execution report that the venues have by now is durably taken in."""
-        for route in self._routes.values():
+        for route in list(self._routes.values()):  # others may come and go meanwhile
             await self._catch_up_route(route)
 
     def counts(self) -> dict[str, Counts]:

@@ -288,6 +288,6 @@ class Oversight:
 
     async def _catch_up_route(self, route: Route) -> None:
         """Return once every execution report that a route's venue has by now is durably taken in."""
-        for receiver in self._receivers[route.name]:
+        for receiver in self._receivers.get(route.name, ()):
             await receiver.catch_up()
         await self._book.settle(self._ledger)
