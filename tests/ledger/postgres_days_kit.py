@@ -6,8 +6,8 @@ from typing import Any
 
 import asyncpg
 
+from onefill.core.audit import DAY_US
 from onefill.ledger.postgres import PostgresLedger
-from onefill.ledger.postgres_days import DAY_US
 from onefill.ledger.postgres_schema import migrate
 from onefill.ledger.postgres_settings import place_of
 from onefill.testing.ledger_kit import Owner

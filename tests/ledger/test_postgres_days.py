@@ -6,8 +6,8 @@ import asyncpg
 import pytest
 from postgres_days_kit import DAY, ROUTE, connected, made, opened, owner_of, partitions
 
-from onefill.core.audit import GENESIS, ChainEnd, follow
-from onefill.ledger.postgres_days import AHEAD, DAY_US, make_days
+from onefill.core.audit import DAY_US, GENESIS, ChainEnd, follow
+from onefill.ledger.postgres_days import AHEAD, make_days
 from onefill.ledger.postgres_schema import migrate
 from onefill.ledger.postgres_settings import place_of
 from onefill.ports.ledger import Committed
@@ -104,7 +104,7 @@ def test_days_are_made_ahead(postgres_url: str) -> None:
                 await db.execute(f"DROP TABLE {name[0]}")
         async with opened(postgres_url) as ledger:
             owner = await owner_of(ledger, today)
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(90):
                 while await count() < AHEAD + 1:
                     await ledger.commit(owner.note())
         async with connected(postgres_url) as one, connected(postgres_url) as two:

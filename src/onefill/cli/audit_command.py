@@ -50,7 +50,8 @@ def _ledger(argument: str | None, option: str | None) -> str:
     return argument or option or ""
 
 
-def _keys(files: list[Path] | None) -> "PublicKeys | None":
+def keys_of(files: list[Path] | None) -> "PublicKeys | None":
+    """Return the public keys of these files, if any are named."""
     if not files:
         return None
     from onefill.service import signing  # noqa: PLC0415 - what signs takes its time to load
@@ -59,14 +60,14 @@ def _keys(files: list[Path] | None) -> "PublicKeys | None":
 
 
 def _required_keys(files: list[Path] | None) -> "PublicKeys":
-    keys = _keys(files)
+    keys = keys_of(files)
     if keys is None:
         raise CallerError("--public-key: is missing; by it alone a proof is worth something")
     return keys
 
 
 @contextmanager
-def _shown(text: str, total: int | None) -> Iterator[Callable[[int], None]]:
+def shown_progress(text: str, total: int | None) -> Iterator[Callable[[int], None]]:
     """Show a progress bar while the block runs."""
     with progress(shown=True) as bar:
         task = bar.add_task(text, total=total, note="")
@@ -74,9 +75,11 @@ def _shown(text: str, total: int | None) -> Iterator[Callable[[int], None]]:
 
 
 @asynccontextmanager
-async def _reading(ledger: str, text: str) -> AsyncIterator[tuple[BrowsableLedger, Callable[[int], None]]]:
-    async with open_for_reading(ledger) as store:
-        with _shown(text, sum(route.journal_entries for route in await store.routes())) as on_progress:
+async def _reading(
+    ledger: str, text: str, archive: Path | None = None
+) -> AsyncIterator[tuple[BrowsableLedger, Callable[[int], None]]]:
+    async with open_for_reading(ledger, archive) as store:
+        with shown_progress(text, sum(route.journal_entries for route in await store.routes())) as on_progress:
             yield store, on_progress
 
 
@@ -116,13 +119,18 @@ def audit_log(
 
 async def _last_entries(store: BrowsableLedger, route: RouteInfo, kind: str | None, limit: int) -> list[JournalEntry]:
     if kind is None:
-        return await store.journal(route.name, max(route.journal_entries - limit, 0), limit)
+        return await store.journal(route.name, max(route.journal_entries - limit, _archived(route)), limit)
     found: deque[JournalEntry] = deque(maxlen=limit)
-    after = 0
+    after = _archived(route)
     while page := await store.journal(route.name, after, _PAGE):
         found += [entry for entry in page if entry.kind == kind]
         after = page[-1].sequence
     return list(found)
+
+
+def _archived(route: RouteInfo) -> int:
+    """Return after which entry a route's journal begins here."""
+    return 0 if route.archived is None else route.archived.last
 
 
 async def _order_of(store: BrowsableLedger, entry: JournalEntry) -> Order | None:
@@ -140,17 +148,18 @@ def audit_verify(
     checkpoints: Annotated[
         list[Path] | None, typer.Option(help="Checkpoints that were kept outside the ledger: they show a cut end.")
     ] = None,
+    archive: options.Archive = None,
     as_json: options.Json = False,
 ) -> None:
     """Verify every route's hash chain, its signed checkpoints, executions and positions. Exit code 5 if not."""
     with told(as_json=as_json):
-        keys = _keys(public_key)
+        keys = keys_of(public_key)
         outside = read_outside(keys, *(checkpoints or ()))
         if checkpoints and not outside.marks and not outside.faults:
             outside.faults.append(f"{', '.join(map(str, checkpoints))}: holds no checkpoint")
 
         async def read() -> Audit:
-            async with _reading(_ledger(ledger, ledger_option), "verifying") as (store, on_progress):
+            async with _reading(_ledger(ledger, ledger_option), "verifying", archive) as (store, on_progress):
                 return await verify(store, on_progress, keys=keys, outside=outside)
 
         audit = run_loop(read())
@@ -167,7 +176,8 @@ def _print_audit(audit: Audit) -> None:
     for route in audit.routes:
         fault = "holds" if route.fault is None else f"BROKEN at {route.fault}"
         agreed = f", {counted(route.checkpoints, 'checkpoint')} in agreement" if route.checkpoints else ""
-        say(f"{route.route}: {route.entries:,} entries, chain {fault}{agreed}")
+        entries = f"entries {route.first:,} to {route.entries:,}" if route.first > 1 else f"{route.entries:,} entries"
+        say(f"{route.route}: {entries}, chain {fault}{agreed}")
     for fault in audit.positions:
         say(f"positions: BROKEN: {fault}")
     for fault in audit.checkpoints:
@@ -213,7 +223,7 @@ def audit_checkpoint(
 
         async def make() -> list[Checkpoint]:
             async with open_to_sign(_ledger(ledger, ledger_option)) as store:
-                with _shown("signing", None) as on_progress:
+                with shown_progress("signing", None) as on_progress:
                     return await work.make(store, on_progress)
 
         made = run_loop(make())
@@ -238,6 +248,7 @@ def audit_prove(
     growth: Annotated[
         bool, typer.Option("--growth", help="SEQUENCE is an older checkpoint's size: prove that the journal only grew.")
     ] = False,
+    archive: options.Archive = None,
     out: Out = None,
     as_json: options.Json = False,
 ) -> None:
@@ -246,7 +257,7 @@ def audit_prove(
         ledger, route, sequence = _place(place, ledger_option)
 
         async def work() -> Proof:
-            async with _reading(ledger, "proving") as (store, on_progress):
+            async with _reading(ledger, "proving", archive) as (store, on_progress):
                 make = audit_proofs.prove_growth if growth else audit_proofs.prove
                 return await make(store, route, sequence, on_progress)
 
@@ -304,6 +315,7 @@ def audit_export_command(
     ledger_option: LedgerOption = None,
     route: Annotated[str | None, typer.Option(help="Only this route.")] = None,
     after: Annotated[int, typer.Option(help="Only entries after this sequence.", min=0)] = 0,
+    archive: options.Archive = None,
     out: Annotated[
         Path | None, typer.Option(help="Write it here instead of to standard output; .xz and .gz are packed.")
     ] = None,
@@ -314,7 +326,7 @@ def audit_export_command(
 
         async def work() -> int:
             path, count = _ledger(ledger, ledger_option), 0
-            async with _reading(path, "exporting") as (store, on_progress):
+            async with _reading(path, "exporting", archive) as (store, on_progress):
                 with nullcontext(_print_chunk) if out is None else audit_export.writing(out) as write:
                     async for chunk in audit_export.export(store, route, after, on_progress):
                         write(chunk)
@@ -340,9 +352,9 @@ def audit_verify_export(
 ) -> None:
     """Verify an export with no ledger at hand: chain, checkpoints, and that it is whole. Exit code 5 if not."""
     with told(as_json=as_json):
-        keys = _keys(public_key)
+        keys = keys_of(public_key)
         size = file.stat().st_size if file.is_file() else None
-        with _shown("verifying (bytes)", size) as on_progress:
+        with shown_progress("verifying (bytes)", size) as on_progress:
             found = audit_export.verify_export(file, keys, on_progress)
         if as_json:
             print_json({"holds": found.holds, **msgspec.structs.asdict(found)})

@@ -9,6 +9,7 @@ from typer.core import TyperGroup
 
 from onefill import __version__
 from onefill.cli import read_commands, serve_commands
+from onefill.cli.archive_command import archive
 from onefill.cli.audit_command import audit_app
 from onefill.cli.bench_command import bench
 from onefill.cli.callbacks_command import callbacks_app
@@ -108,6 +109,7 @@ app.command()(venues)
 app.command()(bench)
 app.command()(metrics)
 app.command()(migrate)
+app.command()(archive)
 app.add_typer(audit_app, name="audit")
 app.command()(replay)
 app.add_typer(incidents_app, name="incidents")

@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Ledger = Annotated[str, typer.Option("--ledger", help="The ledger: a file, or a PostgreSQL URL.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Archive = Annotated[
+    Path | None,
+    typer.Option("--archive", metavar="FOLDER", help="The ledger's archive: read archived entries from its files."),
+]
 VenueOption = Annotated[
     str, typer.Option("--venue", help="A venue of the settings file, or the URL of a simulated exchange.")
 ]

@@ -1,7 +1,7 @@
 """Commands that read a ledger, also while a gateway writes it: orders, show, positions."""
 
 import datetime as dt
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
 from typing import Annotated
 
@@ -11,14 +11,14 @@ import typer
 from onefill.cli import options
 from onefill.cli.loop import run_loop
 from onefill.cli.output import print_json, print_table, remark, say, told
-from onefill.core.audit import JournalEntry
+from onefill.core.audit import DAY_US, JournalEntry
 from onefill.core.errors import CallerError
 from onefill.core.intent import as_plain
 from onefill.core.order import Order, Replacement, Terms
 from onefill.core.position import Position
 from onefill.core.values import plain
 from onefill.engine.book import load_all, rebuild
-from onefill.ports.ledger import Loaded
+from onefill.ports.ledger import Loaded, RouteInfo
 from onefill.ports.ledger_browse import BrowsableLedger
 from onefill.service.wiring import open_for_reading
 
@@ -142,25 +142,37 @@ def show(
     ledger: options.Ledger,
     account: options.Account = None,
     strategy: options.Strategy = None,
+    archive: options.Archive = None,
     as_json: options.Json = False,
 ) -> None:
     """Show one order: what was wanted, where it stands, and everything that happened to it."""
     with told(as_json=as_json):
 
-        async def read() -> tuple[Loaded, list[JournalEntry]]:
-            async with open_for_reading(ledger) as store:
+        async def read() -> tuple[Loaded, list[JournalEntry], str | None]:
+            async with open_for_reading(ledger, archive) as store:
                 found = await find_key(store, key, account, strategy)
-                return found, await store.history(found.order.intent_id)
+                history = await store.history(found.order.intent_id)
+                return found, history, _archived(found.order, await store.routes())
 
-        loaded, history = run_loop(read())
+        loaded, history, archived = run_loop(read())
         order = loaded.order
         if as_json:
             attempts = {"attempts": order.copies, "cancel_attempts": order.cancels}
-            print_json({**order_json(order), **attempts, "history": history_json(history)})
+            print_json({**order_json(order), **attempts, "history": history_json(history), "archived": archived})
             return
         print_order(order)
         say("\nhistory (UTC)")
+        if archived is not None:
+            remark(f"earlier entries may be archived, in files up to {archived}: name the folder with --archive")
         print_history(history)
+
+
+def _archived(order: Order, routes: Sequence[RouteInfo]) -> str | None:
+    """Return the last file in which archived entries of an order may be."""
+    archived = next((route.archived for route in routes if route.name == order.intent.venue), None)
+    if archived is None or order.recorded_at_us // DAY_US > archived.day:
+        return None
+    return archived.file
 
 
 def _at(price: Decimal | None) -> str:

@@ -23,6 +23,7 @@ def replay(
     venue: Annotated[
         str | None, typer.Option("--venue", help="Read this venue's streams from their beginning too: a name or a URL.")
     ] = None,
+    archive: options.Archive = None,
     timeout_s: options.TimeoutS = None,
     settings: options.SettingsFile = None,
     as_json: options.Json = False,
@@ -36,7 +37,7 @@ def replay(
         named = None if venue is None else settings_file.venue(options.load_settings(settings), venue, timeout_s)
 
         async def work() -> tuple[list[RouteReplay], list[StreamCheck]]:
-            async with open_for_reading(ledger) as store:
+            async with open_for_reading(ledger, archive) as store:
                 names, entries = await service.choose(store, route)
                 with progress(shown=True) as bar:
                     task = bar.add_task("replaying", total=entries, note="")

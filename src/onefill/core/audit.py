@@ -11,6 +11,7 @@ import msgspec
 
 JournalRow = tuple[int, int | None, str, str, int, int, bytes, bytes]
 """An entry without its route, as a page of many: sequence, intent_id, kind, payload, at_us, epoch, previous_hash, hash."""
+DAY_US = 86_400_000_000
 GENESIS = bytes(32)
 """The hash before a route's first entry."""
 
@@ -64,6 +65,33 @@ class ChainEnd(msgspec.Struct, frozen=True, gc=False):
     sequence: int = 0
     hash: bytes = GENESIS
     epoch: int = 0
+
+
+class Archived(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """A part of a route's journal that is no longer in the ledger, but in a file: a day's entries, ``first`` to ``last``.
+
+    Everything before it is archived as well. ``head`` is the hash of entry ``last``, ``epoch`` its epoch: what the entries
+    after it follow from. ``executions``: the execution log through this place is told of by archived entries. ``frontier`` is
+    the Merkle tree over the first ``last`` entries, as :meth:`onefill.core.merkle.Frontier.to_bytes` writes it.
+    """
+
+    day: int
+    """Counted from 1970."""
+    first: int
+    last: int
+    head: bytes
+    epoch: int
+    executions: int
+    frontier: bytes
+    file: str
+    """Its name in the archive's folder."""
+    sha256: bytes
+    """Of the file."""
+
+    @property
+    def end(self) -> ChainEnd:
+        """Where the chain stands behind it."""
+        return ChainEnd(self.last, self.head, self.epoch)
 
 
 class Fault(msgspec.Struct, frozen=True, gc=False):

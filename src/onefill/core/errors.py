@@ -108,6 +108,23 @@ class LedgerFailed(LedgerError):
     """A write or sync failed. What was acknowledged before is safe; this ledger object takes nothing more."""
 
 
+class EntriesArchived(LedgerError):
+    """Journal entries that were asked for are in the archive. Nothing was changed."""
+
+    def __init__(self, route: str, sequence: int, file: str, last: int) -> None:
+        self.route = route
+        self.sequence = sequence
+        self.file = file
+        super().__init__(
+            f"route {route!r}: entry {sequence} is archived, in the file {file}; what the ledger holds begins with entry "
+            f"{last + 1}. Name the archive's folder with --archive where the command takes one, or ask for later entries"
+        )
+
+
+class CannotArchive(CallerError):
+    """Something still needs a day's entries, or they cannot be proved. The day stays as it is."""
+
+
 class Fenced(LedgerError):
     """A later owner has taken the route: this one may write and send nothing more (promise ONE-WRITER)."""
 

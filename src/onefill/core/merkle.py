@@ -121,13 +121,37 @@ def _split(size: int) -> int:
     return 1 << (size - 1).bit_length() - 1
 
 
+def _part(tree: Frontier, low: int, high: int) -> Frontier:
+    """Return the tree over the leaves from ``low`` to before ``high``, as part of a larger one. Raises ValueError."""
+    if low >= high:
+        return Frontier()
+    peaks, at = [], 0
+    for level, peak in zip(_levels(tree.size), tree.peaks, strict=True):
+        if low <= at and at + (1 << level) <= high:
+            peaks.append(peak)
+        elif at < high and at + (1 << level) > low:
+            raise ValueError(f"of leaves {low} to {high - 1} only a part is known: they are inside a subtree")
+        at += 1 << level
+    return Frontier(high - low, tuple(peaks))
+
+
+def _levels(size: int) -> list[int]:
+    """Return the heights of a tree's perfect subtrees, the largest first."""
+    return [level for level in range(size.bit_length() - 1, -1, -1) if size >> level & 1]
+
+
 class RangeRoots:
     """Computes the roots over ranges of leaves, none of which overlap, while all leaves pass by once."""
 
-    def __init__(self, ranges: Sequence[Range]) -> None:
+    def __init__(self, ranges: Sequence[Range], begin: Frontier | None = None) -> None:
+        """``begin``: the tree over the first leaves, where only those after them will pass.
+
+        Raises ValueError if the root over some range cannot be told from that: if it ends inside one of the tree's subtrees.
+        """
         self._ranges = list(ranges)
-        self._frontiers = [Frontier()] * len(ranges)
-        self._at = 0
+        begin = begin or Frontier()
+        self._frontiers = [_part(begin, low, min(high, begin.size)) for low, high in ranges]
+        self._at = begin.size
 
     def add(self, data: Sequence[bytes]) -> None:
         """Take the next leaves."""

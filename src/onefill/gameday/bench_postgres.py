@@ -9,12 +9,12 @@ from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
+from onefill.core.audit import DAY_US
 from onefill.core.errors import InvariantBroken
 from onefill.gameday.bench_places import GROUP, ROUTE, Place
 from onefill.gameday.old_ledger import CLAIM_COLUMNS, INTENT_COLUMNS, JOURNAL_COLUMNS, Table, old_rows, submit_rows
 from onefill.ledger.postgres import PostgresLedger
 from onefill.ledger.postgres_connect import connect, shut, troubles
-from onefill.ledger.postgres_days import DAY_US
 from onefill.ledger.postgres_schema import migrate
 from onefill.ledger.postgres_settings import place_of
 from onefill.ports.ledger import Ledger

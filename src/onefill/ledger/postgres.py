@@ -6,10 +6,11 @@ write a route is decided by its epoch, in the transaction of every write.
 """
 
 import asyncio
+import hashlib
 from collections.abc import Awaitable, Callable, Collection
 from typing import Any, Self, TypeVar
 
-from onefill.core.audit import JournalEntry, JournalRow, StoredCheckpoint
+from onefill.core.audit import Archived, JournalEntry, JournalRow, StoredCheckpoint
 from onefill.core.audit_executions import ExecutionRow
 from onefill.core.control import Control
 from onefill.core.errors import LedgerError, LedgerFailed
@@ -368,6 +369,19 @@ class PostgresLedger:
     async def newest_checkpoint(self, route: str) -> StoredCheckpoint | None:
         """See :meth:`onefill.ports.ledger.Ledger.newest_checkpoint`."""
         return await self._read().newest_checkpoint(route)
+
+    async def fingerprint(self) -> str:
+        """Return a digest that stands for this ledger, wherever it is and whatever it is called."""
+        found = await self._read().fetch("SELECT seed FROM ledger")
+        return hashlib.sha256(b"onefill ledger " + found[0][0]).hexdigest()
+
+    async def archives(self, route: str) -> list[Archived]:
+        """Return what was archived of a route, by day."""
+        return await self._read().archives(route)
+
+    async def archives_of(self, intent_id: int) -> list[Archived]:
+        """Return where archived entries of an order may be, by day."""
+        return await self._read().archives_of(intent_id)
 
     async def routes(self) -> list[RouteInfo]:
         """See :meth:`onefill.ports.ledger.Ledger.routes`."""

@@ -4,18 +4,19 @@ import asyncio
 import contextlib
 from typing import Any
 
+from onefill.core.audit import DAY_US
 from onefill.core.errors import LedgerError
 from onefill.ledger.postgres_connect import connect, shut, troubles
 from onefill.ledger.postgres_settings import PostgresPlace
 
-DAY_US = 86_400_000_000
 AHEAD = 14
 """Days beyond today that partitions are made for."""
-_LOCK_MS = 1000
+_LOCK_MS = 200
 """How long what is done to partitions waits for others, and lets others wait behind it."""
 DAYS = "(SELECT max(day) FROM journal_day WHERE journal_day.route = route.id), (SELECT max(day) + 1 FROM archive)"
 """Columns about a route: the day of its last journal entry, and the first day that was not archived."""
-_EVERY_S = 3600.0
+_EVERY_S, _AGAIN_S = 3600.0, 20.0
+"""How often a gateway looks, and how soon again after it could not."""
 ONE_AT_A_TIME = "SELECT pg_advisory_xact_lock(hashtext('onefill journal ' || current_schema()))"
 """Held by whoever changes partitions."""
 ADD_DAY = "INSERT INTO journal_day (route, day, first_sequence) VALUES ($1, $2, $3)"
@@ -67,9 +68,11 @@ class DaysAhead:
 
     async def _work(self) -> None:
         while True:
+            wait_s = _AGAIN_S
             with contextlib.suppress(LedgerError, *troubles()):
                 await self._make()
-            await asyncio.sleep(_EVERY_S)
+                wait_s = _EVERY_S
+            await asyncio.sleep(wait_s)
 
     async def _make(self) -> None:
         # A connection of its own: a partition that waits for somebody must not hold up orders.

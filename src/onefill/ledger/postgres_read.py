@@ -6,10 +6,10 @@ from typing import Any
 
 import msgspec
 
-from onefill.core.audit import Checkpoint, JournalEntry, JournalRow, StoredCheckpoint
+from onefill.core.audit import Archived, Checkpoint, JournalEntry, JournalRow, StoredCheckpoint
 from onefill.core.audit_executions import ExecutionRow
 from onefill.core.control import Control
-from onefill.core.errors import LedgerError
+from onefill.core.errors import EntriesArchived, LedgerError
 from onefill.core.incident import Incident
 from onefill.core.order import Copy, Order
 from onefill.core.position import Execution, Position
@@ -69,6 +69,8 @@ _EXECUTION_PAGE = (
     "venue_order_id, transacted_at_us, execution.kind, refers_to, fee, fee_currency "
     f"FROM execution WHERE route = {_ROUTE} AND execution.id > $2 ORDER BY execution.id LIMIT $3"
 )
+_ARCHIVED = "day, first_sequence, last_sequence, head, epoch, last_execution, frontier, file, sha256"
+_ARCHIVED_FIELDS = tuple(field.name for field in msgspec.structs.fields(Archived))
 _CHECKPOINT = "size, root, head, at_us, key_id, signature, frontier"
 
 
@@ -266,12 +268,39 @@ class Reader:
         """Return a page of a route's journal, as bare rows."""
         statement = f"SELECT id & $4, {_JOURNAL} FROM journal_page({_ROUTE}, $2, $3)"
         found: list[Any] = await self.fetch(statement, route, after, limit, _MASK)
+        await self._none_archived(route, after, found)
         return [tuple(row) for row in found]
 
     async def journal_hashes(self, route: str, after: int, limit: int) -> list[bytes]:
         """Return the stored hashes of a page of a route's journal."""
-        statement = f"SELECT hash FROM journal_page({_ROUTE}, $2, $3)"
-        return [row[0] for row in await self.fetch(statement, route, after, limit)]
+        statement = f"SELECT id & $4, hash FROM journal_page({_ROUTE}, $2, $3)"
+        found = await self.fetch(statement, route, after, limit, _MASK)
+        await self._none_archived(route, after, found)
+        return [row[1] for row in found]
+
+    async def _none_archived(self, route: str, after: int, found: list[list[Any]]) -> None:
+        """Raise EntriesArchived if the page does not begin with the next entry because that one is archived."""
+        if found and found[0][0] == after + 1:
+            return
+        statement = f"SELECT file, (SELECT max(last_sequence) FROM archive WHERE route = {_ROUTE}) FROM archive "
+        wanted = f"WHERE route = {_ROUTE} AND last_sequence > $2 ORDER BY last_sequence LIMIT 1"
+        row = await self._one(statement + wanted, route, after)
+        if row is not None:
+            raise EntriesArchived(route, after + 1, row[0], row[1])
+
+    async def archives(self, route: str) -> list[Archived]:
+        """Return what was archived of a route, by day."""
+        statement = f"SELECT {_ARCHIVED} FROM archive WHERE route = {_ROUTE} ORDER BY last_sequence"
+        return [_archived(row) for row in await self.fetch(statement, route)]
+
+    async def archives_of(self, intent_id: int) -> list[Archived]:
+        """Return where archived entries of an order may be, by day."""
+        columns = ", ".join(f"archive.{name}" for name in _ARCHIVED.split(", "))
+        statement = (
+            f"SELECT {columns} FROM intent JOIN archive ON archive.route = intent.route "
+            "AND day BETWEEN first_day AND last_day WHERE intent.id = $1 ORDER BY last_sequence"
+        )
+        return [_archived(row) for row in await self.fetch(statement, intent_id)]
 
     async def history(self, intent_id: int) -> list[JournalEntry]:
         """Return every journal entry of one order."""
@@ -291,6 +320,10 @@ class Reader:
             "LEFT JOIN intent ON intent.id = journal.intent_id ORDER BY journal.id"
         )
         found = await self.fetch(statement, route, after, limit, _MASK, intent_id)
+        if intent_id is None:
+            await self._none_archived(route, after, found)
+        elif any(one.last > after for one in await self._archives_in(route, intent_id)):
+            await self._none_archived(route, after, [])
         return [
             OutboxRow(
                 entry=rows.to_entry(route, row[:8]),
@@ -301,6 +334,9 @@ class Reader:
             )
             for row in found
         ]
+
+    async def _archives_in(self, route: str, intent_id: int) -> list[Archived]:
+        return await (self.archives_of(intent_id) if intent_id else self.archives(route))
 
     async def subscriptions(self, route: str) -> list[Subscription]:
         """Return how far each subscriber was told of a route."""
@@ -355,9 +391,11 @@ class Reader:
     async def routes(self) -> list[RouteInfo]:
         """Return every route."""
         statement = (
-            "SELECT name, epoch, holder, acquired_at_us, last_number, last_sequence, head, lease_until_us, "
-            "asked_by, node, at_us, (SELECT coalesce(max(number), 0) FROM suspicion WHERE suspicion.route = route.id) "
-            "FROM route LEFT JOIN hand_over ON hand_over.route = route.id ORDER BY route.id"
+            "SELECT name, route.epoch, holder, acquired_at_us, last_number, route.last_sequence, route.head, lease_until_us, "
+            "asked_by, node, at_us, (SELECT coalesce(max(number), 0) FROM suspicion WHERE suspicion.route = route.id), "
+            f"{', '.join('newest.' + name for name in _ARCHIVED.split(', '))} FROM route "
+            "LEFT JOIN hand_over ON hand_over.route = route.id LEFT JOIN LATERAL (SELECT * FROM archive "
+            "WHERE archive.route = route.id ORDER BY archive.last_sequence DESC LIMIT 1) AS newest ON true ORDER BY route.id"
         )
         return [
             RouteInfo(
@@ -371,6 +409,7 @@ class Reader:
                 lease_until_us=row[7],
                 asked=None if row[8] is None else HandOverAsked(by=row[8], to=row[9], at_us=row[10]),
                 suspicions=row[11],
+                archived=None if row[12] is None else _archived(row[12:]),
             )
             for row in await self.fetch(statement)
         ]
@@ -425,6 +464,10 @@ def _loaded(row: list[Any]) -> Loaded:
         referred_to=frozenset((scope, other) for scope, _, other in executions if other is not None),
         operations=tuple(rows.to_operation(text.row(found)) for found in _array(row[_WIDTH + 3])),
     )
+
+
+def _archived(row: Iterable[Any]) -> Archived:
+    return Archived(**dict(zip(_ARCHIVED_FIELDS, row, strict=True)))
 
 
 def _checkpoint(route: str, row: list[Any]) -> StoredCheckpoint:

@@ -14,7 +14,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
-from onefill.core.audit import JournalEntry, JournalRow, StoredCheckpoint
+from onefill.core.audit import Archived, JournalEntry, JournalRow, StoredCheckpoint
 from onefill.core.audit_executions import ExecutionRow
 from onefill.core.control import Control
 from onefill.core.incident import Incident
@@ -338,6 +338,8 @@ class RouteInfo(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """Somebody's wish that the holder hands it over."""
     suspicions: int = 0
     """The highest number of a suspicion that was noted of it, 0 at first."""
+    archived: Archived | None = None
+    """What was archived of it last: the journal here begins behind that. ``None``: all of it is here."""
 
 
 class Ledger(Protocol):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from onefill.core.audit import ChainEnd, Fault, JournalRow, follow
+from onefill.core.audit import Archived, ChainEnd, Fault, JournalRow, follow
 from onefill.core.audit_executions import MARK, ExecutionRow, execution_fault, told_executions
 from onefill.core.errors import LedgerError
 from onefill.core.merkle import Frontier
@@ -33,6 +33,8 @@ class RouteAudit(msgspec.Struct, frozen=True, kw_only=True):
     entries: int
     head: str
     fault: str | None
+    first: int = 1
+    """The first entry that was verified; those before it are archived."""
     checkpoints: int = 0
     """How many checkpoints the chain agrees with."""
 
@@ -67,28 +69,38 @@ async def verify(
     at. ``outside``: checkpoints that were kept elsewhere.
     """
     outside = outside or Outside()
-    routes, faults, unread = [], list(outside.faults), list[str]()
+    routes, faults, unread, unseen = [], list(outside.faults), list[str](), list[str]()
     positions = await Positions.begin(ledger)
     for info in await ledger.routes():
         marks = Marks(ledger, info.name, outside.marks.get(info.name, []), keys)
-        executions = _Executions(ledger, info.name, positions)
+        executions = ExecutionLog(
+            ledger, info.name, positions, 0 if info.archived is None else info.archived.executions
+        )
         routes.append(await _Route(ledger, info, marks, executions).verify(on_progress))
         await executions.rest()
         unread += [executions.problem] if executions.problem is not None else []
         faults += marks.faults
+        unseen += [] if info.archived is None else [_unseen(info.name, info.archived)]
     there = {route.route for route in routes}
     faults += [
         f"{marks[-1].place}: {marks[-1].checkpoint.size} entries of route {name} were signed; this ledger has no such route"
         for name, marks in outside.marks.items()
         if name not in there
     ]
-    notes = outside.notes + _notes(sum(route.checkpoints for route in routes), keys)
+    notes = outside.notes + unseen + _notes(sum(route.checkpoints for route in routes), keys)
     return Audit(routes=routes, positions=unread or await positions.faults(ledger), checkpoints=faults, notes=notes)
 
 
 def counted(number: int, one: str, several: str = "") -> str:
     """Return a number of things as people write it."""
     return f"{number:,} {one if number == 1 else several or one + 's'}"
+
+
+def _unseen(route: str, archived: Archived) -> str:
+    return (
+        f"{route}: entries 1 to {archived.last} are archived, the last of them in {archived.file}; they were not verified: "
+        "give --archive with the folder"
+    )
 
 
 def _notes(compared: int, keys: "PublicKeys | None") -> list[str]:
@@ -107,18 +119,18 @@ def _notes(compared: int, keys: "PublicKeys | None") -> list[str]:
 class _Route:
     """The verification of one route."""
 
-    def __init__(self, ledger: Ledger, info: RouteInfo, marks: Marks, executions: "_Executions") -> None:
+    def __init__(self, ledger: Ledger, info: RouteInfo, marks: Marks, executions: "ExecutionLog") -> None:
         self._ledger = ledger
         self._info = info
         self._marks = marks
         self._agreed = 0
         self._agreed_size = 0
-        self._end = ChainEnd()
+        self._end = ChainEnd() if info.archived is None else info.archived.end
         self._frontier: Frontier | None = Frontier()
         self._executions = executions
 
     async def verify(self, on_progress: Progress) -> RouteAudit:
-        fault = await self._walk(on_progress)
+        fault = await self._behind_archive() or await self._walk(on_progress)
         if fault is None:
             fault = await self._beyond()
         return RouteAudit(
@@ -126,8 +138,27 @@ class _Route:
             entries=self._end.sequence,
             head=self._end.hash.hex(),
             fault=None if fault is None else str(fault),
+            first=1 if self._info.archived is None else self._info.archived.last + 1,
             checkpoints=self._agreed,
         )
+
+    async def _behind_archive(self) -> str | None:
+        """Take up the tree where the archive ends. What was signed of less is not compared: its entries are not here."""
+        archived = self._info.archived
+        if archived is None:
+            return None
+        try:
+            self._frontier = Frontier.from_bytes(archived.last, archived.frontier)
+        except ValueError as error:
+            return f"the tree that is kept of the archived entries is none: {error}"
+        while (mark := await self._marks.peek()) is not None and mark.checkpoint.size <= archived.last:
+            if mark.checkpoint.size == archived.last:
+                fault = self._against(mark, archived.head, self._frontier)
+                if fault is not None:
+                    return fault
+                self._agreed, self._agreed_size = self._agreed + 1, archived.last
+            await self._marks.take()
+        return None
 
     async def _walk(self, on_progress: Progress) -> Fault | str | None:
         """Follow the chain to where it ended when we began. Return the first fault."""
@@ -223,21 +254,23 @@ class _Route:
         return f"execution {logged.execution_id!r} is in the log and in no entry"
 
 
-class _Executions:
+class ExecutionLog:
     """The execution log of a route, which is in the order of the entries that tell of it. It is read once."""
 
-    def __init__(self, ledger: Ledger, route: str, positions: Positions) -> None:
+    def __init__(self, ledger: Ledger, route: str, positions: Positions | None, told: int = 0) -> None:
         self._ledger = ledger
         self._route = route
         self._positions = positions
-        self._after = 0
+        self._after = told if positions is None else 0
+        self.told = told
+        """The place through which entries told of it. Whatever is up to where it began is told of by none that comes."""
         self._page: deque[ExecutionRow] = deque()
         self.problem: str | None = None
         """Why there are no further rows, if there may be some."""
 
     async def next(self) -> ExecutionRow | None:
         """Return the next row, if there is one."""
-        if not self._page:
+        while not self._page:
             try:
                 page = await self._ledger.execution_rows(self._route, self._after, _PAGE)
             except LedgerError as error:
@@ -246,9 +279,12 @@ class _Executions:
             if not page:
                 return None
             self._after = page[-1].place
-            self._positions.add(self._route, page)
-            self._page.extend(page)
-        return self._page.popleft()
+            if self._positions is not None:
+                self._positions.add(self._route, page)
+            self._page.extend(row for row in page if row.place > self.told)
+        row = self._page.popleft()
+        self.told = row.place
+        return row
 
     async def rest(self) -> None:
         """Read to the end, for the positions' sake: also where the chain was broken before."""
@@ -263,6 +299,8 @@ class _Executions:
             try:
                 for told in told_executions(row[3]):
                     logged = self._page.popleft() if self._page else await self.next()
+                    if logged is not None:
+                        self.told = logged.place
                     problem = execution_fault(told, row[1], logged)
                     if logged is None:
                         problem = self.problem or problem

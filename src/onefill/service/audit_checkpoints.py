@@ -166,8 +166,8 @@ class Checkpointer:
     async def _signed(
         self, ledger: Ledger, route: RouteInfo, before: StoredCheckpoint | None, on_progress: Callable[[int], None]
     ) -> StoredCheckpoint:
-        end, frontier = ChainEnd(), Frontier()
-        if before is not None:
+        end, frontier = _beginning(route)
+        if before is not None and before.checkpoint.size >= end.sequence:
             end, frontier = await self._resumed(ledger, route, before)
         outside = (self._outside or {}).get(route.name)
         while end.sequence < route.journal_entries:
@@ -198,6 +198,11 @@ class Checkpointer:
         outside = (self._outside or {}).get(route.name)
         if outside is not None and outside.size == checkpoint.size:
             self._agree(route, outside, checkpoint.head)
+        archived = route.archived
+        if archived is not None and archived.last == checkpoint.size:  # its entry is not here any more
+            if archived.head != checkpoint.head:
+                raise _altered(route, f"the archive does not end in the entry {checkpoint.size} that was signed")
+            return archived.end, frontier
         last = await ledger.journal_rows(route.name, checkpoint.size - 1, 1)
         if not last or last[0][0] != checkpoint.size or last[0][7] != checkpoint.head:
             raise _altered(route, f"entry {checkpoint.size}: is not the one that was signed at {utc(checkpoint.at_us)}")
@@ -218,6 +223,16 @@ class Checkpointer:
         if there is None or there.size < checkpoint.size:
             await asyncio.to_thread(self._file.add, checkpoint)  # its disk may be a slow one
             self._outside[checkpoint.route] = checkpoint
+
+
+def _beginning(route: RouteInfo) -> tuple[ChainEnd, Frontier]:
+    """Return where the part of a chain begins that is in the ledger."""
+    if route.archived is None:
+        return ChainEnd(), Frontier()
+    try:
+        return route.archived.end, Frontier.from_bytes(route.archived.last, route.archived.frontier)
+    except ValueError as error:
+        raise _altered(route, f"the tree that is kept of its archived entries is none: {error}") from None
 
 
 def _altered(route: RouteInfo, problem: str) -> LedgerAltered:

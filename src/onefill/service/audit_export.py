@@ -8,7 +8,7 @@ import contextlib
 import gzip
 import lzma
 import os
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
 
@@ -32,7 +32,9 @@ if TYPE_CHECKING:
     from onefill.service.signing import PublicKeys
 
 _PAGE = 2000
-_MAX_LINE = 64 * 1024 * 1024
+MAX_LINE = 64 * 1024 * 1024
+UNREADABLE = (OSError, EOFError, lzma.LZMAError)
+"""What a file that cannot be read, or unpacked, raises."""
 Progress = Callable[[int], None]
 
 
@@ -75,6 +77,14 @@ async def export(
     infos = [info for info in await ledger.routes() if route in (None, info.name)]
     if route is not None and not infos:
         raise NoProof(f"{route!r}: is no route of this ledger; `onefill audit verify` lists them")
+    async for chunk in export_routes(ledger, infos, after, on_progress):
+        yield chunk
+
+
+async def export_routes(
+    ledger: Ledger, infos: Sequence[RouteInfo], after: int, on_progress: Progress = lambda _: None
+) -> AsyncIterator[bytes]:
+    """Give the lines of an export of these routes, each through the entry that it is said to end in. Raises LedgerAltered."""
     entries = checkpoints = 0
     yield _line(ExportBegins(version=1))
     for info in infos:
@@ -176,18 +186,19 @@ def verify_export(path: Path, keys: "PublicKeys | None", on_progress: Progress =
 
     Raises CheckpointFileError if the file cannot be read.
     """
-    work, number = _Verification(keys), 0
+    work, number = Verification(keys), 0
     fault: str | None = None
     try:
         with path.open("rb") as file, packed(file, path.name, "rb") as lines:
             done = 0
-            while fault is None and (line := lines.readline(_MAX_LINE)):
+            while fault is None and (line := lines.readline(MAX_LINE)):
                 number += 1
                 fault = work.line(line)
+                work.rows.clear()
                 if number % 1000 == 0:
                     on_progress(file.tell() - done)
                     done = file.tell()
-    except (OSError, EOFError, lzma.LZMAError) as error:
+    except UNREADABLE as error:
         if number == 0:
             raise CheckpointFileError(f"{path}: cannot be read: {error}. Nothing was verified") from error
         fault, number = f"the file breaks off: {error}", number + 1
@@ -203,17 +214,20 @@ def verify_export(path: Path, keys: "PublicKeys | None", on_progress: Progress =
     )
 
 
-class _Verification:
-    """What was seen of an export so far."""
+class Verification:
+    """What was seen of an export so far. ``begin``: where the chain stood before its one route's first entry, and the tree."""
 
-    def __init__(self, keys: "PublicKeys | None") -> None:
+    def __init__(self, keys: "PublicKeys | None", begin: tuple[ChainEnd, Frontier] | None = None) -> None:
         self._keys = keys
+        self._begin = begin
         self._begun = self._ended = False
         self._route: RouteBegins | None = None
         self._end = ChainEnd()
         self._frontier: Frontier | None = None
         self._hashes: list[bytes] = []
         self._partial = False
+        self.rows: list[JournalRow] = []
+        """Entries that were taken, for whoever wants them: to be emptied by the reader."""
         self.routes: list[str] = []
         self.entries = 0
         self.checkpoints = 0
@@ -249,6 +263,11 @@ class _Verification:
             self._route, self._end, self._hashes = document, ChainEnd(document.after), []
             self._frontier = Frontier() if document.after == 0 else None
             self._partial |= document.after > 0
+            if self._begin is not None:
+                self._partial = False
+                self._end, self._frontier = self._begin
+                if self._end.sequence != document.after:
+                    return f"begins behind entry {document.after}, not behind entry {self._end.sequence}"
             return None
         if isinstance(document, ExportEnds):
             self._ended = True
@@ -273,10 +292,16 @@ class _Verification:
         if fault is not None:
             return f"{route.route}: {fault}"
         self.entries += 1
+        self.rows.append(row)
         self._hashes.append(entry.hash)
         if len(self._hashes) >= _PAGE:
             self._grow()
         return None
+
+    def stand(self) -> tuple[ChainEnd, Frontier | None]:
+        """Return where the last route's chain stands, and its tree, where that is known from the beginning."""
+        self._grow()
+        return self._end, self._frontier
 
     def _grow(self) -> None:
         if self._frontier is not None:

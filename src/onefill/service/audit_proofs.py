@@ -50,7 +50,7 @@ async def prove(ledger: Ledger, route: str, sequence: int, on_progress: Progress
     rows = await ledger.journal_rows(route, sequence - 1, 1)
     if not rows or rows[0][0] != sequence:
         raise LedgerAltered(f"route {route}: entry {sequence} is missing")
-    path = await _roots(ledger, checkpoint, merkle.inclusion_ranges(sequence - 1, checkpoint.size), on_progress)
+    path = await _roots(ledger, info, checkpoint, merkle.inclusion_ranges(sequence - 1, checkpoint.size), on_progress)
     proof = inclusion_proof(entry_of(route, rows[0]), path, checkpoint)
     return _checked(proof, route)
 
@@ -59,14 +59,14 @@ async def prove_growth(
     ledger: Ledger, route: str, size: int, on_progress: Progress = lambda _: None
 ) -> ConsistencyProof:
     """Return the proof that the newest checkpoint's entries begin with those of the one of ``size``. Raises likewise."""
-    await _info(ledger, route)
+    info = await _info(ledger, route)
     page = await ledger.checkpoints(route, size - 1, 1)
     if not page or page[0].checkpoint.size != size:
         raise NoProof(
             f"route {route}: has no checkpoint of {size} entries; `onefill audit export` lists those there are"
         )
     checkpoint = await _newest(ledger, route)
-    path = await _roots(ledger, checkpoint, merkle.consistency_ranges(size, checkpoint.size), on_progress)
+    path = await _roots(ledger, info, checkpoint, merkle.consistency_ranges(size, checkpoint.size), on_progress)
     return _checked(consistency_proof(page[0].checkpoint, path, checkpoint), route)
 
 
@@ -88,10 +88,19 @@ async def _newest(ledger: Ledger, route: str) -> Checkpoint:
 
 
 async def _roots(
-    ledger: Ledger, checkpoint: Checkpoint, ranges: list[merkle.Range], on_progress: Progress
+    ledger: Ledger, info: RouteInfo, checkpoint: Checkpoint, ranges: list[merkle.Range], on_progress: Progress
 ) -> list[bytes]:
-    """Compute the roots over ranges of entries, reading every hash up to the checkpoint once."""
+    """Compute the roots over ranges of entries, reading every hash up to the checkpoint once.
+
+    Of entries that are archived the tree is enough, unless one of them is to be proved.
+    """
     found, done = merkle.RangeRoots(ranges), 0
+    if info.archived is not None and info.archived.last <= checkpoint.size:
+        try:
+            begin = merkle.Frontier.from_bytes(info.archived.last, info.archived.frontier)
+            found, done = merkle.RangeRoots(ranges, begin), begin.size
+        except ValueError:
+            pass  # the archived entries are asked for, and that tells where they are
     while done < checkpoint.size:
         page = await ledger.journal_hashes(checkpoint.route, done, min(_PAGE, checkpoint.size - done))
         if not page:

@@ -183,10 +183,18 @@ async def open_to_sign(ledger: LedgerName) -> AsyncIterator[BrowsableLedger]:
 
 
 @contextlib.asynccontextmanager
-async def open_for_reading(ledger: LedgerName) -> AsyncIterator[BrowsableLedger]:
-    """Open an existing ledger for reading, also while a gateway writes it."""
+async def open_for_reading(ledger: LedgerName, archive: Path | None = None) -> AsyncIterator[BrowsableLedger]:
+    """Open an existing ledger for reading, also while a gateway writes it.
+
+    ``archive``: the folder that archived days are in; what they hold is read from there. Raises NoArchive if it is not that.
+    """
     store = await ledgers.open_for_reading(ledger)
     try:
-        yield store
+        if archive is None:
+            yield store
+        else:
+            from onefill.service import archive_folder  # noqa: PLC0415 - only who uses it
+
+            yield await archive_folder.with_archive(store, archive)
     finally:
         await store.close()

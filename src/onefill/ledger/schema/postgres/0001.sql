@@ -454,6 +454,16 @@ BEGIN
     RETURN moved;
 END $$;
 
+-- Drops a day's partition. Only for a day of which every entry is in the archive: whoever calls this has noted so, in the same
+-- transaction.
+CREATE FUNCTION journal_drop_day(which integer) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    IF EXISTS (SELECT FROM journal_day WHERE day = which) OR NOT EXISTS (SELECT FROM archive WHERE day = which) THEN
+        RAISE EXCEPTION USING ERRCODE = '23000', MESSAGE = 'the day was not archived';
+    END IF;
+    EXECUTE format('DROP TABLE %I', 'journal_' || to_char(date '1970-01-01' + which, 'YYYY_MM_DD'));
+END $$;
+
 -- A page of a route's journal, in its order. Goes day by day and names each: no other partition is opened, however many there are.
 -- only_intent: entries of one order alone, or (0) of none.
 CREATE FUNCTION journal_page(of_route bigint, after bigint, most bigint, only_intent bigint DEFAULT NULL)
