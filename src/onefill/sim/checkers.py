@@ -6,7 +6,14 @@ and what broke. A check that judged nothing has proven nothing, which is why the
 
 from collections.abc import Callable
 
-from onefill.sim import checkers_answers, checkers_books, checkers_orders, checkers_record, checkers_watch
+from onefill.sim import (
+    checkers_answers,
+    checkers_books,
+    checkers_nodes,
+    checkers_orders,
+    checkers_record,
+    checkers_watch,
+)
 from onefill.sim.checkers_index import Index, Verdict, Violation
 from onefill.sim.world import Run
 
@@ -27,7 +34,7 @@ CHECKS: dict[str, Callable[[Index], Verdict]] = {
     "NO-SILENT-HEAL": checkers_books.no_silent_heal,
     "CONTROL": checkers_books.control_holds,
     **checkers_watch.CHECKS,
-    "ONE-WRITER": checkers_record.one_writer,
+    "ONE-WRITER": checkers_nodes.one_writer,
     "FAIL-CLOSED": checkers_record.fail_closed,
     "APPEND-ONLY": checkers_record.append_only,
     "CONVERGES": checkers_record.converges,

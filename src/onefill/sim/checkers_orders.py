@@ -208,7 +208,7 @@ def say_unknown(index: Index) -> Verdict:
         over.add(order.key)
         verdict.cases += 1
         # A bust may have made it live again before the fill that it took back was told of.
-        busted = order.status is Status.FILLED and index.orders[order.key].reversed_quantity
+        busted = order.status is Status.FILLED and index.orders.get(order.key, order).reversed_quantity
         if commit.live and not index.doubled_by_network(order.key) and not busted:
             live = ", ".join(commit.live)
             verdict.broken(

@@ -7,28 +7,7 @@ import msgspec
 from onefill.core.audit import GENESIS, JournalEntry, first_fault
 from onefill.core.lifecycle import ENDED
 from onefill.sim.checkers_index import Index, Verdict
-from onefill.sim.history import Acquired, Answered, Called, Commit, Fault, Query, Refused, Sent
-
-
-def one_writer(index: Index) -> Verdict:
-    """Whoever lost the route wrote nothing after that, and began to send nothing."""
-    verdict = Verdict(promise="ONE-WRITER")
-    epoch, since_us = 0, 0
-    for record in index.records:
-        if isinstance(record, Acquired):
-            if record.epoch <= epoch:
-                verdict.broken(f"gw{record.life} got epoch {record.epoch} after {epoch}", record.at_us)
-            epoch, since_us = record.epoch, record.at_us
-        elif isinstance(record, Commit):
-            verdict.cases += epoch > 1
-            if record.epoch != epoch:
-                verdict.broken(f"gw{record.life} committed under epoch {record.epoch} during {epoch}", record.at_us)
-        elif isinstance(record, Sent) and not isinstance(record.request, Query):
-            verdict.cases += epoch > 1
-            if record.epoch != epoch and record.begun_us > since_us:
-                text = f"gw{record.life} began to send #{record.message} under epoch {record.epoch} during {epoch}"
-                verdict.broken(text, record.at_us)
-    return verdict
+from onefill.sim.history import Answered, Called, Commit, Fault, Query, Refused, Sent
 
 
 def fail_closed(index: Index) -> Verdict:

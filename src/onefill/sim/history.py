@@ -38,10 +38,33 @@ class Began(Record, frozen=True, gc=False):
 
 
 class Acquired(Record, frozen=True, gc=False):
-    """A process became the route's owner."""
+    """A process became the route's owner; ``until_us``: until when, by the ledger's clock (``None``: not for a time)."""
 
     life: int
     epoch: int
+    until_us: int | None = None
+
+
+class Leased(Record, frozen=True, gc=False):
+    """The route was lent to its owner anew, until then; ``None``: the owner gave it back."""
+
+    life: int
+    epoch: int
+    until_us: int | None
+
+
+class Moved(Record, frozen=True, gc=False):
+    """A write that makes no entry of the journal became durable: of a cursor, of a subscriber, of positions."""
+
+    life: int
+    epoch: int
+    what: str
+
+
+class Woke(Record, frozen=True, gc=False):
+    """A process that stood still goes on."""
+
+    life: int
 
 
 class Ready(Record, frozen=True, gc=False):

@@ -12,8 +12,10 @@ from collections.abc import Callable, Iterable, Iterator
 
 from onefill.sim.checkers import CHECKS
 from onefill.sim.checkers_index import Index, Violation
+from onefill.sim.simulate_nodes import NODE_COUNTS
 from onefill.sim.simulate_tally import COUNTS, Broken, Injected, Tally
 from onefill.sim.world import Run, run_world
+from onefill.sim.world_nodes import PAUSE_STEPS, how_many, nodes_name
 from onefill.sim.world_plan import plan
 from onefill.sim.world_profiles import profile_of, profiles
 
@@ -23,6 +25,7 @@ _BATCH = 48
 _ENOUGH_FOR_FAMILY = 180
 """Worlds of one family from which on a count that stays zero is a shortcoming of the run."""
 _ENOUGH_FOR_FAULTS = 3000
+_NODES = tuple(nodes_name(count) for count in (1, 2, 3))
 Result = Tally
 
 
@@ -74,15 +77,15 @@ def run_in_processes(
 
 
 def seeds_of(first: int, count: int, only: str | None = None) -> list[int]:
-    """Return ``count`` seeds from ``first`` on; with ``only``, those whose profile's name contains it."""
+    """Return ``count`` seeds from ``first`` on; with ``only``, those whose name contains it: a kind of venue, ``nodes-2`` …"""
     if only is None:
         return list(range(first, first + count))
-    if not any(only in profile.name for profile in profiles()):
+    if not any(only in f"{profile.name}/{nodes}" for profile in profiles() for nodes in _NODES):
         return []
     found: list[int] = []
     seed = first
     while len(found) < count:
-        if only in profile_of(seed).name:
+        if only in f"{profile_of(seed).name}/{nodes_name(how_many(seed))}":
             found.append(seed)
         seed += 1
     return found
@@ -94,6 +97,9 @@ def shortcomings(result: Tally, *, complete: bool = True) -> list[str]:
     for family, counts in sorted(result.families.items()):
         if counts["worlds"] >= _ENOUGH_FOR_FAMILY:
             found += [f"{family}: no {name}" for name in _demanded(family) if not counts[name]]
+    for nodes, counts in sorted(result.nodes.items()):
+        if counts["worlds"] >= _ENOUGH_FOR_FAMILY:
+            found += [f"{nodes}: no {name}" for name in NODE_COUNTS if not counts[name]]
     if complete and result.worlds >= _ENOUGH_FOR_FAULTS:
         for name in EXPECTED_FAULTS:
             if not result.faults.get(name, Injected()).effective:
@@ -147,6 +153,13 @@ EXPECTED_FAULTS = tuple(
         "shuffled": ("drop copy",),
         "hidden": ("stream",),
         "halt": ("venue",),
+        "pause": ("any time", *PAUSE_STEPS),
+        "ledger cut": ("network",),
+        "ledger late": ("call", "commit"),
+        "ledger unreached": ("call", "commit"),
+        "ledger unanswered": ("call", "commit"),
+        "hand-over": ("route",),
+        "clocks apart": ("clock",),
     }.items()
     for step in steps
 )

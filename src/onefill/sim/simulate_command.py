@@ -42,7 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _one(seed: int, *, trace: bool) -> int:
     run, _, violations = judged(seed)
     broken = [
-        Broken(seed=seed, profile=run.plan.profile.name, promise=one.promise, text=one.text, at_us=one.at_us)
+        Broken(seed=seed, profile=run.plan.name, promise=one.promise, text=one.text, at_us=one.at_us)
         for one in violations
     ]
     _write(world_lines(run, broken, all_of_it=trace))
@@ -61,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seeds", type=int, default=2000, metavar="N", help="how many worlds (default %(default)s)")
     parser.add_argument("--first", type=int, default=0, metavar="SEED", help="the first seed (default %(default)s)")
     parser.add_argument(
-        "--only", metavar="TEXT", help="only profiles whose name contains this, such as open-error/lookup-scan"
+        "--only", metavar="TEXT", help="only worlds whose name contains this, such as open-error/lookup-scan or nodes-3"
     )
     parser.add_argument("--jobs", type=int, metavar="N", help="processes (default: one for each core)")
     parser.add_argument("--json", action="store_true", help="print the counts as JSON")

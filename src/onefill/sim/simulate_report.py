@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from onefill.sim.history import trace
+from onefill.sim.simulate_nodes import NODE_COUNTS
 from onefill.sim.simulate_tally import COUNTS, Broken, Tally
 from onefill.sim.world import Run
 
@@ -14,6 +15,9 @@ _SHOWN = 5
 def lines(result: Tally, took_s: float, missing: list[str]) -> Iterator[str]:
     """Yield the report of a run as lines."""
     yield from _table("scope/look-up/expiry/T", COUNTS, _family_rows(result))
+    if result.nodes:
+        yield ""
+        yield from _table("several nodes", NODE_COUNTS, _node_rows(result))
     yield ""
     yield from _table("fault at step", ("injected", "effective", "violations"), _fault_rows(result))
     yield ""
@@ -36,6 +40,10 @@ def lines(result: Tally, took_s: float, missing: list[str]) -> Iterator[str]:
 def _family_rows(result: Tally) -> list[tuple[str, list[int]]]:
     rows = [(family, [counts[name] for name in COUNTS]) for family, counts in sorted(result.families.items())]
     return [*rows, ("all", [sum(row[1][column] for row in rows) for column in range(len(COUNTS))])]
+
+
+def _node_rows(result: Tally) -> list[tuple[str, list[int]]]:
+    return [(nodes, [counts[name] for name in NODE_COUNTS]) for nodes, counts in sorted(result.nodes.items())]
 
 
 def _fault_rows(result: Tally) -> list[tuple[str, list[int]]]:
@@ -74,6 +82,7 @@ def as_json(result: Tally, took_s: float, missing: list[str]) -> dict[str, Any]:
         "virtual_seconds": round(result.virtual_s, 3),
         "records": result.records,
         "families": {family: {name: counts[name] for name in COUNTS} for family, counts in result.families.items()},
+        "nodes": {nodes: {name: counts[name] for name in NODE_COUNTS} for nodes, counts in result.nodes.items()},
         "faults": result.faults,
         "cases": result.cases,
         "broken": result.broken,
@@ -85,7 +94,7 @@ def world_lines(run: Run, broken: list[Broken], *, all_of_it: bool = True) -> It
     """Yield one world's story: what it was, what happened, and which promises it broke."""
     plan = run.plan
     settings = plan.settings
-    yield f"world {plan.seed}: {plan.profile.name}; {plan.hosts} host(s); execution ids per {plan.dialect.execution_id_scope}"
+    yield f"world {plan.seed}: {plan.name}; {plan.hosts} host(s); execution ids per {plan.dialect.execution_id_scope}"
     yield (
         f"expiry {plan.dialect.request_expiry_s if plan.dialect.request_expiry else None} s, "
         f"T {plan.dialect.conclusive_after_s} s, reply time-out {settings.reply_timeout_s} s, "

@@ -26,6 +26,7 @@ from onefill.sim.history import (
     Reported,
     Sent,
 )
+from onefill.sim.simulate_nodes import count_nodes, hit_node
 from onefill.sim.world_network import step_of
 
 COUNTS = (
@@ -84,6 +85,8 @@ class Tally(msgspec.Struct, kw_only=True):
     """What a number of worlds exercised and how they were judged."""
 
     families: dict[str, Counter[str]] = {}
+    nodes: dict[str, Counter[str]] = {}
+    """Of the worlds with several nodes, by their number: ``nodes-2``."""
     faults: dict[str, Injected] = {}
     cases: Counter[str] = msgspec.field(default_factory=Counter)
     broken: list[Broken] = []
@@ -100,6 +103,8 @@ class Tally(msgspec.Struct, kw_only=True):
         """Take in one world."""
         counts = self.families.setdefault(index.plan.profile.family, Counter())
         counts.update(count(index))
+        if index.plan.nodes.name:
+            self.nodes.setdefault(index.plan.nodes.name, Counter()).update(count_nodes(index))
         self.records += len(index.records)
         self.virtual_s += index.run.lasted_s
         self.longest_s = max(self.longest_s, index.run.lasted_s)
@@ -115,7 +120,7 @@ class Tally(msgspec.Struct, kw_only=True):
         self.broken += [
             Broken(
                 seed=index.plan.seed,
-                profile=index.plan.profile.name,
+                profile=index.plan.name,
                 promise=violation.promise,
                 text=violation.text,
                 at_us=violation.at_us,
@@ -127,6 +132,8 @@ class Tally(msgspec.Struct, kw_only=True):
         """Take in another tally."""
         for family, counts in other.families.items():
             self.families.setdefault(family, Counter()).update(counts)
+        for nodes, counts in other.nodes.items():
+            self.nodes.setdefault(nodes, Counter()).update(counts)
         for name, more in other.faults.items():
             kept = self.faults.setdefault(name, Injected())
             kept.injected += more.injected
@@ -249,11 +256,12 @@ _OF_A_MESSAGE = frozenset({"request lost", "request late", "reply lost", "reply 
 def _hit(index: Index, place: int, fault: Fault) -> bool:
     if fault.name in _OF_A_MESSAGE:
         return _hit_message(index, fault.name, int(fault.detail[1:].split()[0]))
-    if fault.name == "crash":
-        return _at_work(index, place) > 0
+    of_a_node = hit_node(index, place, fault)
+    if of_a_node is not None:
+        return of_a_node
     if fault.name == "ledger fails":
         return any(isinstance(one, Failed) and one.life == fault.life for one in index.records[place:])
-    if fault.name in ("clock step", "stall"):
+    if fault.name in ("crash", "clock step", "stall"):
         return _at_work(index, place) > 0
     if fault.name in ("partition", "exchange restart"):
         return _cut_something(index, place)

@@ -27,6 +27,7 @@ class _Jumping(selectors.DefaultSelector):
             if timeout is None:
                 raise NothingLeft("nothing is ready, no timer is set, and somebody waits")
             self.loop.now_s += max(timeout, 0)
+        self.loop.about_to_run()
         return ready
 
 
@@ -46,6 +47,9 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         """Return the virtual time in seconds."""
         return self.now_s
+
+    def about_to_run(self) -> None:
+        """Called whenever time has moved on, before what is due then is run."""
 
     def _complain(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         self.complaints.append(f"{context.get('message')}: {context.get('exception')!r}")

@@ -15,7 +15,6 @@ from typing import Any, cast
 import msgspec
 
 from onefill.core.audit import JournalEntry
-from onefill.core.errors import LeaseHeld, OnefillError
 from onefill.core.incident import Incident
 from onefill.core.lifecycle import ENDED
 from onefill.core.messages import ExecutionReport, VenueOrder
@@ -24,19 +23,23 @@ from onefill.core.position import Execution, Position
 from onefill.core.replay import RouteReplay
 from onefill.core.values import Instrument
 from onefill.engine.replay import replay_route
+from onefill.ledger.sqlite import SqliteLedger
 from onefill.ports.ledger import Change, RouteInfo
 from onefill.sim.exchange import Exchange
 from onefill.sim.exchange_desk import ExchangeTrade
-from onefill.sim.history import Called, Failed, Fault, History, Phase, Ready
+from onefill.sim.history import Called, Fault, History, Phase
 from onefill.sim.order_book import ExchangeOrder
-from onefill.sim.virtual_loop import NothingLeft, VirtualLoop
+from onefill.sim.virtual_loop import NothingLeft
 from onefill.sim.world_callers import Callers
+from onefill.sim.world_hosts import Hosts
 from onefill.sim.world_ledger import open_database
-from onefill.sim.world_life import Life, current
+from onefill.sim.world_life import Life
+from onefill.sim.world_loop import SkewedLoop, WorldLoop, current
 from onefill.sim.world_network import Network
 from onefill.sim.world_office import Office
 from onefill.sim.world_operator import Operator
 from onefill.sim.world_plan import ACCOUNT, ROUTE, STRATEGY, SYMBOL, Cancel, Plan, Replace, Submit
+from onefill.sim.world_supervisor import Supervisors
 
 ACME = Instrument(symbol=SYMBOL, price_tick=Decimal("0.01"), quantity_step=Decimal(1), min_quantity=Decimal(1))
 BOUND_S = 600.0
@@ -86,9 +89,9 @@ class Run(msgspec.Struct, kw_only=True):
 
 
 class World:
-    """See the module's text. Make one inside a running :class:`~onefill.sim.virtual_loop.VirtualLoop`."""
+    """See the module's text. Make one inside a running :class:`~onefill.sim.world_loop.WorldLoop`."""
 
-    def __init__(self, plan: Plan, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, plan: Plan, loop: WorldLoop) -> None:
         self.plan = plan
         self.loop = loop
         self.draw = Random(f"world {plan.seed}")  # noqa: S311 - repeatable on purpose
@@ -100,9 +103,12 @@ class World:
         self.leaked: list[str] = []
         self.clock_off_us = [0] * plan.hosts
         self._furthest_us = 0
+        self._drifts = plan.nodes.drifts
         holding = {SYMBOL: Decimal(plan.books.holding)} if plan.books.holding else {}
         self.exchange = Exchange(plan.dialect, [ACME], {ACCOUNT: holding})
         self.database = open_database()
+        self.ledger = SqliteLedger(self.database, inline=True)
+        """The database as it is by itself: what every process's writes come to."""
         self.network = Network(self)
         self.callers = Callers(self)
         self.operator = Operator(self)
@@ -113,30 +119,51 @@ class World:
         self._failures = dict(plan.ledger_failures)
         self._stalls = {int(stall.at_s): stall.amount for stall in plan.stalls}
         self._groups = 0
-        self._lives: list[Life] = []
-        self._ready: list[Life] = []
-        self._wanted = set(range(plan.hosts))
         self._tasks: set[asyncio.Task[Any]] = set()
         self._jittery = self.draw.random() < 0.7
         self._exchange_timer: asyncio.TimerHandle | None = None
-        self._faulty = True
+        self.faulty = True
+        self.owner = 0
+        """The number of the life that owns the route by the ledger."""
+        self.hosts = Hosts(self)
+        self.supervisors = Supervisors(self)
 
     # ------------------------------------------------------------------- time
 
     def at_us(self) -> int:
         """Return µs since the world began."""
-        return round(self.loop.time() * 1e6)
+        return round(self.loop.now_s * 1e6)
 
     def true_us(self) -> int:
         """Return true time, µs since 1970: the exchange's and the database's clock."""
         return self.plan.start_us + self.at_us()
+
+    def wall_us(self, host: int) -> int:
+        """Return what a host takes for the time, µs since 1970."""
+        off_us = self.clock_off_us[host]
+        if self._drifts:
+            off_us += int(self._drifts[host] * self.at_us())
+        return self.true_us() + off_us
+
+    def _set_clocks_alike(self) -> None:
+        """Set every host's clock to the furthest that any ever showed.
+
+        A claim that lies in a clock's future keeps a person from being believed until that clock is there.
+        """
+        off_us = [self.wall_us(host) - self.true_us() for host in range(self.plan.hosts)]
+        self._furthest_us = max(self._furthest_us, *off_us)
+        if self._drifts:
+            self._drifts, self.clock_off_us = (), off_us
+        for host, one in enumerate(off_us):
+            if one < self._furthest_us:
+                self._step_clock(host, self._furthest_us - one)
 
     def keep_exchange_going(self) -> None:
         """Set a timer for what the exchange decides later by itself."""
         due_us = self.exchange.next_due_us()
         if due_us is not None and self._exchange_timer is None:
             delay_s = max(due_us - self.true_us(), 0) / 1e6
-            self._exchange_timer = self.loop.call_later(delay_s, self._exchange_due, context=self.context)
+            self._exchange_timer = self.loop.after(delay_s, self._exchange_due, context=self.context)
 
     def _exchange_due(self) -> None:
         self._exchange_timer = None
@@ -148,7 +175,7 @@ class World:
     def crashes_at(self, step: str, life: int) -> bool:
         """Tell whether the process that comes to this step now dies there."""
         count = self._steps[step] = self._steps.get(step, 0) + 1
-        if not self._faulty or (step, count) not in self._crashes:
+        if not self.faulty or (step, count) not in self._crashes:
             return False
         self.history.add(Fault(self.at_us(), "crash", step, life=life))
         return True
@@ -168,14 +195,14 @@ class World:
     def stall_s(self, life: int) -> float:
         """Return for how long the process that has just committed sleeps before it learns of it."""
         self._groups += 1
-        stall_s = self._stalls.get(self._groups, 0.0) if self._faulty else 0.0
+        stall_s = self._stalls.get(self._groups, 0.0) if self.faulty else 0.0
         if stall_s:
             self.history.add(Fault(self.at_us(), "stall", "commit", f"{stall_s} s", life))
         return stall_s
 
     def ledger_failure(self, life: int) -> bool | None:
         """Return ``None`` if the next group of commits is written, or that it fails, though durable (True) or not."""
-        durable = self._failures.get(self._groups + 1) if self._faulty else None
+        durable = self._failures.get(self._groups + 1) if self.faulty else None
         if durable is not None:
             del self._failures[self._groups + 1]
             said = "durable" if durable else "not durable"
@@ -183,8 +210,9 @@ class World:
         return durable
 
     def _step_clock(self, host: int, by_us: int) -> None:
+        before_us = self.wall_us(host) - self.true_us()
         self.clock_off_us[host] += by_us
-        self._furthest_us = max(self._furthest_us, self.clock_off_us[host])
+        self._furthest_us = max(self._furthest_us, before_us, before_us + by_us)
         self.history.add(Fault(self.at_us(), "clock step", "clock", f"host{host} by {by_us / 1e6:+.6f} s"))
 
     # ---------------------------------------------------------- what is known
@@ -219,14 +247,7 @@ class World:
 
     async def some_gateway(self) -> Life | None:
         """Return a gateway that takes orders, once there is one."""
-        for _ in range(200):
-            usable = [
-                life for life in self._ready if not life.dead and life.gateway.failure() is None and not life.asleep_s()
-            ]
-            if usable:
-                return self.draw.choice(usable)
-            await asyncio.sleep(0.1)
-        return None
+        return await self.supervisors.some_gateway()
 
     # --------------------------------------------------------------- the course
 
@@ -246,52 +267,51 @@ class World:
         """Let the world take its course."""
         plan = self.plan
         made = Run(plan=plan, history=self.history, born=self.born)
-        hosts = [self.spawn(self._keep_running(host)) for host in range(plan.hosts)]
+        hosts = [self.spawn(self.supervisors.keep_running(host)) for host in range(plan.hosts)]
         self._schedule()
         await asyncio.sleep(plan.faults_end_s)
-        self._faulty = False
+        self.faulty = False
         self.network.calm()
-        # A claim that lies in a clock's future keeps a person from being believed until that clock is there.
-        for host, off_us in enumerate(self.clock_off_us):
-            if off_us < self._furthest_us:
-                self._step_clock(host, self._furthest_us - off_us)
+        self.hosts.calm()
+        self._set_clocks_alike()
         self.history.add(Phase(self.at_us(), "faults end"))
-        life = await self._steady_gateway()
+        life = await self.supervisors.steady_gateway()
         if life is not None:
             await self._come_to_rest(made, life)
         else:
             made.unrested.append("no gateway would start")
-        self._wanted.clear()
+        self.supervisors.wanted.clear()
         await asyncio.wait(hosts)
         await self._read(made)
         for task in [task for task in self._tasks if not task.done()]:
             task.cancel()
             made.leaked.append(f"of the world: {task.get_coro()!r}")
-        made.complaints, made.lasted_s = self.complaints, self.loop.time()
+        made.complaints, made.lasted_s = self.complaints, self.loop.now_s
         made.leaked += self.leaked
         return made
 
     def _schedule(self) -> None:
         plan, loop = self.plan, self.loop
+        self.hosts.schedule()
         for one in plan.callers:
-            loop.call_at(one.at_s, self._begin, one, context=self.context)
+            loop.after(one.at_s, self._begin, one, context=self.context)
         for trade in plan.trades:
-            loop.call_at(trade.at_s, self.callers.trade, trade, context=self.context)
+            loop.after(trade.at_s, self.callers.trade, trade, context=self.context)
         for step in plan.clock_steps:
-            loop.call_at(step.at_s, self._step_clock, step.host, int(step.amount), context=self.context)
+            loop.after(step.at_s, self._step_clock, step.host, int(step.amount), context=self.context)
         for outage in plan.restarts:
-            loop.call_at(outage.at_s, self.network.restart, outage.amount, context=self.context)
+            loop.after(outage.at_s, self.network.restart, outage.amount, context=self.context)
         for outage in plan.partitions:
-            loop.call_at(outage.at_s, self.network.part, outage.host, outage.amount, context=self.context)
+            loop.after(outage.at_s, self.network.part, outage.host, outage.amount, context=self.context)
         for halt in plan.halts:
-            loop.call_at(halt.at_s, self.network.halt, halt.amount, context=self.context)
+            loop.after(halt.at_s, self.network.halt, halt.amount, context=self.context)
         for amendment in plan.books.amendments:
-            loop.call_at(amendment.at_s, self.office.amend, amendment, context=self.context)
+            loop.after(amendment.at_s, self.office.amend, amendment, context=self.context)
         for frozen in plan.books.frozen:
-            loop.call_at(frozen.at_s, self.office.freeze, frozen, context=self.context)
+            loop.after(frozen.at_s, self.office.freeze, frozen, context=self.context)
         for crash in plan.crashes:
             if not crash.step:
-                loop.call_at(crash.at_s, self._crash_some, context=self.context)
+                loop.after(crash.at_s, self._crash_some, context=self.context)
 
     def _begin(self, one: Submit | Cancel | Replace) -> None:
         callers = self.callers
@@ -303,54 +323,11 @@ class World:
             self.spawn(callers.replace(one))
 
     def _crash_some(self) -> None:
-        alive = [life for life in self._lives if not (life.dead or life.closed)]
+        alive = [life for life in self.supervisors.lives if not (life.dead or life.closed)]
         if alive:
             life = self.draw.choice(alive)
             self.history.add(Fault(self.at_us(), "crash", "any time", life=life.number))
             life.die("at some time")
-
-    async def _keep_running(self, host: int) -> None:
-        """Be the supervisor of a host: start a gateway, and another when it ends."""
-        while host in self._wanted:
-            life = Life(self, len(self._lives) + 1, host)
-            self._lives.append(life)
-            starting = life.spawn(life.gateway.start())
-            await asyncio.wait({starting})
-            if life.dead:
-                await life.over
-            elif starting.cancelled() or starting.exception() is not None:
-                error = None if starting.cancelled() else starting.exception()
-                if not isinstance(error, OnefillError):
-                    self.complaints.append(f"gw{life.number} could not start: {error!r}")
-                await life.close(f"{type(error).__name__}")
-                await asyncio.sleep(self.draw.uniform(0.3, 1.0) if isinstance(error, LeaseHeld) else 0.3)
-                continue
-            else:
-                self.history.add(Ready(self.at_us(), life.number, life.gateway.recovered))
-                self._ready.append(life)
-                await self._watch(life)
-                self._ready.remove(life)
-            if host in self._wanted:
-                await asyncio.sleep(self.draw.uniform(0, self.plan.downtime_s) if self._faulty else 0.05)
-
-    async def _watch(self, life: Life) -> None:
-        while life.host in self._wanted and not life.dead:
-            failure = life.gateway.failure()
-            if failure is not None:
-                self.history.add(Failed(self.at_us(), life.number, f"{type(failure).__name__}: {failure}"))
-                if not isinstance(failure, OnefillError) or type(failure).__name__ in _DEFECTS:
-                    self.complaints.append(f"gw{life.number} failed: {failure!r}")
-                await life.close("failed")
-                return
-            await asyncio.wait({life.over}, timeout=0.2 if self._faulty else 2.0)
-        await life.close("the end") if not life.dead else await life.over
-
-    async def _steady_gateway(self) -> Life | None:
-        await asyncio.sleep(max(life.asleep_s() for life in self._lives) + 0.01)  # let those who lost the route notice
-        life = await self.some_gateway()
-        if life is not None:
-            self._wanted.intersection_update({life.host})
-        return life
 
     async def _come_to_rest(self, made: Run, life: Life) -> None:
         """Cancel what is open, let a person resolve what is parked, and wait until all is over."""
@@ -388,7 +365,7 @@ class World:
             await asyncio.sleep(pause_s)
 
     def _callers_at_work(self) -> bool:
-        return self.at_us() < 1e6 * (self.plan.faults_end_s + 30) and len(self._tasks) > len(self._wanted)
+        return self.at_us() < 1e6 * (self.plan.faults_end_s + 30) and len(self._tasks) > len(self.supervisors.wanted)
 
     async def _end_key(self, life: Life, one: Submit, phase: str) -> None:
         await self.callers.submit_once(life, msgspec.structs.replace(one, gives_up_after_s=None), 1.5)
@@ -396,10 +373,10 @@ class World:
 
     async def _rest(self, life: Life, *, parked_rests: bool = True) -> list[str]:
         """Wait until every order is over (or parked); return those that are not within the bound."""
-        pause_s, until_s = 0.25, self.loop.time() + BOUND_S
+        pause_s, until_s = 0.25, self.loop.now_s + BOUND_S
         while True:
             waiting = [o for o in life.gateway.open_orders() if not (o.parked and parked_rests)]
-            if not waiting or self.loop.time() >= until_s:
+            if not waiting or self.loop.now_s >= until_s:
                 return [f"{order.key} is {order.status}{' and parked' if order.parked else ''}" for order in waiting]
             await asyncio.sleep(pause_s)
             pause_s = min(pause_s * 1.5, 5.0)
@@ -413,20 +390,18 @@ class World:
         made.rested = not made.unrested
 
     async def _catch_up(self, life: Life) -> None:
-        for _ in range(10):  # it says TimeoutError while the stream waits before it connects again
+        for _ in range(10):  # the stream may wait before it connects again, the lease may not be renewed yet
             catching_up = life.spawn(life.gateway.catch_up())
             await asyncio.wait({catching_up})
             error = None if catching_up.cancelled() else catching_up.exception()
             if error is None:
                 return
+            await asyncio.sleep(0.2)
         self.complaints.append(f"catching up failed: {error!r}")
 
     def forget(self) -> None:
         """Untie what holds each other, so that it goes away at once: thousands of worlds are run in a row."""
-        for life in self._lives:
-            life.tasks.clear()
-        self._lives.clear()
-        self._ready.clear()
+        self.supervisors.forget()
         self._tasks.clear()
 
     async def _read(self, made: Run) -> None:
@@ -453,13 +428,9 @@ class World:
         self.database.close()
 
 
-_DEFECTS = frozenset({"InvariantBroken", "RouteClosed"})
-"""Failures of a route that no fault explains."""
-
-
 def run_world(plan: Plan) -> Run:
     """Run one world from beginning to end, in virtual time."""
-    loop = VirtualLoop()
+    loop = SkewedLoop() if plan.nodes.rates else WorldLoop()
     loop.set_task_factory(cast("Any", _make_task))
     asyncio.set_event_loop(loop)
     world: World | None = None

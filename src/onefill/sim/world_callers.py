@@ -81,7 +81,13 @@ class Callers:
             await asyncio.sleep(world.draw.choice((0.0, 0.03, 0.3)))
 
     async def submit(self, one: Submit) -> None:
-        """Submit, and repeat it until there is an answer."""
+        """Submit, and repeat it until there is an answer; first, if it is meant so, on every node at once."""
+        if one.everywhere:
+            nodes = self._world.supervisors.usable()
+            at_once = [self.submit_once(life, one, one.wait_s) for life in nodes]
+            told = await asyncio.gather(*at_once)
+            if any(answered.answer is not None for answered in told):
+                return
         await self._until_told(one.tries, lambda life: self.submit_once(life, one, one.wait_s))
 
     async def submit_once(self, life: Life, one: Submit, wait_s: float) -> Answered:

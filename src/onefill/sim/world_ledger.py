@@ -9,23 +9,25 @@ import asyncio
 import contextlib
 import functools
 import tempfile
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable, Coroutine, Sequence
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import apsw
 
-from onefill.core.errors import LedgerFailed
+from onefill.core.errors import LedgerFailed, OnefillError
 from onefill.ledger.group_commit import GroupCommit
 from onefill.ledger.sqlite import SqliteLedger
 from onefill.ledger.sqlite_file import LedgerFile, open_file
 from onefill.ledger.sqlite_write import Result
-from onefill.ports.ledger import Change, Committed, Lease, Outcome
+from onefill.ports.ledger import Change, Committed, CursorMove, Lease, Outcome
 from onefill.sim.history import Commit, Refused
+from onefill.sim.world_hosts import Fate, Held
 
 if TYPE_CHECKING:
     from onefill.sim.world_life import Life
 
 T = TypeVar("T")
+_Group = list[tuple[Change, "asyncio.Future[Outcome]"]]
 
 
 @functools.cache
@@ -48,13 +50,23 @@ def open_database() -> LedgerFile:
     return LedgerFile(connection, None, ":memory:")
 
 
+def _at_once(work: Coroutine[Any, Any, T]) -> T:
+    """Run what waits for nothing, and return what it returns."""
+    try:
+        work.send(None)
+    except StopIteration as ended:
+        result: T = ended.value
+        return result
+    work.close()
+    raise AssertionError("it waits for something")
+
+
 class _Commits(GroupCommit):
-    """Group commit as the processes of a world see it: slow at times, failing at times, gone with its process."""
+    """Group commit as the processes of a world see it: slow, failing or out of reach at times, gone with its process."""
 
     def __init__(self, life: "Life", apply: Callable[[Sequence[Change]], list[Result]]) -> None:
         super().__init__(apply, inline=True)
         self._life = life
-        self._later: asyncio.TimerHandle | None = None
 
     def commit(self, change: Change) -> "asyncio.Future[Outcome]":
         if self._life.dead:
@@ -66,49 +78,132 @@ class _Commits(GroupCommit):
         await life.step("call before")
         if self._failure is not None:
             raise self._failure
-        result = await super().call(work)
+        held = life.world.hosts.held(life, "call")
+        if held is None:
+            result = await super().call(work)
+        else:
+            result = await self._call_over_a_cut(work, held)
         await life.step("call after")
         return result
+
+    async def _call_over_a_cut(self, work: Callable[[], T], held: Held) -> T:
+        """Make a call that hangs. The database does what reached it whatever becomes of the process meanwhile."""
+        world = self._life.world
+        answer: asyncio.Future[Callable[[], T]] = self._loop.create_future()
+        effect = _outcome(work) if held.fate is Fate.UNANSWERED else None
+
+        def ends() -> None:
+            outcome = _outcome(work) if held.fate is Fate.LATE and not held.fails else effect
+            if not answer.done():
+                answer.set_result(_lost if held.fails or outcome is None else outcome)
+
+        world.loop.after(held.for_s, ends, context=world.context)
+        if held.fails and held.fate is Fate.LATE:
+            world.loop.after(held.arrives_s, _outcome, work, context=world.context)  # nobody hears of it any more
+        result = await answer
+        if held.fails and self._failure is None:
+            self._broken = _LOST
+            self._fail(_LOST)
+        return result()
 
     def _begin(self) -> None:
         delay_s = self._life.world.disk_delay_s()
         if delay_s:
-            self._later = self._loop.call_later(delay_s, self._flush)
+            self._life.world.loop.after(delay_s, self._flush)
         else:
             self._flush()
 
     def _flush(self) -> None:
         self._flush_due = False
-        life = self._life
-        if life.asleep_s():
-            self._flush_due = True
-            self._loop.call_later(life.asleep_s(), self._flush)
-            return
+        life, world = self._life, self._life.world
         if life.dead or self._busy or not self._waiting or self._failure is not None or life.passes("commit before"):
+            return
+        life.stops_at("commit before")
+        if life.stands():  # what was handed in leaves the process when it goes on
+            self._flush_due = True
+            world.loop.call_soon(self._flush, context=life.context)
             return
         group, self._waiting = self._waiting, []
         self._busy = True
+        held = world.hosts.held(life, "commit")
+        if held is None:
+            self._write(group)
+        elif held.fate is Fate.LATE and not held.fails:
+            world.loop.after(held.for_s, self._write, group, context=world.context)
+        else:
+            if held.fate is Fate.LATE:
+                world.loop.after(held.arrives_s, self._arrives_late, group, context=world.context)
+            results = self._noted(group) if held.fate is Fate.UNANSWERED else None
+            told = _LOST if held.fails else results
+            world.loop.after(held.for_s, self._tell, group, told, context=world.context)
+
+    def _noted(self, group: _Group) -> list[Result] | OnefillError:
+        """Commit a group, and note what became of it."""
         results = self._attempt(group)
         if isinstance(results, list):
             for (change, _), result in zip(group, results, strict=True):
-                life.committed(change, result)
+                self._life.committed(change, result)
+        return results
+
+    def _arrives_late(self, group: _Group) -> None:
+        """Commit a group that its process has long taken for lost: the database does not know that, and decides by itself."""
+        try:
+            results = self._apply([change for change, _ in group])
+        except OnefillError:
+            return
+        for (change, _), result in zip(group, results, strict=True):
+            self._life.committed(change, result)
+
+    def _write(self, group: _Group) -> None:
+        life = self._life
+        results = self._noted(group)
         if life.passes("commit after"):
             return
         stall_s = life.world.stall_s(life.number)
         if stall_s:
-            life.sleep(stall_s)
-            self._loop.call_later(stall_s, self._done, group, results)
+            life.world.hosts.pause(life, stall_s, "commit after")
+        life.stops_at("commit after")
+        self._tell(group, results)
+
+    def _tell(self, group: _Group, results: object) -> None:
+        """Tell the process, which hears of it when it goes on."""
+        if self._life.stands():
+            self._life.world.loop.call_soon(self._done, group, results, context=self._life.context)
         else:
             self._done(group, results)
 
-    def _done(self, group: "list[tuple[Change, asyncio.Future[Outcome]]]", results: object) -> None:
+    def _done(self, group: _Group, results: object) -> None:
         if not self._life.dead:
+            self._broken = self._broken or (results if isinstance(results, OnefillError) else None)
             super()._done(group, results)  # type: ignore[arg-type]
 
     async def close(self) -> None:
-        while (self._waiting or self._busy) and self._failure is None and not self._life.dead:  # noqa: ASYNC110 - virtual time
-            await asyncio.sleep(0.001)
+        pause_s = 0.001
+        while (self._waiting or self._busy) and self._failure is None and not self._life.dead:
+            await asyncio.sleep(pause_s)
+            pause_s = min(pause_s * 1.5, 0.05)
         self._failure = self._failure or LedgerFailed("the ledger was closed")
+
+
+def _outcome(work: Callable[[], T]) -> Callable[[], T]:
+    """Do the work now; return what gives its result, or raises what it raised, later."""
+    try:
+        result = work()
+    except OnefillError as error:
+        caught = error
+
+        def fails() -> T:
+            raise caught
+
+        return fails
+    return lambda: result
+
+
+_LOST: Final = LedgerFailed("the connection to the ledger was lost; whether the last change was made is not known")
+
+
+def _lost() -> Any:
+    raise _LOST
 
 
 class ProcessLedger(SqliteLedger):
@@ -133,18 +228,40 @@ class ProcessLedger(SqliteLedger):
     async def acquire(
         self, route: str, holder: str, at_us: int, *, venue: str = "", lease_us: int | None = None
     ) -> Lease:
-        """See :meth:`onefill.ports.ledger.Ledger.acquire`."""
-        true_us = self._life.world.true_us()
-        return await super().acquire(route, holder, true_us, venue=venue, lease_us=lease_us)
+        """See :meth:`onefill.ports.ledger.Ledger.acquire`. The time is the database's, when the call comes to it."""
+        life, database = self._life, self._life.world.ledger
 
-    def _take(self, *arguments: Any) -> Lease:
-        lease = super()._take(*arguments)
-        self._life.acquired(lease.epoch)  # at once: the process may die before it learns of it
+        def work() -> Lease:
+            now_us = life.world.true_us()
+            lease = _at_once(database.acquire(route, holder, now_us, venue=venue, lease_us=lease_us))
+            life.acquired(lease.epoch, lease_us)  # at once: the process may die before it learns of it
+            return lease
+
+        lease = await self._commits.call(work)
+        life.epoch = lease.epoch
         return lease
 
     async def renew(self, route: str, epoch: int, at_us: int, lease_us: int) -> None:
-        """See :meth:`onefill.ports.ledger.Ledger.renew`."""
-        await super().renew(route, epoch, self._life.world.true_us(), lease_us)
+        """See :meth:`onefill.ports.ledger.Ledger.renew`. The time is the database's, as above."""
+        life, database = self._life, self._life.world.ledger
+
+        def work() -> None:
+            _at_once(database.renew(route, epoch, life.world.true_us(), lease_us))
+            life.renewed(epoch, lease_us)
+
+        await self._commits.call(work)
+
+    async def move_cursor(self, route: str, epoch: int, move: CursorMove) -> bool:
+        """See :meth:`onefill.ports.ledger.Ledger.move_cursor`."""
+        life, database = self._life, self._life.world.ledger
+
+        def work() -> bool:
+            moved = _at_once(database.move_cursor(route, epoch, move))
+            if moved:
+                life.moved(epoch, f"cursor of {move.stream} to {move.position}")
+            return moved
+
+        return await self._commits.call(work)
 
     async def close(self) -> None:
         """Finish what was handed in. The database stays open for others."""

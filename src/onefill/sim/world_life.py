@@ -5,15 +5,15 @@ Killed as by kill -9: from that moment nothing it does has any effect, because t
 """
 
 import asyncio
-import contextvars
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from onefill.engine.gateway import Gateway
 from onefill.ledger.sqlite_write import Result
 from onefill.ports.ledger import Change
-from onefill.sim.history import Acquired, Began, Commit, Ended
+from onefill.sim.history import Acquired, Began, Commit, Ended, Leased, Moved
 from onefill.sim.world_ledger import ProcessLedger, record
+from onefill.sim.world_loop import current
 from onefill.sim.world_plan import ROUTE
 from onefill.sim.world_venue import SimVenue
 
@@ -24,10 +24,7 @@ T = TypeVar("T")
 _ROUNDS = 60
 """Turns of the loop that a killed process's tasks get to end in."""
 
-_LONGEST_SLEEP_S = 5.0
-
-current: "contextvars.ContextVar[Life | None]" = contextvars.ContextVar("life", default=None)
-"""The life in which the running code runs, ``None`` for the world outside."""
+_LONGEST_END_S = 5.0
 
 
 class HostClock:
@@ -39,7 +36,7 @@ class HostClock:
 
     def now_us(self) -> int:
         """Return what the host takes for the time, µs since 1970."""
-        return self._world.true_us() + self._world.clock_off_us[self._host]
+        return self._world.wall_us(self._host)
 
 
 class Life:
@@ -57,11 +54,15 @@ class Life:
         """Done when nothing of it is left."""
         self.tasks: list[asyncio.Task[Any]] = []
         self.epoch = 0
-        self._awake_at_s = 0.0
+        """Under which it believes to own the route."""
+        nodes = world.plan.nodes
+        self.rate, self.origin_s = (nodes.rates[host], nodes.origins_s[host]) if nodes.rates else (1.0, 0.0)
+        """How fast its clock runs that nobody can set, and what that showed when the world began."""
+        self.suspended_s = 0.0
         self.venue = SimVenue(self)
         self.ledger = ProcessLedger(self, world.database)
-        self._context = world.context.copy()
-        self._context.run(current.set, self)
+        self.context = world.context.copy()
+        self.context.run(current.set, self)
         world.history.add(Began(world.at_us(), number, f"host{host}"))
         self.gateway = Gateway(
             self.ledger,
@@ -74,7 +75,7 @@ class Life:
 
     def spawn(self, work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
         """Run ``work`` inside this process."""
-        return self.world.loop.create_task(work, context=self._context.copy())
+        return self.world.loop.create_task(work, context=self.context.copy())
 
     # ------------------------------------------------------------------ dying
 
@@ -88,25 +89,30 @@ class Life:
         """Come to a step at which the process may die, or be held up; does not return if it is dead."""
         if self.passes(step):
             await self.world.loop.create_future()
-        delay_s = self.asleep_s() or self.world.hold_up_s()
+        if self.stops_at(step):
+            await asyncio.sleep(0)  # this goes on when the process does
+            if self.dead:
+                await self.world.loop.create_future()
+        delay_s = self.world.hold_up_s()
         if delay_s is not None:
             await asyncio.sleep(delay_s)
             if self.dead:
                 await self.world.loop.create_future()
 
-    def sleep(self, for_s: float) -> None:
-        """Fall asleep: whatever comes to the ledger or leaves for the venue does so after that."""
-        self._awake_at_s = self.world.loop.time() + for_s
+    def stops_at(self, step: str) -> bool:
+        """Tell whether the process, which comes to this step, stands still from here on: until the loop is left, no longer."""
+        return self.world.hosts.pauses_at(step, self)
 
-    def asleep_s(self) -> float:
-        """Return for how long the process still sleeps."""
-        return max(self._awake_at_s - self.world.loop.time(), 0.0)
+    def stands(self) -> bool:
+        """Tell whether the process stands still."""
+        return self.world.loop.stands(self)
 
     def die(self, why: str) -> None:
         """End as by kill -9."""
         if self.dead or self.closed:
             return
         self.dead = True
+        self.world.loop.let_go_on(self)  # to its end
         open_orders = len(self.gateway.open_orders())
         self.world.history.add(Ended(self.world.at_us(), self.number, killed=True, why=why, open_orders=open_orders))
         self.world.loop.call_soon(self._bury, context=self.world.context)
@@ -140,7 +146,7 @@ class Life:
         self.world.history.add(Ended(self.world.at_us(), self.number, killed=False, why=why))
         left = [task for task in self.tasks if not task.done()]
         if left:
-            await asyncio.wait(left, timeout=_LONGEST_SLEEP_S)
+            await asyncio.wait(left, timeout=_LONGEST_END_S)
         self.world.leaked += [
             f"of closed gw{self.number}: {task.get_coro()!r}" for task in self.tasks if not task.done()
         ]
@@ -148,10 +154,20 @@ class Life:
 
     # ------------------------------------------------------------- its ledger
 
-    def acquired(self, epoch: int) -> None:
-        """Note that it became the route's owner."""
-        self.epoch = epoch
-        self.world.history.add(Acquired(self.world.at_us(), self.number, epoch))
+    def acquired(self, epoch: int, lease_us: int | None) -> None:
+        """Note that it became the route's owner, for how long."""
+        self.world.owner = self.number
+        now_us = self.world.at_us()
+        self.world.history.add(Acquired(now_us, self.number, epoch, None if lease_us is None else now_us + lease_us))
+
+    def renewed(self, epoch: int, lease_us: int) -> None:
+        """Note that the route was lent to it anew, for how long; zero: it gave it back."""
+        now_us = self.world.at_us()
+        self.world.history.add(Leased(now_us, self.number, epoch, now_us + lease_us if lease_us else None))
+
+    def moved(self, epoch: int, what: str) -> None:
+        """Note a write that makes no entry of the journal."""
+        self.world.history.add(Moved(self.world.at_us(), self.number, epoch, what))
 
     def committed(self, change: Change, result: Result) -> None:
         """Note what became of a change."""

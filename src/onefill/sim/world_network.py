@@ -206,7 +206,7 @@ class Network:
         return ""
 
     def _launch(self, message: _Message, copy: int, delay_s: float) -> None:
-        message.under_way[copy] = self._world.loop.call_later(
+        message.under_way[copy] = self._world.loop.after(
             delay_s, self._arrive, message, copy, context=self._world.context
         )
 
@@ -227,7 +227,7 @@ class Network:
             self._answer(message, reply)
         elif message.reply_fate == "reply lost" and isinstance(reply, DuplicateId):
             # Whatever doubled the request hands on the second answer, having lost the first.
-            world.loop.call_later(0.001, self._hear, message, reply, context=world.context)
+            world.loop.after(0.001, self._hear, message, reply, context=world.context)
 
     def _answer(self, message: _Message, reply: object) -> None:
         world, draw = self._world, self._draw
@@ -239,11 +239,11 @@ class Network:
             return
         delay_s = draw.uniform(0.0005, 0.008)
         if fate == "connection cut":
-            world.loop.call_later(delay_s, self._fail, message, "connection reset by peer", context=world.context)
+            world.loop.after(delay_s, self._fail, message, "connection reset by peer", context=world.context)
             return
         if fate == "reply late":
             delay_s = draw.uniform(0.5, 1.0) * world.plan.settings.reply_timeout_s + draw.uniform(0, 0.8)
-        world.loop.call_later(delay_s, self._hear, message, reply, context=world.context)
+        world.loop.after(delay_s, self._hear, message, reply, context=world.context)
 
     def _hear(self, message: _Message, reply: object) -> None:
         if not message.under_way:

@@ -19,6 +19,7 @@ from onefill.engine.controller import ControlPlan
 from onefill.engine.settings import GatewaySettings
 from onefill.sim.dialect import Dialect
 from onefill.sim.world_books import Books, books, controls, habits, looks
+from onefill.sim.world_nodes import Nodes, befall, nodes
 from onefill.sim.world_profiles import Profile, profile_of, variant_of
 
 ACCOUNT = "A"
@@ -65,6 +66,8 @@ class Submit(msgspec.Struct, frozen=True, kw_only=True):
     wait_s: float
     tries: int
     gives_up_after_s: float | None = None
+    everywhere: bool = False
+    """The first time it is submitted on every node at once."""
 
 
 class Cancel(msgspec.Struct, frozen=True, kw_only=True):
@@ -154,6 +157,18 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     operator_lies: bool
     books: Books
     control: ControlPlan
+    nodes: Nodes = Nodes()
+    """Several gateways over the one ledger, and what befalls their hosts."""
+
+    @property
+    def name(self) -> str:
+        """The kind of venue, and how many nodes where there are several."""
+        return "/".join(part for part in (self.profile.name, self.nodes.name) if part)
+
+    @property
+    def counts_on_t(self) -> bool:
+        """Whether nothing but the declared T tells when a request is dead."""
+        return self.dialect.conclusive_after_s is not None and not self.dialect.request_expiry
 
 
 def plan(seed: int) -> Plan:
@@ -167,8 +182,11 @@ class _Planner:
         self.profile = profile
         self.draw = Random(f"plan {seed}")  # noqa: S311 - repeatable on purpose
         self.other_draw = Random(f"books {seed}")  # noqa: S311 - of its own: what it decides changes nothing else
+        self.node_draw = Random(f"everywhere {seed}")  # noqa: S311 - likewise
         self.lag_s = self.draw.choice((0.0, 0.0, 0.2, 0.6))
-        self.hosts = 2 if self.chance(0.25) else 1
+        self.nodes = nodes(seed, conclusive=profile.conclusive)
+        standby = self.chance(0.25)
+        self.hosts = self.nodes.hosts if self.nodes.hosts > 1 else 2 if standby else 1
         near_midnight = self.chance(0.45 if profile.scope is UniqueScope.DAY else 0.05)
         self.start_us = NOON_US + (43_200_000_000 - int(self.draw.uniform(0.1, 8) * 1e6) if near_midnight else 0)
         self.near_midnight = near_midnight
@@ -186,11 +204,13 @@ class _Planner:
         crashes = () if calm else self._crashes(faults_end_s)
         failures = ((draw.randint(1, 25), self.chance(0.5)),) if not calm and self.chance(0.06) else ()
         self.restless = self.restless or bool(crashes or failures)
+        settings = self._settings()
+        self.longest_s = settings.reply_timeout_s + 2.0
         return Plan(
             seed=self.seed,
             profile=self.profile,
             dialect=self.dialect,
-            settings=self._settings(),
+            settings=settings,
             hosts=self.hosts,
             start_us=self.start_us,
             faults_end_s=faults_end_s,
@@ -207,6 +227,9 @@ class _Planner:
             ledger_failures=failures,
             operator_lies=self.chance(0.4),
             control=controls(Random(f"controls {self.seed}")),  # noqa: S311 - of its own, as above
+            nodes=Nodes(hosts=self.nodes.hosts, lease_s=self.nodes.lease_s)
+            if calm
+            else befall(self.seed, self.nodes, faults_end_s),
             books=books(
                 self.other_draw,
                 self.dialect,
@@ -250,9 +273,15 @@ class _Planner:
             answer_wait_s=draw.choice((1.0, 5.0)),
             reply_timeout_s=draw.choice((0.3, 0.8, 1.5, 3.0)),
             recent_orders=draw.choice((0, 1, 1000)),
-            lease_s=draw.choice((1.0, 3.0)) if self.hosts > 1 else None,
+            lease_s=self._lease_s(),
             reconcile=looks(Random(f"looks {self.seed}")),  # noqa: S311 - of its own, as above
         )
+
+    def _lease_s(self) -> float | None:
+        if self.hosts == 1:
+            return None
+        drawn = self.draw.choice((1.0, 3.0))
+        return drawn if self.nodes.lease_s is None else self.nodes.lease_s
 
     def _weather(self) -> Weather:
         draw, profile = self.draw, self.profile
@@ -260,7 +289,9 @@ class _Planner:
         latest_s = draw.choice((draw.uniform(1.0, 12.0), draw.uniform(10.0, 40.0)))
         if profile.conclusive and not profile.expiry:
             # What the declared T says of the way there; the lag of the readers is part of it.
-            latest_s = max((self.dialect.conclusive_after_s or 0.0) - self.lag_s - 0.01, 0.05)
+            conclusive_s = self.dialect.conclusive_after_s or 0.0
+            apart_s = self.nodes.skew * (conclusive_s + self.longest_s) * 1.1  # a fast clock waits for less
+            latest_s = max(conclusive_s - apart_s - self.lag_s - 0.01, 0.05)
 
         def rate(most: float) -> float:
             return bad * draw.choice((0.0, 0.4, 1.0)) * most
@@ -333,11 +364,14 @@ class _Planner:
             wait_s=draw.choice((0.05, 0.4, 3.0)),
             tries=draw.choice((1, 3, 6)),
             gives_up_after_s=draw.uniform(0.0, 0.3) if self.chance(0.08) else None,
+            everywhere=self.nodes.hosts > 1 and self.node_draw.random() < 0.4,
         )
 
     def _again(self, submit: Submit) -> Submit:
         at_s = submit.at_s if self.chance(0.5) else submit.at_s + self.draw.uniform(0, 1.5)
-        return msgspec.structs.replace(submit, at_s=at_s, wait_s=self.draw.choice((0.05, 1.0)), gives_up_after_s=None)
+        return msgspec.structs.replace(
+            submit, at_s=at_s, wait_s=self.draw.choice((0.05, 1.0)), gives_up_after_s=None, everywhere=False
+        )
 
     def _cancel(self, key: str, at_s: float, operation_key: str | None) -> Cancel:
         draw = self.draw
@@ -414,12 +448,12 @@ class _Planner:
 
     def _clock_steps(self, end_s: float) -> tuple[Timed, ...]:
         """Keep within what the declared T leaves room for, wherever the time of day decides anything."""
-        if self.near_midnight or not self.chance(0.2):
+        if self.near_midnight or not self.chance(0.2) or self.nodes.suspends:
             return ()
         draw, profile, dialect = self.draw, self.profile, self.dialect
         ahead_us = back_us = _HOUR_US * 30 if profile.scope is not UniqueScope.DAY else _HOUR_US
         if profile.conclusive:
-            slack_s = (dialect.conclusive_after_s or 0.0) - self.lag_s - 0.05
+            slack_s = (dialect.conclusive_after_s or 0.0) * (1 - self.nodes.skew) - self.lag_s - 0.05
             if profile.expiry:
                 ahead_us = int(max(slack_s - dialect.request_expiry_s, 0.0) * 1e6)
             elif self.restless:  # across a restart only the time of day tells how old a copy is

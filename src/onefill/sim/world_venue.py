@@ -42,6 +42,8 @@ class SimVenue:
         self._closed = False
         self.capabilities: Capabilities = life.world.exchange.capabilities
         self.identity = "exchange"
+        self._longest_us = int(life.world.plan.settings.reply_timeout_s * 1.1e6)
+        """How long after the call began bytes can leave, where nothing but T tells when a request is dead."""
 
     async def start(self) -> None:
         """Connect."""
@@ -92,12 +94,15 @@ class SimVenue:
             await asyncio.sleep(held_s)  # the adapter's own queue: whoever gives up meanwhile sends nothing
         if life.dead:
             await self._world.loop.create_future()
+        if self._world.plan.counts_on_t and self._world.at_us() - begun_us > self._longest_us:
+            raise ConnectionError("the call had ended before its bytes left")
         message, arrival = network.send(life, request, since_us, begun_us)
         reply: object | None = None
         error = "the process died"
         try:
             if life.passes("send after"):
                 await self._world.loop.create_future()
+            life.stops_at("send after")
             reply = await arrival
             await life.step("reply before")
             return reply
