@@ -17,7 +17,7 @@ _SOON: dict[str, set[str]] = {
     "a bust counts": {"FILL-ONCE"},
     "a bust folds anew": {"FILL-ONCE"},
     "a correction replaces": {"FILL-ONCE"},
-    "a total is no fill": {"FILL-ONCE", "FALSE-ALARM"},
+    "a total is no fill": {"FILL-ONCE", "FALSE-ALARM", "NO-DEFECT"},
     "cost is exact": {"PARITY"},
     "a stranger has an incident": {"NO-SILENT-HEAL"},
     "who waits has an incident": {"NO-SILENT-HEAL"},

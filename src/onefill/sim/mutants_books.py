@@ -15,7 +15,7 @@ from onefill.core.messages import EXECUTED, Holdings, Listed
 from onefill.core.order import Order
 from onefill.core.position import DROP_COPY, STREAM, Execution, Kind
 from onefill.core.values import EXACT, Side
-from onefill.engine import book, gate, incident_book, receiver, reconcile_reading, reconciler, route
+from onefill.engine import book, gate, incident_book, intake, receiver, reconcile_reading, reconciler, route
 from onefill.ledger import sqlite
 from onefill.ports.ledger import Change, Committed, CursorMove
 from onefill.sim.mutant import Mutant, always
@@ -368,7 +368,7 @@ def _silence_is_an_empty_list(original: Any) -> Any:
     return ask
 
 
-_Receiver, _Reconciler = receiver.Receiver, reconciler.Reconciler
+_Intake, _Receiver, _Reconciler = intake.Intake, receiver.Receiver, reconciler.Reconciler
 
 
 def _core(guard: str, without: str, owner: Any, attribute: str, make: Any) -> Mutant:
@@ -377,10 +377,10 @@ def _core(guard: str, without: str, owner: Any, attribute: str, make: Any) -> Mu
 
 
 BOOKS: Final[tuple[Mutant, ...]] = (
-    Mutant("one execution, two channels", "the second counts again", _Receiver, "_execution", _channel_in_the_name),
-    Mutant("cursor with its effect", "the cursor goes first", _Receiver, "_execution", _cursor_first),
+    Mutant("one execution, two channels", "the second counts again", _Intake, "_execution", _channel_in_the_name),
+    Mutant("cursor with its effect", "the cursor goes first", _Intake, "_execution", _cursor_first),
     Mutant("row with its effect", "the effect goes first", route.Route, "record", _effect_first),
-    Mutant("dedupe before effect", "the ledger finds it", _Receiver, "_execution", _known_by_the_ledger_only),
+    Mutant("dedupe before effect", "the ledger finds it", _Intake, "_execution", _known_by_the_ledger_only),
     Mutant("a cursor for each channel", "both share one", _Receiver, "__init__", _one_cursor_for_both),
     _core("a bust counts", "it is ignored", executions, "take", _without(Kind.BUST)),
     _core("a bust counts once", "it subtracts twice", executions, "totals", _busts_twice),
@@ -391,7 +391,7 @@ BOOKS: Final[tuple[Mutant, ...]] = (
     _core("a total less what is applied", "less the last", executions, "_by_total", _delta_from_the_last),
     Mutant("a bust folds anew", "the position is decremented", book.Book, "add", _incremented_in_place),
     _core("cost is exact", "a rounded average is kept", position, "fold", _rounded_average),
-    Mutant("a stranger is nobody's", "some order gets it", _Receiver, "_owner", _strangers_are_ours),
+    Mutant("a stranger is nobody's", "some order gets it", _Intake, "_owner", _strangers_are_ours),
     _core("a stranger has an incident", "it has none", executions, "quarantined", _no_findings),
     _core("an execution fits its order", "any is applied", executions, "stranger_to", always()),
     Mutant(

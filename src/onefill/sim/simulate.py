@@ -10,7 +10,7 @@ import multiprocessing
 import os
 from collections.abc import Callable, Iterable, Iterator
 
-from onefill.sim.checkers import CHECKS
+from onefill.sim.checkers import CHECKS, checks_of
 from onefill.sim.checkers_index import Index, Violation
 from onefill.sim.simulate_nodes import NODE_COUNTS
 from onefill.sim.simulate_tally import COUNTS, Broken, Injected, Tally
@@ -33,7 +33,7 @@ def judged(seed: int) -> tuple[Run, Index, list[Violation]]:
     """Run one world and judge it."""
     run = run_world(plan(seed))
     index = Index(run)
-    return run, index, [violation for check in CHECKS.values() for violation in check(index).violations]
+    return run, index, [violation for check in checks_of(run).values() for violation in check(index).violations]
 
 
 def run_worlds(
@@ -49,7 +49,7 @@ def run_worlds(
     try:
         for seed in seeds:
             index = Index(run_world(plan(seed)))
-            result.add(index, {promise: check(index) for promise, check in CHECKS.items()})
+            result.add(index, {promise: check(index) for promise, check in checks_of(index.run).items()})
             on_world()
             if result.broken and stop_at_first:
                 break

@@ -6,6 +6,7 @@ for one, and everything must come to rest. What happened is a :class:`Run`, to b
 """
 
 import asyncio
+import contextlib
 import contextvars
 from collections.abc import Callable, Coroutine
 from decimal import Decimal
@@ -34,7 +35,7 @@ from onefill.sim.world_callers import Callers
 from onefill.sim.world_hosts import Hosts
 from onefill.sim.world_ledger import open_database
 from onefill.sim.world_life import Life
-from onefill.sim.world_loop import SkewedLoop, WorldLoop, current
+from onefill.sim.world_loop import Endless, SkewedLoop, WorldLoop, current
 from onefill.sim.world_network import Network
 from onefill.sim.world_office import Office
 from onefill.sim.world_operator import Operator
@@ -77,6 +78,8 @@ class Run(msgspec.Struct, kw_only=True):
     """The journal, replayed."""
     operations: dict[tuple[str, str], bytes | None] = {}
     """The answers that the ledger holds, by key and operation key."""
+    finished: bool = True
+    """It came to its end at all: what it left behind can be judged."""
     rested: bool = False
     """Everything came to rest within the bound."""
     unrested: list[str] = []
@@ -444,9 +447,10 @@ def run_world(plan: Plan) -> Run:
     try:
         made = loop.run_until_complete(main())
         loop.run_until_complete(loop.shutdown_asyncgens())
-    except NothingLeft as error:
-        complaints.append(f"a wake-up was lost: {error}")
-        made = Run(plan=plan, history=History() if world is None else world.history, born={})
+    except (NothingLeft, Endless) as error:
+        complaints.append(f"a wake-up was lost: {error}" if isinstance(error, NothingLeft) else f"no end: {error}")
+        made = Run(plan=plan, history=History() if world is None else world.history, born={}, finished=False)
+        _sweep(loop)
     finally:
         if world is not None:
             world.forget()
@@ -454,6 +458,17 @@ def run_world(plan: Plan) -> Run:
         loop.close()
     made.complaints += complaints + loop.complaints
     return made
+
+
+def _sweep(loop: WorldLoop) -> None:
+    """End what a world that was given up left at work."""
+    loop.turns = 0
+    left = asyncio.all_tasks(loop)
+    for task in left:
+        task.cancel()
+    with contextlib.suppress(NothingLeft, Endless):
+        loop.run_until_complete(asyncio.wait(left))
+        loop.run_until_complete(loop.shutdown_asyncgens())
 
 
 def _make_task(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, Any], **named: Any) -> "asyncio.Task[Any]":

@@ -13,6 +13,13 @@ from typing import Any, Protocol
 
 from onefill.sim.virtual_loop import VirtualLoop
 
+MOST_TURNS = 30_000
+"""Turns of the loop in one world: ten times what the busiest takes."""
+
+
+class Endless(BaseException):
+    """The world goes on and on. Not an Exception, so that no handler under test takes it."""
+
 
 class Process(Protocol):
     """What the loop needs to know of a process: how fast its clock runs that nobody can set, and what that showed at first.
@@ -34,6 +41,7 @@ class WorldLoop(VirtualLoop):
 
     def __init__(self) -> None:
         super().__init__()
+        self.turns = 0
         self._held: dict[int, list[asyncio.Handle]] = {}
         """What the processes that stand still will do, by the id of the process."""
 
@@ -78,6 +86,9 @@ class WorldLoop(VirtualLoop):
 
     def about_to_run(self) -> None:
         """Put aside what is ready to run in a process that stands still."""
+        self.turns += 1
+        if self.turns > MOST_TURNS:
+            raise Endless(f"after {self.turns} turns of the loop, {self.now_s:.3f} s into the world, it still goes on")
         if not self._held:
             return
         loop: Any = self

@@ -432,6 +432,20 @@ class _Planner:
                     time_in_force=TimeInForce.GTC if rests else TimeInForce.IOC,
                 )
             )
+        if self.dialect.cumulative_fills_only:  # a total says something only of an order that is filled in parts
+            small = Random(f"in parts {self.seed}")  # noqa: S311 - of its own, as above
+            for _ in range(4):
+                at_s, quantity = small.uniform(0.1, last_s + 1.0), small.randint(1, 3)
+                made.append(
+                    Trade(
+                        at_s=at_s,
+                        account="M",
+                        side=Side.SELL,
+                        quantity=quantity,
+                        price=99,
+                        time_in_force=TimeInForce.IOC,
+                    )
+                )
         return tuple(made)
 
     def _crashes(self, end_s: float) -> tuple[Crash, ...]:
