@@ -2,6 +2,7 @@
 
 import contextlib
 import http.server
+import re
 import subprocess
 import sys
 import threading
@@ -14,6 +15,7 @@ import msgspec
 import pytest
 from cli_kit import PATIENCE_S, Result, Venue, blotter, limit, onefill
 
+from onefill.cli import run_command
 from onefill.core.inbox import Verifier, verify
 
 SECRET = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="  # noqa: S105 - of a key that is made up
@@ -236,6 +238,26 @@ def test_a_subscriber_that_is_gone_is_shown(
         assert onefill("subscribers", "retry", ledger, "desk", "--reason", "they are back").code == 0
         until(lambda: listed(ledger)[0]["lag"] == 0)
         assert endpoint.taken
+
+
+def test_a_run_does_not_wait_for_ever_for_a_subscriber(
+    tmp_path: Path, ledger: Path, exchange: Venue, account: str, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where nobody listens the run ends as always, within a bound, and says that somebody was not told; the next one tells."""
+    monkeypatch.setattr(run_command, "_TELL_REST_S", 0.2)
+    settings = endpoint.settings(tmp_path)
+    nowhere = tmp_path / "nowhere.toml"
+    nowhere.write_text(re.sub(r"127\.0\.0\.1:\d+", "127.0.0.1:1", settings.read_text()))
+    done = run(tmp_path, ledger, exchange, account, nowhere, limit("a"))
+    assert done.code == 0
+    assert "not every subscriber has all of it yet" in done.err
+    (one,) = listed(ledger)
+    assert (one["position"], one["lag"]) == (0, one["head"])
+    monkeypatch.undo()
+    done = run(tmp_path, ledger, exchange, account, settings, limit("a"))
+    assert "subscriber" not in done.err
+    assert ("a", "recorded") in endpoint.kinds()
+    assert listed(ledger)[0]["lag"] == 0
 
 
 def test_wrong_words_change_nothing(

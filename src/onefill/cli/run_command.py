@@ -178,6 +178,7 @@ async def _run(job: Job, keep: WholeFile | None, *, strict: bool, as_json: bool)
     if strict:
         await _refuse_bad(job)
     troubles: list[OnefillError] = []
+    told_all = True
     async with options.opened(
         job.ledger,
         job.name,
@@ -207,9 +208,13 @@ async def _run(job: Job, keep: WholeFile | None, *, strict: bool, as_json: bool)
                     raise FileError(f"{error}. The file changed while it was being run: {answered}") from None
             if not caught:
                 await gateway.catch_up()
-                await gateway.tell_rest(_TELL_REST_S)
+                told_all = await gateway.tell_rest(_TELL_REST_S)
         ended = Ended(
             summary=summary, counts=gateway.counts(), begun=work.begun, signal=int(caught[0]) if caught else None
+        )
+    if not told_all:
+        remark(
+            "not every subscriber has all of it yet; the next run tells the rest. `onefill subscribers` says who lacks what"
         )
     return msgspec.structs.replace(ended, audit_trouble=troubles[-1] if troubles else None)
 
