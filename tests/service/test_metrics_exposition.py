@@ -101,6 +101,7 @@ def test_the_values_are_those_of_the_scenario(text: str) -> None:
         "onefill_attempts_sum": 3,
         "onefill_route_failed": 0,
         "onefill_ledger_failed": 0,
+        "onefill_ledger_standby_missing": 0,
     }
     assert {name: found[name] for name in expected} == expected
     assert found["onefill_commit_group_changes_sum"] >= 6

@@ -112,6 +112,7 @@ def test_every_figure_has_an_alert_and_a_panel() -> None:
         *("onefill_open_incidents", "onefill_commit_latency_seconds_bucket", "onefill_stream_reconnects_total"),
         "onefill_callbacks_total",
         *("onefill_parked_orders", "onefill_reports_total", "up"),
+        "onefill_ledger_standby_missing",
         *("onefill_subscriber_up", "onefill_subscriber_lag_seconds", "onefill_subscriber_stopped_orders"),
     ],
 )

@@ -150,6 +150,8 @@ def _print(seen: Overview) -> None:
     for away in seen.elsewhere:
         held = "held by nobody" if away.holder is None else f"held by {away.holder}"
         remark(f"{away.route}: {held}" + ("" if away.trouble is None else f"; here: {away.trouble}"))
+    if seen.standby in ("lost", "unseen"):
+        remark(f"the database's standby is {seen.standby}: what is committed now may be on one machine alone")
     if not seen.routes:
         remark(f"the ledger has no routes{where}" if not seen.elsewhere else "this gateway holds no route now")
         return

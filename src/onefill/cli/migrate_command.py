@@ -14,15 +14,19 @@ from onefill.service.wiring import SystemClock, holder
 def migrate(
     ledger: Annotated[str, typer.Argument(metavar="LEDGER", help="The ledger: a file, or a PostgreSQL URL.")],
     check: Annotated[bool, typer.Option("--check", help="Only look: exit code 1 if there is something to do.")] = False,
+    grant: Annotated[
+        str | None, typer.Option("--grant", help="A role that may write the database from now on, as a gateway does.")
+    ] = None,
     as_json: options.Json = False,
 ) -> None:
     """Make a ledger, or bring it up to the version that this Onefill writes. Loses nothing; run twice it changes nothing.
 
     A file is brought up to date by whoever opens it for writing; a database, which several gateways share, only by this. Stop
-    them first. On PostgreSQL it needs a role that may create a schema.
+    them first. On PostgreSQL it needs a role that may create a schema; --grant names the one that gateways use, which then may
+    add to the record and not change it.
     """
     with told(as_json=as_json):
-        done = run_loop(ledgers.migrate(ledger, holder=holder(), clock=SystemClock(), check=check))
+        done = run_loop(ledgers.migrate(ledger, holder=holder(), clock=SystemClock(), check=check, role=grant))
         due = done.now < done.newest
         if as_json:
             print_json(done)

@@ -345,6 +345,9 @@ METRICS: tuple[Metric, ...] = (
     ),
     Metric("onefill_ledger_queue_changes", _G, (), "Changes that wait for the commit under way, now"),
     Metric("onefill_ledger_failed", _G, (), "1 once the ledger takes nothing more until it is opened again"),
+    Metric(
+        "onefill_ledger_standby_missing", _G, (), "1 while no standby is known to confirm commits and one is wanted"
+    ),
 )
 BY_NAME = {metric.name: metric for metric in METRICS}
 

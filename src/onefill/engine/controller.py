@@ -109,6 +109,8 @@ class GatewayStatus(msgspec.Struct, frozen=True, kw_only=True):
     state: State
     routes: tuple[RouteStatus, ...]
     elsewhere: tuple[NotHeld, ...] = ()
+    standby: str | None = None
+    """Of the ledger's database: ``there``, ``lost`` or ``unseen``; ``None`` where commits wait for none, or nobody knows."""
 
 
 class _Sample(msgspec.Struct, frozen=True, gc=False):

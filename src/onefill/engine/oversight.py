@@ -80,11 +80,13 @@ class Oversight:
     def status(self) -> GatewayStatus:
         """Return how every route is now, and the state of the most shut one."""
         routes = tuple(controller.status() for controller in self._controllers.values())
+        standby = getattr(self._ledger, "standby", None)  # not every ledger has one
         return GatewayStatus(
             at_us=self._clock.now_us(),
             state=worst([one.state for one in routes]),
             routes=routes,
             elsewhere=self._not_held(),
+            standby=None if standby in (None, "not wanted") else str(standby),
         )
 
     def _not_held(self) -> tuple[NotHeld, ...]:

@@ -58,6 +58,8 @@ class LedgerReading(msgspec.Struct, frozen=True, kw_only=True):
     measures: LedgerMeasures | None
     depth: int
     failed: bool
+    standby: str | None
+    """How it stands with the standby of its database; ``None`` where none is wanted."""
 
 
 def routes(gateway: Oversight) -> list[RouteReading]:
@@ -114,4 +116,5 @@ def ledger(gateway: Oversight) -> LedgerReading:
         measures=measures if isinstance(measures, LedgerMeasures) else None,
         depth=depth if isinstance(depth, int) else 0,
         failed=isinstance(getattr(store, "failure", None), Exception),
+        standby=gateway.status().standby,
     )

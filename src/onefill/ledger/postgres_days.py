@@ -37,6 +37,8 @@ async def make_days(connection: Any, *, sort: bool) -> int:
     as they are. One transaction; raises what the driver raises, also where the role may not do that.
     """
     async with connection.transaction():
+        if sort:
+            await connection.execute(ONE_AT_A_TIME)  # whoever migrates waits for another who does
         await connection.execute(f"SET LOCAL lock_timeout = {_LOCK_MS}")
         await connection.execute(ONE_AT_A_TIME)
         if sort and await connection.fetchval("SELECT EXISTS (SELECT FROM journal_rest)"):

@@ -6,6 +6,7 @@ from typing import Any
 from onefill.core.errors import LedgerError, LedgerTooNew, NotALedger
 from onefill.ledger.postgres_connect import connect, failed, shut, told, troubles
 from onefill.ledger.postgres_days import make_days
+from onefill.ledger.postgres_roles import grant
 from onefill.ledger.postgres_settings import PostgresPlace
 
 VERSION = 1
@@ -24,11 +25,13 @@ async def version_of(connection: Any, schema: str) -> int:
     return int(await connection.fetchval(f"SELECT coalesce(max(version), 0) FROM {schema}.migration"))
 
 
-async def migrate(place: PostgresPlace, *, seed: bytes, at_us: int, check: bool = False) -> tuple[int, int]:
+async def migrate(
+    place: PostgresPlace, *, seed: bytes, at_us: int, check: bool = False, role: str | None = None
+) -> tuple[int, int]:
     """Make the ledger, or bring it up to date, in one transaction, and return its version before and now; 0: there was none.
 
-    ``check``: only look.
-    ``seed``: 16 random bytes, used when it is made. Raises LedgerTooNew, LedgerError or LedgerFailed; then nothing was changed.
+    ``check``: only look. ``seed``: 16 random bytes, used when it is made. ``role``: who may write it from now on, as a gateway
+    does. Raises LedgerTooNew, LedgerError or LedgerFailed; then nothing was changed.
     """
     connection = await connect(place, "migrate", writer=False, primary=not check, hurried=False)
     try:
@@ -37,6 +40,8 @@ async def migrate(place: PostgresPlace, *, seed: bytes, at_us: int, check: bool 
             return before, before
         async with connection.transaction():
             done = await _migrate(connection, place, seed, at_us)
+            if role is not None:
+                await grant(connection, place.settings.schema, role)
         await make_days(connection, sort=True)
         return done
     except troubles() as error:
@@ -56,12 +61,14 @@ async def _migrate(connection: Any, place: PostgresPlace, seed: bytes, at_us: in
     if await connection.fetchval("SHOW server_encoding") != "UTF8":
         raise LedgerError(f"{place.name}: the database's encoding is not UTF8. Nothing was changed; make one that is")
     await connection.execute("SET LOCAL client_min_messages = error")
+    await connection.execute(
+        "SELECT pg_advisory_xact_lock(hashtext('onefill migrate ' || $1))", schema
+    )  # one at a time
     await connection.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}")
     await connection.execute(
         f"CREATE TABLE IF NOT EXISTS {schema}.migration "
         "(version integer PRIMARY KEY, applied_at timestamptz NOT NULL DEFAULT now(), by text NOT NULL DEFAULT current_user)"
     )
-    await connection.execute(f"LOCK TABLE {schema}.migration IN ACCESS EXCLUSIVE MODE")  # one at a time
     before = await version_of(connection, schema)
     _refuse_newer(place, before)
     for number in range(before + 1, VERSION + 1):

@@ -118,10 +118,10 @@ class Overview(msgspec.Struct, frozen=True, kw_only=True):
     state: State
     routes: tuple[RouteStatus, ...]
     elsewhere: tuple[NotHeld, ...] = ()
+    standby: str | None = None
+    """Of the ledger's database, as the gateway sees it; see :class:`~onefill.engine.controller.GatewayStatus`."""
 
     @classmethod
     def of(cls, status: GatewayStatus, *, running: bool) -> "Overview":
         """Return the overview that a status gives."""
-        return cls(
-            running=running, at_us=status.at_us, state=status.state, routes=status.routes, elsewhere=status.elsewhere
-        )
+        return cls(running=running, **msgspec.structs.asdict(status))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from onefill.core.errors import LedgerError
+from onefill.core.errors import InvalidField, LedgerError
 from onefill.ledger.postgres_settings import identity, is_url, place_of
 from onefill.ports.clock import Clock
 from onefill.ports.ledger_browse import BrowsableLedger
@@ -111,15 +111,26 @@ async def open_for_reading(ledger: LedgerName) -> BrowsableLedger:
     return await SqliteLedger.open_read_only(name)
 
 
-async def migrate(ledger: LedgerName, *, holder: str, clock: Clock, check: bool = False) -> Migrated:
-    """Make a ledger, or bring it up to date. ``check``: only look. Raises as :func:`open_for_writing`."""
+async def migrate(
+    ledger: LedgerName, *, holder: str, clock: Clock, check: bool = False, role: str | None = None
+) -> Migrated:
+    """Make a ledger, or bring it up to date. ``check``: only look. ``role``: of a database, who may write it as a gateway does.
+
+    Raises as :func:`open_for_writing`, and InvalidField for a role in a file.
+    """
     name = os.fspath(ledger)
     if is_shared(ledger):
         from onefill.ledger import postgres_schema  # noqa: PLC0415 - as above
 
         place = place_of(name)
-        before, now = await postgres_schema.migrate(place, seed=os.urandom(16), at_us=clock.now_us(), check=check)
+        before, now = await postgres_schema.migrate(
+            place, seed=os.urandom(16), at_us=clock.now_us(), check=check, role=role
+        )
         return Migrated(ledger=place.name, before=before, now=now, newest=postgres_schema.VERSION)
+    if role is not None:
+        raise InvalidField(
+            "--grant", "a file has no roles; who may write it is for the system to say. Nothing was done"
+        )
     from onefill.ledger import sqlite_file  # noqa: PLC0415 - as above
 
     before = sqlite_file.version_of(name)

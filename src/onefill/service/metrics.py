@@ -108,6 +108,7 @@ _OF_LEDGER: dict[str, Callable[[LedgerReading], Value | None]] = {
     "onefill_commit_waiting_changes": lambda ledger: None if ledger.measures is None else ledger.measures.waiting,
     "onefill_ledger_queue_changes": lambda ledger: ledger.depth,
     "onefill_ledger_failed": lambda ledger: float(ledger.failed),
+    "onefill_ledger_standby_missing": lambda ledger: float(ledger.standby in ("lost", "unseen")),
 }
 
 

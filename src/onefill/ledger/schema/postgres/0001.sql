@@ -425,18 +425,20 @@ END $$;
 SELECT journal_add_rest();
 
 -- Makes the partitions of today, by this server's clock, and of so many days to come. A day whose entries are in journal_rest
--- stays there: journal_sort_rest moves them.
-CREATE FUNCTION journal_add_ahead(days integer) RETURNS bigint LANGUAGE plpgsql AS $$
+-- stays there: journal_sort_rest moves them. A gateway's role may call it although it may make no tables.
+CREATE FUNCTION journal_add_ahead(days integer) RETURNS bigint LANGUAGE plpgsql
+SECURITY DEFINER SET search_path FROM CURRENT AS $$
 DECLARE
     today integer := floor(extract(epoch FROM clock_timestamp()) / 86400);
     made bigint := 0;
 BEGIN
-    FOR which IN today .. today + days LOOP
+    FOR which IN today .. today + least(days, 400) LOOP
         CONTINUE WHEN EXISTS (SELECT FROM journal_rest WHERE day = which);
         IF journal_add_day(which) THEN made := made + 1; END IF;
     END LOOP;
     RETURN made;
 END $$;
+REVOKE EXECUTE ON FUNCTION journal_add_ahead FROM PUBLIC;
 
 -- Gives days whose entries had to go into journal_rest partitions of their own. Nobody writes meanwhile.
 CREATE FUNCTION journal_sort_rest() RETURNS bigint LANGUAGE plpgsql AS $$
