@@ -291,3 +291,49 @@ def test_an_entry_that_is_missing_is_never_passed_over(world: World) -> None:
         assert world.rows("SELECT position FROM subscription")[0][0] <= 1
 
     run(main)
+
+
+def test_only_what_was_acknowledged_is_told(world: World) -> None:
+    """NO-LOSS, TOLD-ONCE: an entry that is in the ledger already, while its commit is not acknowledged, is told to nobody, as it
+    may be gone after a failover. It is told once the commit is.
+    """
+
+    async def main() -> None:
+        listener = Listener()
+        ledger = await world.store()
+        gateway = await start(world, listener, ledger=ledger)
+        await told_all(world, gateway)
+        real, held = ledger.ledger.commit, asyncio.Event()
+
+        def commit(change: Any) -> Any:
+            done = asyncio.get_running_loop().create_future()
+
+            async def acknowledge() -> None:
+                outcome = await real(change)
+                await held.wait()
+                done.set_result(outcome)
+
+            tasks.append(asyncio.ensure_future(acknowledge()))
+            return done
+
+        tasks: list[Any] = []
+        ledger.ledger.commit = commit  # type: ignore[method-assign]
+        events = gateway.events(begin=Begin.NOW)
+        waiting = asyncio.ensure_future(anext(events))
+        submitting = asyncio.ensure_future(trade(gateway, "k1"))
+        await until(lambda: world.rows("SELECT count(*) FROM journal")[0][0] == 2)
+        relay = gateway.relays()[0]
+        relay._news()
+        await asyncio.sleep(10)
+        assert listener.sequences() == [1]
+        assert not waiting.done()
+        held.set()
+        await submitting
+        await told_all(world, gateway)
+        assert sorted(listener.sequences()) == await journal(world)
+        assert (await waiting).key == "k1"
+        await events.aclose()
+        await gateway.close()
+        await asyncio.gather(*tasks)
+
+    run(main)

@@ -133,7 +133,8 @@ class EventStream:
         self._check()
         route = self.route
         heads = {info.name: info.journal_entries for info in await route.ledger.routes()}
-        position = 0 if self._begin is Begin.FIRST else heads.get(route.name, 0)
+        route.news.found(heads.get(route.name, 0))
+        position = 0 if self._begin is Begin.FIRST else route.news.head
         if self._subscriber is not None:
             place = await place_of(route, self._subscriber)
             if place is None:
@@ -158,13 +159,9 @@ class EventStream:
         """Read on; where there is nothing, note what was taken and wait."""
         self._check()
         self._news.clear()
-        rows = await self.route.ledger.outbox(self.route.name, self._read, _PAGE)
-        for row in rows:
-            if row.entry.sequence != self._read + 1:
-                raise LedgerAltered(f"route {self.route.name!r}: entry {self._read + 1} of the journal is not there")
-            self._read = row.entry.sequence
-            self._page.append((self._read, message_of_row(row) if self._wanted(row.entry.payload) else None))
-        if rows:
+        left = self.route.news.head - self._read
+        if left > 0:
+            await self._read_on(min(left, _PAGE))
             await asyncio.sleep(0)  # a filter that leaves out much lets others go on
             return
         await self._keep(soon=False)
@@ -176,6 +173,18 @@ class EventStream:
                 one.cancel()
         if self.left:
             raise StopAsyncIteration
+
+    async def _read_on(self, limit: int) -> None:
+        rows = await self.route.ledger.outbox(self.route.name, self._read, limit)
+        for row in rows:
+            if row.entry.sequence != self._read + 1:
+                break
+            self._read = row.entry.sequence
+            self._page.append((self._read, message_of_row(row) if self._wanted(row.entry.payload) else None))
+        else:
+            if rows:
+                return
+        raise LedgerAltered(f"route {self.route.name!r}: entry {self._read + 1} of the journal is not there")
 
     async def _keep(self, *, soon: bool) -> None:
         """Note in the ledger what was taken; ``soon``: only if the last time is a while ago."""

@@ -108,8 +108,6 @@ class Relay:
         self._wake = asyncio.Event()
         self._moved = asyncio.Event()
         """Set whenever something may have been taken."""
-        self._behind = True
-        """There may be entries that were not read."""
         self._results: deque[tuple[Batch, Sequence[Outcome]]] = deque()
         self._place = asyncio.Lock()
         """Held while the ledger's place is changed."""
@@ -172,7 +170,6 @@ class Relay:
         await self.told_through(self.route.news.head)
 
     def _news(self) -> None:
-        self._behind = True
         self._wake.set()
 
     async def by_hand(self, change: ByHand) -> None:
@@ -258,13 +255,12 @@ class Relay:
         async with self._place:
             self._by_hand = False
             heads = {info.name: info.journal_entries for info in await route.ledger.routes()}
-            route.news.head = max(route.news.head, heads.get(route.name, 0))
+            route.news.found(heads.get(route.name, 0))
             place = await place_of(route, name)
             if place is None:
                 position = 0 if self.subscriber.begin is Begin.FIRST else route.news.head
                 await self._move(SubscriptionMove(subscriber=name, previous=0, position=position))
                 place = Subscription(route=route.name, subscriber=name, position=position)
-        self._behind = True
         stops = [Stop(one.intent_id, one.position, one.incident) for one in place.stopped]
         lanes = Lanes(self.subscriber.policy, place.position, stops)
         for stop in stops:
@@ -275,28 +271,29 @@ class Relay:
     # ------------------------------------------------------------------ reading
 
     def _may_read(self, lanes: Lanes) -> bool:
-        """Tell whether there may be something to read and room for it: not in small bits while much is under way."""
+        """Tell whether there is something to read and room for it: not in small bits while much is under way."""
         room = lanes.room
         few = min(_PAGE, self.subscriber.policy.window) // 4
-        return self._behind and lanes.gone is None and room > 0 and (room >= few or not lanes.waiting)
+        behind = lanes.read_through < self.route.news.head
+        return behind and lanes.gone is None and room > 0 and (room >= few or not lanes.waiting)
 
     async def _read(self, lanes: Lanes) -> None:
         if not self._may_read(lanes):
             return
-        limit = min(lanes.room, _PAGE)
-        self._behind = False
+        limit = min(lanes.room, _PAGE, self.route.news.head - lanes.read_through)
         rows = await self.route.ledger.outbox(self.route.name, lanes.read_through, limit)
-        self._behind = self._behind or len(rows) == limit
         for row in rows:
-            sequence = row.entry.sequence
-            if sequence != lanes.read_through + 1:
-                raise LedgerAltered(
-                    f"route {self.route.name!r}: entry {lanes.read_through + 1} of the journal is not there, and subscriber "
-                    f"{self.subscriber.name!r} was not told of it. Nothing behind it is told; bring it back, or move the "
-                    "subscriber on with `onefill subscribers rewind`"
-                )
-            lanes.read(sequence, self._message(row))
-            self.route.news.head = max(self.route.news.head, sequence)
+            if row.entry.sequence != lanes.read_through + 1:
+                break
+            lanes.read(row.entry.sequence, self._message(row))
+        else:
+            if rows:
+                return
+        raise LedgerAltered(
+            f"route {self.route.name!r}: entry {lanes.read_through + 1} of the journal is not there, and subscriber "
+            f"{self.subscriber.name!r} was not told of it. Nothing behind it is told; bring it back, or move the subscriber on "
+            "with `onefill subscribers rewind`"
+        )
 
     def _message(self, row: OutboxRow) -> Message | None:
         return message_of_row(row) if self._wanted(row.entry.payload) else None

@@ -145,6 +145,9 @@ class Subscriptions:
         """Return how every subscriber is that the ledger knows of these routes."""
         found = []
         for route in routes:
+            route.news.found(
+                {info.name: info.journal_entries for info in await route.ledger.routes()}.get(route.name, 0)
+            )
             relays = self._relays.get(route.name, {})
             for one in await route.ledger.subscriptions(route.name):
                 found.append(await status_of(route.ledger, one, route.news.head, relays.get(one.subscriber)))
