@@ -294,7 +294,7 @@ def test_an_entry_that_is_missing_is_never_passed_over(world: World) -> None:
 
 
 def test_only_what_was_acknowledged_is_told(world: World) -> None:
-    """NO-LOSS, TOLD-ONCE: an entry that is in the ledger already, while its commit is not acknowledged, is told to nobody, as it
+    """NO-LOSS, TOLD-ONCE: an entry that is in the ledger already, while its commit is not acknowledged, is told to nobody: it
     may be gone after a failover. It is told once the commit is.
     """
 
