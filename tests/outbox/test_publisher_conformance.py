@@ -33,8 +33,8 @@ class _Nats:
         await self._server.start()
         await self._server.make_stream(_STREAM, ["onefill.>"])
 
-    def publisher(self) -> Publisher:
-        return NatsPublisher([self._server.url], _STREAM, answer_s=1, start_s=1, close_s=1)
+    def publisher(self, answer_s: float) -> Publisher:
+        return NatsPublisher([self._server.url], _STREAM, answer_s=answer_s, start_s=answer_s, close_s=1)
 
     async def taken(self) -> Sequence[Taken]:
         return [Taken(found, body) for _, found, body in await self._server.held(_STREAM)]
@@ -77,9 +77,11 @@ class _Kafka:
         await self._cluster.__aenter__()
         await self._cluster.make_topic(_TOPIC, 4)
 
-    def publisher(self) -> Publisher:
-        options = {"reconnect.backoff.max.ms": 200, "socket.timeout.ms": 1000}
-        return KafkaPublisher(self._cluster.bootstrap, _TOPIC, options=options, delivery_s=1, start_s=1, close_s=1)
+    def publisher(self, answer_s: float) -> Publisher:
+        options = {"reconnect.backoff.max.ms": 200, "socket.timeout.ms": round(answer_s * 1000)}
+        return KafkaPublisher(
+            self._cluster.bootstrap, _TOPIC, options=options, delivery_s=answer_s, start_s=answer_s, close_s=1
+        )
 
     async def taken(self) -> Sequence[Taken]:
         return [Taken(found, body) for _, _, found, body in await self._cluster.held(_TOPIC)]
@@ -116,8 +118,9 @@ class TestKafka(PublisherConformance):
 class _SlowMemory(MemoryPublisher):
     """One that can be kept waiting, as any other."""
 
-    def __init__(self, world: "_Memory") -> None:
+    def __init__(self, world: "_Memory", answer_s: float) -> None:
         super().__init__(world.held, world.refused)
+        self._answer_s = answer_s
         self._world = world
         self._closed = False
 
@@ -128,7 +131,7 @@ class _SlowMemory(MemoryPublisher):
     async def publish(self, messages: Sequence[Message]) -> list[Outcome]:
         self.reachable = self._world.there and not self._closed
         if self._world.silent:
-            await asyncio.wait_for(self._world.heard.wait(), 0.3)
+            await asyncio.wait_for(self._world.heard.wait(), self._answer_s)
         return await super().publish(messages)
 
     async def close(self) -> None:
@@ -142,8 +145,8 @@ class _Memory:
         self.there, self.silent = True, False
         self.heard = asyncio.Event()
 
-    def publisher(self) -> Publisher:
-        return _SlowMemory(self)
+    def publisher(self, answer_s: float) -> Publisher:
+        return _SlowMemory(self, answer_s)
 
     async def taken(self) -> Sequence[Taken]:
         return list(self.held)

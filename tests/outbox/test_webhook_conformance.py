@@ -33,8 +33,8 @@ class _Endpoint:
         self._held.append(Taken(name, self._hook.taken[-1][1]))
         return web.Response(status=200)
 
-    def publisher(self) -> Publisher:
-        return WebhookPublisher(self._hook.url, [KEY], timeout_s=3.0)
+    def publisher(self, answer_s: float) -> Publisher:
+        return WebhookPublisher(self._hook.url, [KEY], timeout_s=answer_s)
 
     async def taken(self) -> Sequence[Taken]:
         return list(self._held)

@@ -23,6 +23,10 @@ __all__ = ["PublisherConformance", "Subscriber"]
 
 _NAMES = ("a b", "a.b", "a*b>", "a%2Eb", "A/b", "Ærøskøbing", "東京 🚀", "a\tb", "a_b", "-", "x" * 200)
 _LANES = 12
+_PATIENT_S = 20.0
+"""For an answer that comes: a busy machine is no fault of the publisher."""
+_HASTY_S = 1.0
+"""For one that does not."""
 
 
 def fact(scenario: Callable[[Any, Subscriber], Coroutine[Any, Any, None]]) -> Callable[[Any], None]:
@@ -67,10 +71,20 @@ async def _until_told(publisher: Publisher, messages: Sequence[Message]) -> None
                 await asyncio.sleep(0.05)
 
 
-async def _started(subscriber: Subscriber) -> Publisher:
-    publisher = subscriber.publisher()
-    await publisher.start()
+async def _started(subscriber: Subscriber, answer_s: float = _PATIENT_S) -> Publisher:
+    publisher = subscriber.publisher(answer_s)
+    await _start(publisher)
     return publisher
+
+
+async def _start(publisher: Publisher) -> None:
+    """Start as a relay does: again after a failure."""
+    async with asyncio.timeout(TIGHT_S):
+        while True:
+            try:
+                return await publisher.start()
+            except Exception:  # noqa: BLE001 - whatever a publisher raises
+                await asyncio.sleep(0.05)
 
 
 def _round(number: int, count: int = _LANES) -> list[Message]:
@@ -168,7 +182,7 @@ class PublisherConformance(ABC):
     @fact
     async def test_out_of_reach_is_not_told(self, subscriber: Subscriber) -> None:
         """While nobody listens every call ends by itself as Unavailable, and afterwards the same publisher goes on."""
-        publisher = await _started(subscriber)
+        publisher = await _started(subscriber, _HASTY_S)
         await _until_told(publisher, _round(0))
         await subscriber.go_away()
         for _ in range(2):
@@ -184,12 +198,12 @@ class PublisherConformance(ABC):
     async def test_begun_before_anybody_listens(self, subscriber: Subscriber) -> None:
         """A publisher whose start failed is started again, or used, when the subscriber is there, and tells."""
         await subscriber.go_away()
-        publisher = subscriber.publisher()
+        publisher = subscriber.publisher(_HASTY_S)
         async with asyncio.timeout(TIGHT_S):
             with contextlib.suppress(Exception):  # it may raise, or wait for the first message
                 await publisher.start()
         await subscriber.come_back()
-        await publisher.start()
+        await _start(publisher)
         await _until_told(publisher, _round(0))
         assert {one.id for one in await subscriber.taken()} == {one.id for one in _round(0)}
         await publisher.close()
@@ -197,7 +211,7 @@ class PublisherConformance(ABC):
     @fact
     async def test_silence_is_not_told(self, subscriber: Subscriber) -> None:
         """While the subscriber answers nothing a call ends by itself as Unavailable, and the event loop goes on meanwhile."""
-        publisher = await _started(subscriber)
+        publisher = await _started(subscriber, _HASTY_S)
         await _until_told(publisher, _round(0))
         await subscriber.fall_silent()
         telling = asyncio.ensure_future(_tell(publisher, _round(1)))
@@ -206,7 +220,7 @@ class PublisherConformance(ABC):
             turns += 1
             await asyncio.wait({telling}, timeout=0.05)
         assert {type(outcome) for outcome in telling.result()} == {Unavailable}
-        assert turns > 3
+        assert turns > 1
         await subscriber.come_back()
         for number in (1, 2):
             await _until_told(publisher, _round(number))
@@ -216,7 +230,7 @@ class PublisherConformance(ABC):
     @fact
     async def test_given_up_and_told_again(self, subscriber: Subscriber) -> None:
         """A call may be cancelled at any moment; what it was about can be told again, and order holds."""
-        publisher = await _started(subscriber)
+        publisher = await _started(subscriber, _HASTY_S)
         await _until_told(publisher, _round(0))
         await subscriber.fall_silent()
         for number in range(3):
@@ -235,9 +249,9 @@ class PublisherConformance(ABC):
     async def test_it_lets_go(self, subscriber: Subscriber) -> None:
         """A publisher that was never started, or whose subscriber is gone or silent, closes; closed, it tells nothing."""
         async with asyncio.timeout(TIGHT_S):
-            await subscriber.publisher().close()
-            running = await _started(subscriber)
-            silenced = await _started(subscriber)
+            await subscriber.publisher(_HASTY_S).close()
+            running = await _started(subscriber, _HASTY_S)
+            silenced = await _started(subscriber, _HASTY_S)
             await subscriber.fall_silent()
             telling = asyncio.ensure_future(_tell(silenced, _round(0)))
             await asyncio.wait({telling}, timeout=0.05)

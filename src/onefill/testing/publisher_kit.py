@@ -24,8 +24,8 @@ class Taken(msgspec.Struct, frozen=True):
 class Subscriber(Protocol):
     """The other side of a publisher under test, and how it is made to fail."""
 
-    def publisher(self) -> Publisher:
-        """Return a new publisher that tells it, with short bounds, not started."""
+    def publisher(self, answer_s: float) -> Publisher:
+        """Return a new publisher that tells it, not started; it waits for an answer for about ``answer_s``, in seconds."""
         ...
 
     async def taken(self) -> Sequence[Taken]:
