@@ -15,7 +15,7 @@ from onefill.engine.sender import start_driver
 from onefill.engine.settings import GatewaySettings
 from onefill.ports.clock import Clock
 from onefill.ports.ledger import Ledger
-from onefill.ports.venue import Venue
+from onefill.ports.venue import LastLook, Venue
 
 
 async def open_route(
@@ -37,6 +37,8 @@ async def open_route(
     lease = await ledger.acquire(name, holder, clock.now_us(), venue=venue.identity, lease_us=lease_us)
     route = Route(name, ledger, venue, clock, settings, lease, fold, holder)
     route.lease_until_s = leases.send_until_s(asked_at_s, settings.lease_s)
+    if isinstance(venue, LastLook):
+        venue.last_look = route.not_open
     if settings.lease_s is not None:
         route.spawn(route.loop.create_task(_keep_lease(route, asked_at_s, settings.lease_s)))
     return route

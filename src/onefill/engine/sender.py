@@ -188,19 +188,13 @@ def _not_to_be_sent(route: Route, entry: Entry, copy: Copy) -> str | None:
         return f"the venue showed the order as {order.status} between claim and send"
     if any(other.outcome is CopyOutcome.REJECTED for other in order.copies):
         return "the venue rejected another copy between claim and send"
-    return _not_open(route) or _too_late(route, entry, copy, order.valid_until_us) or route.gate.stopped(entry)
+    return route.not_open() or _too_late(route, entry, copy, order.valid_until_us) or route.gate.stopped(entry)
 
 
 def _too_late(route: Route, entry: Entry, copy: Copy, valid_until_us: int) -> str | None:
     claimed_at_s = route.loop.time() if entry.claimed_at_s is None else entry.claimed_at_s
     waited_us = int((route.loop.time() - claimed_at_s) * 1_000_000)
     return claims.too_late_to_send(copy, valid_until_us, route.clock.now_us(), waited_us)
-
-
-def _not_open(route: Route) -> str | None:
-    if route.failure is not None or route.closing or route.leaving:
-        return "the route closed between claim and send"
-    return None if route.may_send() else "the lease on the route ended between claim and send"
 
 
 async def _send(route: Route, entry: Entry, number: int) -> None:
@@ -296,7 +290,7 @@ async def _adopt(route: Route, entry: Entry, step: steps.Adopt, lookup: LastLook
 
 async def _cancel(route: Route, entry: Entry, number: int) -> None:
     order = entry.order
-    reason = _not_open(route)
+    reason = route.not_open()
     if reason is None:
         request = CancelRequest(
             client_order_id=order.live_id,
@@ -319,7 +313,7 @@ async def _cancel(route: Route, entry: Entry, number: int) -> None:
 async def _replace(route: Route, entry: Entry, number: int) -> None:
     order = entry.order
     wanted = order.replacement
-    reason = _not_open(route) or route.gate.stopped_replace(order)
+    reason = route.not_open() or route.gate.stopped_replace(order)
     if wanted is None or number <= wanted.copies_before:
         wanted, reason = None, "the replace came to an end between claim and send"
     elif reason is None:

@@ -48,6 +48,12 @@ class Tenure:
         """Whether orders are taken and sent here now."""
         return self.failure is None and not (self.leaving or self.closing) and self.may_send()
 
+    def not_open(self) -> str | None:
+        """Return why nothing may leave for the venue now, ``None`` if it may."""
+        if self.failure is not None or self.closing or self.leaving:
+            return "the route closed between claim and send"
+        return None if self.may_send() else "the lease on the route ended between claim and send"
+
     def lease_left_us(self) -> int | None:
         """Return for how long the route may still send, in µs; ``None``: without an end."""
         return leases.left_us(self.loop.time(), self.lease_until_s)

@@ -1,6 +1,6 @@
 """The port to a venue: what an adapter must do, and what it must never do."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Protocol, runtime_checkable
 
 from onefill.core.capabilities import Capabilities
@@ -104,6 +104,19 @@ class Venue(Protocol):
     def stream(self, after: int) -> AsyncIterator[ExecutionReport]:
         """Yield reports after position ``after``, without a gap, as they come. Ends or raises when the connection does."""
         ...
+
+
+@runtime_checkable
+class LastLook(Protocol):
+    """A venue whose adapter looks once more right before an order, cancel or replace is written to the connection.
+
+    Between the call and the first byte lie turns of the event loop, and a process may be stopped in any of them, for longer
+    than its lease on the route. What the port to a :class:`Venue` may have in addition.
+    """
+
+    last_look: Callable[[], str | None]
+    """Returns why nothing may leave now, ``None`` if it may; set by the gateway. The adapter then writes nothing of the request
+    and says :class:`~onefill.core.messages.NotSent` with that reason."""
 
 
 @runtime_checkable

@@ -2,13 +2,14 @@
 
 What an answer means is decided by what was sent, not by how the failure is called:
 
-* no connection was made (refused, DNS, connect time-out): nothing can have left, :class:`~onefill.core.messages.NotSent`;
+* no connection was made (refused, DNS, connect time-out), or the last look kept the request back: nothing can have left,
+  :class:`~onefill.core.messages.NotSent`;
 * a status *with* the exchange's own JSON body: evidence, the matching reply;
 * anything else, from a time-out to an HTML page: :class:`~onefill.core.messages.Unknown`, with the cause.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import Any, Final, TypeVar
 
 import aiohttp
@@ -51,6 +52,7 @@ from onefill.core.venue_words import overridden
 from onefill.venues import exchange_replies as replies
 from onefill.venues import exchange_wire as wire
 from onefill.venues.exchange_replies import Answer
+from onefill.venues.last_look import LookedAt
 
 _MAX_PAUSE_S: Final = 1.0
 _JSON: Final = {"Content-Type": "application/json"}
@@ -110,6 +112,8 @@ class ExchangeVenue:
         self._connections = connections
         self._overrides = dict(overrides or {})
         overridden(Capabilities(), self._overrides)  # what means nothing is refused now, before anything is connected
+        self.last_look: Callable[[], str | None] = _nothing_against_it
+        """See :class:`onefill.ports.venue.LastLook`."""
         self._session: aiohttp.ClientSession | None = None
         self._capabilities: Capabilities | None = None
         self._identity = ""
@@ -403,13 +407,16 @@ class ExchangeVenue:
         session = self._session
         if session is None or session.closed:
             return NotSent("not connected: start() was not called, or close() was")
+        looked = None if body is None else LookedAt(body, self.last_look)
         try:
             # A redirect would send the order a second time.
-            async with session.request(method, url, data=body, headers=_JSON, allow_redirects=False) as response:
+            async with session.request(method, url, data=looked, headers=_JSON, allow_redirects=False) as response:
                 return Answer(response.status, await response.read())
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as problem:
             return NotSent(f"no connection: {replies.told(problem)}")
         except (aiohttp.ClientError, OSError, TimeoutError) as problem:
+            if looked is not None and looked.kept_back is not None:
+                return NotSent(looked.kept_back)
             return Unknown(f"no whole answer: {replies.told(problem)}")
 
     async def _read(self, url: URL, decoder: "msgspec.json.Decoder[Body]") -> Body | str:
@@ -451,3 +458,7 @@ def _session(timeout: aiohttp.ClientTimeout, connections: int) -> aiohttp.Client
     # aiohttp resends GET, PUT and DELETE after a dropped connection, unasked; there is no public switch for it.
     setattr(session, "_retry_connection", False)  # noqa: B010 - the attribute is private, its name is all there is
     return session
+
+
+def _nothing_against_it() -> None:
+    return None
