@@ -121,6 +121,8 @@ def test_any_order_any_number_of_times_beside_the_stream(make_world: Make, seed:
                 let_go.set()
             await turns(dice.randint(0, 3))
         await asyncio.gather(*calls)
+        assert world.rows("SELECT count(*) FROM inbox") == [(len(sent),)]
+        assert all([(await take(gateway, one)).repeated for one in sent])
         await gateway.catch_up()
         await agree(world.ledger, gateway.positions())
         assert all(not one.doubtful for route in gateway._routes.values() for one in route.entries.values())

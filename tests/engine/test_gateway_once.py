@@ -25,6 +25,7 @@ from onefill.core.errors import (
 )
 from onefill.core.once import Attempt
 from onefill.engine.gateway import Gateway
+from onefill.ports.ledger import StepRecord, StepTaken
 from onefill.sync import SyncGateway
 
 Make = Callable[..., World]
@@ -85,7 +86,7 @@ def test_calls_at_the_same_time_share_one_run(world: World) -> None:
             assert await asyncio.gather(*calls) == [RESULT] * 10
 
     run(main)
-    assert len(there.calls) == 1
+    assert [one.number for one in there.calls] == [1]
 
 
 @pytest.mark.parametrize("moment", range(8))
@@ -283,6 +284,31 @@ def test_who_lost_the_route_gets_the_result_of_who_has_it(world: World) -> None:
         await first.close()
 
     run(main)
+
+
+@pytest.mark.parametrize("word", ["begun", "done"])
+def test_what_the_ledger_says_of_a_step_is_what_counts(world: World, word: str) -> None:
+    """Whoever comes second begins the next attempt, or gets the result that is kept."""
+    there = Elsewhere()
+    theirs = StepRecord(key="k", step="book", attempt=1, begun_at_us=1)
+    done = msgspec.structs.replace(theirs, result=b'{"result":"theirs"}', done_at_us=2)
+    told: list[str] = []
+
+    def spoil(change: Any) -> Any:
+        if change.step is None or told or (change.step.result is None) is (word == "done"):
+            return None
+        told.append(word)
+        return StepTaken(theirs if word == "begun" else done)
+
+    async def main() -> None:
+        async with world.gateway() as gateway:
+            world.ledger.spoil = spoil
+            expected = RESULT if word == "begun" else "theirs"
+            assert await gateway.once("k", "book", there) == expected
+        assert [one.number for one in there.calls] == [2 if word == "begun" else 1]
+
+    run(main)
+    assert told == [word]
 
 
 def test_plain_functions_do_not_hold_up_the_loop(world: World) -> None:
