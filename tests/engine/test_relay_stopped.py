@@ -326,3 +326,25 @@ def test_the_figures_tell_how_it_stands(world: World) -> None:
         await gateway.close()
 
     run(main)
+
+
+def test_forward_only_what_is_to_be_left_out(world: World) -> None:
+    """With ``leave_out`` a place moves forward too: what lies between is never told, and the journal says who wanted that."""
+
+    async def main() -> None:
+        listener = Listener()
+        listener.reply = lambda _: Unavailable(reason="down")
+        gateway = await start(world, listener)
+        await trade(gateway, "k1", "k2")
+        await asyncio.sleep(1)
+        head = (await journal(world))[-1]
+        with pytest.raises(InvalidField, match="would never be told"):
+            await gateway.rewind_subscriber("s0", head - 1, **SAID)
+        await gateway.rewind_subscriber("s0", head - 1, leave_out=True, **SAID)
+        listener.reply = lambda _: TOLD
+        await told_all(world, gateway)
+        assert listener.sequences() == [head, head + 1]
+        assert [one.kind for one in listener.taken][-1] == "subscriber_moved"
+        await gateway.close()
+
+    run(main)

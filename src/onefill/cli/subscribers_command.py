@@ -127,6 +127,9 @@ def rewind(
     ],
     reason: Reason,
     route: Route = None,
+    leave_out: Annotated[
+        bool, typer.Option("--leave-out", help="Go there also if that is forward; what lies between is never told.")
+    ] = False,
     by: By = None,
     as_json: options.Json = False,
 ) -> None:
@@ -138,7 +141,7 @@ def rewind(
 
         async def work() -> list[SubscriberStatus]:
             position = await offline.position_of(ledger, name, route, to)
-            word = Rewind(subscriber=name, position=position, by=by or person(), reason=reason)
+            word = Rewind(subscriber=name, position=position, by=by or person(), reason=reason, leave_out=leave_out)
             try:
                 given = msgspec.structs.asdict(word)
                 return await ask(ledger, "rewind_subscriber", list[SubscriberStatus], route=route, **given)

@@ -220,13 +220,21 @@ class Oversight:
         return await self._subscriptions.change(routes, subscriber, word)
 
     async def rewind_subscriber(
-        self, subscriber: str, position: int, *, by: str, reason: str, route: str | None = None
+        self,
+        subscriber: str,
+        position: int,
+        *,
+        by: str,
+        reason: str,
+        route: str | None = None,
+        leave_out: bool = False,
     ) -> list[SubscriberStatus]:
-        """Tell a subscriber once more what comes after entry ``position`` of a route's journal, or only that.
+        """Tell a subscriber once more what comes after entry ``position`` of a route's journal.
 
-        ``route`` may be left out where there is one. Raises UnknownSubscriber, :class:`InvalidField`, :class:`RouteClosed`.
+        ``route`` may be left out where there is one. ``leave_out``: go there also if that is forward; what lies between is
+        never told. Raises UnknownSubscriber, :class:`InvalidField`, :class:`RouteClosed`.
         """
-        word = Rewind(subscriber=subscriber, position=position, by=by, reason=reason)
+        word = Rewind(subscriber=subscriber, position=position, by=by, reason=reason, leave_out=leave_out)
         return await self._subscriptions.change(self._one(route), subscriber, word)
 
     def _meant(self, route: str | None) -> list[Route]:

@@ -292,7 +292,7 @@ class Relay:
         raise LedgerAltered(
             f"route {self.route.name!r}: entry {lanes.read_through + 1} of the journal is not there, and subscriber "
             f"{self.subscriber.name!r} was not told of it. Nothing behind it is told; bring it back, or move the subscriber on "
-            "with `onefill subscribers rewind`"
+            "with `onefill subscribers rewind --leave-out`"
         )
 
     def _message(self, row: OutboxRow) -> Message | None:

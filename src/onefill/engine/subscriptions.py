@@ -279,13 +279,15 @@ class Resume(msgspec.Struct, frozen=True, kw_only=True):
 class Rewind(msgspec.Struct, frozen=True, kw_only=True):
     """A person's word that a subscriber is to be told what comes after entry ``position`` of the route's journal (again).
 
-    Orders that are stopped stay so, at their own place.
+    Orders that are stopped stay so, at their own place. ``leave_out``: also where it was not told through ``position`` yet;
+    what lies between is left out, for good.
     """
 
     subscriber: str
     position: int
     by: str
     reason: str
+    leave_out: bool = False
 
     async def __call__(self, route: Route, kept: Subscription | None) -> None:
         """Record it. Raises UnknownSubscriber, InvalidField or LedgerError."""
@@ -294,6 +296,12 @@ class Rewind(msgspec.Struct, frozen=True, kw_only=True):
         head = {info.name: info.journal_entries for info in await route.ledger.routes()}.get(route.name, 0)
         if not 0 <= self.position <= head:
             raise InvalidField("position", f"{self.position} is not an entry of route {route.name!r}, which has {head}")
+        if self.position > kept.position and not self.leave_out:
+            raise InvalidField(
+                "position",
+                f"{self.subscriber!r} was told of route {route.name!r} through entry {kept.position} only; what lies between "
+                f"that and {self.position} would never be told (leave_out does that). Nothing was changed",
+            )
         told = events.SubscriberMoved(
             subscriber=self.subscriber,
             previous=kept.position,

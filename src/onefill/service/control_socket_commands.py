@@ -156,6 +156,7 @@ class _ResumeSubscriber(_Person, kw_only=True):
 class _RewindSubscriber(_Person, kw_only=True):
     subscriber: str
     position: int
+    leave_out: bool = False
 
 
 def _method(name: str, kind: type[_Strict]) -> Command:
