@@ -10,7 +10,7 @@ from outbox_kit import kinds, messages, python, running
 from onefill.core.errors import InvalidField
 from onefill.core.relay import Invalid, Told, Unavailable
 from onefill.outbox.kafka import BATCH_BYTES, KafkaPublisher
-from onefill.testing.kafka import KafkaCluster
+from onefill.testing.kafka import INIT_PRODUCER_ID, KafkaCluster
 from onefill.testing.publisher_kit import entry_message
 
 _TOPIC = "events"
@@ -85,6 +85,22 @@ def test_after_a_fatal_error_another_producer_is_made() -> None:
                 assert kinds(await publisher.publish(messages(3, 4))) == [Unavailable] * 3
                 assert kinds(await publisher.publish(messages(3, 4))) == [Told] * 3
             assert [value for _, _, _, value in await cluster.held(_TOPIC)] == [m.body for m in messages(6)]
+
+    asyncio.run(main())
+
+
+def test_it_tells_as_an_idempotent_producer_or_not_at_all() -> None:
+    """Without the right to be an idempotent producer nothing is told; with it, the next call tells."""
+
+    async def main() -> None:
+        async with KafkaCluster() as cluster:
+            await cluster.make_topic(_TOPIC, 1)
+            await cluster.refuse(KafkaError.CLUSTER_AUTHORIZATION_FAILED, api=INIT_PRODUCER_ID)
+            publisher = KafkaPublisher(cluster.bootstrap, _TOPIC)
+            async with running(publisher):
+                assert kinds(await publisher.publish(messages(2))) == [Unavailable] * 2
+                assert await cluster.count(_TOPIC) == 0
+                assert kinds(await publisher.publish(messages(2))) == [Told] * 2
 
     asyncio.run(main())
 

@@ -207,6 +207,25 @@ def _certificate(folder: Path) -> tuple[Path, Path]:
     return certificate, private
 
 
+def test_a_lost_connection_is_said_at_once(tmp_path: Path) -> None:
+    """Who waits for an acknowledgement hears of the connection's end, long before the time for an answer is over."""
+
+    async def main() -> None:
+        async with NatsServer(tmp_path) as server:
+            await server.make_stream(_STREAM, ["onefill.>"])
+            publisher = NatsPublisher([server.url], _STREAM, answer_s=600)
+            async with running(publisher), asyncio.timeout(60):
+                await server.process.pause()
+                telling = asyncio.ensure_future(publisher.publish(messages(2)))
+                await asyncio.wait({telling}, timeout=0.1)
+                await server.process.kill()
+                for outcome in await telling:
+                    assert isinstance(outcome, Unavailable)
+                    assert "the connection was lost" in outcome.reason
+
+    asyncio.run(main())
+
+
 def test_nobody_there_is_said_at_the_start() -> None:
     """A server that does not listen is raised when it is started, soon."""
 

@@ -11,6 +11,8 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, TopicPar
 from onefill.testing.kafka_mock import Order, Reply
 from onefill.testing.server_process import ServerProcess, ServerTrouble
 
+PRODUCE, INIT_PRODUCER_ID = 0, 22
+"""Kinds of requests: to store records, and to be known as an idempotent producer."""
 _BATCH = 5000
 _PAGE_S = 0.05
 _SLOW_S = 30.0
@@ -53,9 +55,9 @@ class KafkaCluster:
         """Make a topic. A partition keeps five megabytes: take enough of them."""
         await self._do(do="topic", topic=name, partitions=partitions)
 
-    async def refuse(self, *codes: int) -> None:
-        """Answer the next requests to store records with these errors, one each. What they carry is not stored."""
-        await self._do(do="refuse", codes=codes)
+    async def refuse(self, *codes: int, api: int = PRODUCE) -> None:
+        """Answer the next requests of a kind with these errors, one each. What they carry is not stored."""
+        await self._do(do="refuse", codes=codes, api=api)
 
     async def down(self) -> None:
         """Close every broker's connections and take no new ones. What they hold is kept."""

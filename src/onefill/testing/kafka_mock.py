@@ -18,7 +18,7 @@ _PRODUCER = 0
 
 
 class Order(msgspec.Struct, frozen=True):
-    """What the cluster is to do. ``broker`` counts from 1; ``codes`` are Kafka's own numbers of errors."""
+    """What the cluster is to do. ``broker`` counts from 1; ``codes`` (errors) and ``api`` (a kind of request) are Kafka's numbers."""
 
     number: int
     do: str
@@ -26,6 +26,7 @@ class Order(msgspec.Struct, frozen=True):
     partitions: int = 1
     broker: int = 1
     codes: tuple[int, ...] = ()
+    api: int = 0
     delay_ms: int = 0
 
 
@@ -69,8 +70,10 @@ class _Cluster:
         match order.do:
             case "topic":
                 return self._topic(self._cluster, order.topic.encode(), order.partitions, 1)
-            case "refuse":  # the next requests to store records
-                self._errors(self._cluster, 0, len(order.codes), (ctypes.c_int * len(order.codes))(*order.codes))
+            case "refuse":
+                self._errors(
+                    self._cluster, order.api, len(order.codes), (ctypes.c_int * len(order.codes))(*order.codes)
+                )
                 return 0
             case "down":
                 return self._down(self._cluster, order.broker)
