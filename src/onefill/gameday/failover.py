@@ -329,7 +329,6 @@ class _Drill:
         pair, victim = self._site.pair, None
         if blow is not Blow.DATABASE:
             victim = self._site.nodes[number % len(self._site.nodes)]
-        struck_s = time.monotonic()
         async with asyncio.TaskGroup() as blows:
             if blow is not Blow.GATEWAY:
                 blows.create_task(pair.kill_primary())
@@ -337,6 +336,7 @@ class _Drill:
             if victim is not None:
                 blows.create_task(victim.kill())
                 self.kills["gateways"] += 1
+        struck_s = time.monotonic()  # not before: until all of it is dead, a database still confirms commits
         promoted_s = durable_s = None
         if blow is not Blow.GATEWAY:
             promoted_s = await pair.fail_over() - struck_s
