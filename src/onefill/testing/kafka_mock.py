@@ -18,7 +18,7 @@ _PRODUCER = 0
 
 
 class Order(msgspec.Struct, frozen=True):
-    """What the cluster is to do. ``broker`` counts from 1; ``codes`` (errors) and ``api`` (a kind of request) are Kafka's numbers."""
+    """What the cluster is to do. ``broker`` counts from 1; ``codes`` of errors and ``api`` of a request are Kafka's own."""
 
     number: int
     do: str
