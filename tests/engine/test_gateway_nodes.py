@@ -47,6 +47,22 @@ def test_routes_of_a_dead_node_move_to_those_that_are_left(world: World) -> None
     run(main)
 
 
+def test_a_node_that_is_left_alone_takes_what_comes_free_without_delay(world: World) -> None:
+    """A dead node counts no more once its lease is over: nobody leaves its routes to it, however many one holds already."""
+
+    async def main() -> None:
+        async with nodes(world) as made:
+            a, b = await asyncio.gather(made.start("a", FOUR), made.start("b", FOUR))
+            await until(lambda: len(a.held | b.held) == 4)
+            await asyncio.sleep(LEASE_S)
+            until_us = max(info.lease_until_us or 0 for info in await made.store.routes() if info.holder[0] == "a")
+            a.die()
+            await took_s(lambda: b.held == set(FOUR), within_s=LEASE_S + 1)
+            assert (world.clock.now_us() - until_us) / 1_000_000 < 0.4
+
+    run(main)
+
+
 @pytest.mark.parametrize("lease_s", [1.0, 3.0, 10.0])
 def test_an_order_goes_on_where_its_route_goes(world: World, lease_s: float) -> None:
     """An order whose reply was lost with its node is asked for, not sent again, by the next; its answer is there in time."""

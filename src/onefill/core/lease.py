@@ -83,16 +83,18 @@ class Awaited(msgspec.Struct, frozen=True, gc=False):
     """A route that a node does not hold, as that node sees it.
 
     ``until_us``: the end of the lease when it was last looked at, by the ledger's clock; ``None``: there is none, or it was
-    not looked at since. ``free_at_s``: when the route can be taken as far as is known, by this node's own clock.
+    not looked at since. ``free_at_s``: when the route can be taken as far as is known, by this node's own clock. ``told``:
+    whether that is the ledger's word, and not only a reason to ask it.
     """
 
     until_us: int | None = None
     free_at_s: float = float("inf")
+    told: bool = False
 
 
 def refused(left_s: float, now_s: float) -> Awaited:
     """Return what a node knows whom the ledger has just refused the route for another ``left_s``."""
-    return Awaited(None, now_s + left_s)
+    return Awaited(None, now_s + left_s, told=True)
 
 
 def looked(awaited: Awaited, until_us: int | None, now_s: float) -> Awaited:
@@ -101,10 +103,15 @@ def looked(awaited: Awaited, until_us: int | None, now_s: float) -> Awaited:
     At the first look at a route that is lent, only asking for it tells for how long: the ledger's clock is not known here.
     """
     if until_us is None or awaited.free_at_s == float("inf"):
-        return Awaited(until_us, min(awaited.free_at_s, now_s))
+        return Awaited(until_us, min(awaited.free_at_s, now_s), told=until_us is None)
     if awaited.until_us is None:
-        return Awaited(until_us, awaited.free_at_s)
-    return Awaited(until_us, awaited.free_at_s + (until_us - awaited.until_us) / 1_000_000)
+        return Awaited(until_us, awaited.free_at_s, told=awaited.told)
+    return Awaited(until_us, awaited.free_at_s + (until_us - awaited.until_us) / 1_000_000, told=awaited.told)
+
+
+def is_over(awaited: Awaited, now_s: float) -> bool:
+    """Tell whether nobody has the route any more, as far as a node that would take it knows."""
+    return awaited.told and awaited.free_at_s <= now_s
 
 
 # --------------------------------------------------------------------------------- holders

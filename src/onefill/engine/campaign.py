@@ -146,11 +146,6 @@ class Campaign:
             info = infos.get(name)
             asked.holder = None if info is None or info.lease_until_us is None else info.holder
             asked.wish = None if info is None else info.asked
-            if asked.holder is not None:
-                node = leases.node_of(asked.holder) or asked.holder
-                nodes.add(node)
-                if node != self._wishes.node:
-                    asked.given_until_s = 0.0  # somebody has it: what comes free again is for everybody
             if (route := self._held.get(name)) is not None:
                 _check_epoch(route, info)
                 # What was read before this node acquired the route speaks of an earlier holder.
@@ -161,6 +156,13 @@ class Campaign:
                     route.suspicions_noted(info.suspicions)
             else:
                 asked.awaited = leases.looked(asked.awaited, None if info is None else info.lease_until_us, now_s)
+                if leases.is_over(asked.awaited, now_s):
+                    asked.holder = None
+            if asked.holder is not None:
+                node = leases.node_of(asked.holder) or asked.holder
+                nodes.add(node)
+                if node != self._wishes.node:
+                    asked.given_until_s = 0.0  # somebody has it: what comes free again is for everybody
         self._nodes = len(nodes)
         await self._ask_others(now_s)
 

@@ -183,12 +183,17 @@ def test_a_node_knows_when_a_lease_ends_whatever_the_ledgers_clock_says(
         until_s = now_s + lease_s
         awaited = leases.looked(awaited, ledgers_us(until_s), now_s + late_s)
     assert until_s - 1e-4 <= awaited.free_at_s <= until_s + late_s + 1e-4
+    assert not leases.is_over(awaited, until_s - 1e-3)
+    assert leases.is_over(awaited, until_s + late_s + 1e-3)
     given_back = leases.looked(awaited, None, now_s + 0.1)
+    assert leases.is_over(given_back, now_s + 0.1)
     assert given_back.free_at_s == pytest.approx(min(now_s + 0.1, awaited.free_at_s))
 
 
 def test_a_route_seen_for_the_first_time_is_asked_for() -> None:
     """Only the ledger can tell for how long it is lent: its clock is not known here."""
-    assert leases.looked(leases.Awaited(), 7, 100.0).free_at_s == 100.0
+    first = leases.looked(leases.Awaited(), 7, 100.0)
+    assert first.free_at_s == 100.0
+    assert not leases.is_over(first, 200.0)  # that is no word of the ledger's
     assert leases.looked(leases.Awaited(), None, 100.0).free_at_s == 100.0
     assert leases.looked(leases.looked(leases.Awaited(), None, 100.0), None, 101.0).free_at_s == 100.0
