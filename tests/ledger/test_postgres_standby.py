@@ -1,14 +1,17 @@
 """Synchronous standbys: required, lost, back again, and promoted in place of a primary that was killed."""
 
 import asyncio
+import re
 from collections.abc import Iterator
 
 import pytest
-from postgres_kit import opened, owner_of, until, with_options
+from postgres_kit import SEED, opened, owner_of, until, with_options
 
 from onefill.core.errors import LedgerError, LedgerFailed
 from onefill.ledger.postgres import PostgresLedger
-from onefill.ledger.postgres_watch import Standby, wanted
+from onefill.ledger.postgres_schema import migrate, wanted
+from onefill.ledger.postgres_settings import place_of
+from onefill.ledger.postgres_watch import Standby
 from onefill.ports.ledger import Committed, KeyTaken
 from onefill.testing.ledger_kit import ALL, kinds, verify_chains
 from onefill.testing.postgres import PostgresServer, server_folder, url_of
@@ -151,6 +154,28 @@ def test_a_server_that_stops_waiting_is_noticed_with_the_next_commit(
             assert await ledger.orders(0, ALL) == []
         with pytest.raises(LedgerError):
             await PostgresLedger.open(standby.url("orders"), holder="test")
+
+    asyncio.run(run())
+
+
+def test_a_role_that_cannot_see_the_standby_says_so(pair: tuple[PostgresServer, PostgresServer]) -> None:
+    """Not seeing a standby is not having one, and is told; where commits would go on without it, it is refused at the start."""
+    primary, _ = pair
+    url = primary.create_database("orders")
+    primary.sql("CREATE ROLE blind LOGIN PASSWORD 'a-word'")
+    blind, told = re.sub("//.*@", "//blind:a-word@", url), list[str]()
+
+    async def run() -> None:
+        await migrate(place_of(url), seed=SEED, at_us=1, role="blind")
+        with pytest.raises(LedgerError, match="pg_monitor"):
+            await PostgresLedger.open(with_options(blind, on_standby_lost="degrade"), holder="test")
+        with pytest.raises(LedgerError, match="pg_monitor"):
+            await PostgresLedger.open(with_options(blind, **_STRICT), holder="test")
+        async with opened(blind, tell=told.append) as ledger:
+            assert ledger.standby is Standby.UNSEEN
+            assert "pg_monitor" in told[0]
+            await asyncio.to_thread(primary.sql, "GRANT pg_monitor TO blind")
+            await _sees(ledger, Standby.THERE)
 
     asyncio.run(run())
 

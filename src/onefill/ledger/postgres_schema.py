@@ -1,6 +1,7 @@
 """The schema of a PostgreSQL ledger: which version it is, making it, bringing it up to date, and what durability rests on."""
 
 import importlib.resources
+import re
 from typing import Any
 
 from onefill.core.errors import LedgerError, LedgerTooNew, NotALedger
@@ -15,6 +16,7 @@ _DURABLE = ("on", "remote_apply")
 """Values of ``synchronous_commit`` with which a commit is on the primary's disk and, where a standby is waited for, on its
 disk. ``remote_write`` is not among them: the standby's operating system has the commit, its disk may not.
 """
+_HOW_MANY = re.compile(r"\s*(?:FIRST|ANY)?\s*(\d+)\s*\(", re.IGNORECASE)
 _SETTINGS = ("synchronous_commit", "fsync", "full_page_writes", "synchronous_standby_names")
 
 
@@ -126,6 +128,8 @@ async def check_durability(connection: Any, place: PostgresPlace, *, alone: bool
     if level not in _DURABLE:
         level = "on"
         await connection.execute("SET synchronous_commit = on")
+    if place.settings.on_standby_lost == "degrade" and found["synchronous_standby_names"]:
+        await _check_sight(connection, place)
     if place.settings.require_synchronous_standby and not alone:
         await _check_standby(connection, place, found["synchronous_standby_names"])
     return level
@@ -137,12 +141,27 @@ async def _check_standby(connection: Any, place: PostgresPlace, names: str) -> N
             f"{place.name}: a synchronous standby is required, and the server waits for none: synchronous_standby_names is "
             "empty. Nothing was sent; name a standby there, or open without require_synchronous_standby"
         )
-    if not await standbys(connection):
+    there, needed = await standbys(connection), wanted(names)
+    if len(there) < needed:
         raise LedgerError(
-            f"{place.name}: a synchronous standby is required, and none is connected (pg_stat_replication shows no row in "
-            f"state sync or quorum; wanted: {names}). Nothing was sent; start the standby. If there is one, the role needs the "
-            "privileges of pg_monitor to see it"
+            f"{place.name}: a synchronous standby is required, and {len(there)} of {needed} are connected "
+            f"(pg_stat_replication shows no other row in state sync or quorum; wanted: {names}). Nothing was sent; start the "
+            "standby. If there is one, the role needs the privileges of pg_monitor to see it"
         )
+
+
+async def _check_sight(connection: Any, place: PostgresPlace) -> None:
+    if not await connection.fetchval("SELECT pg_has_role(current_user, 'pg_read_all_stats', 'usage')"):
+        raise LedgerError(
+            f"{place.name}: on_standby_lost is degrade, and this role may not see the server's standbys: it could not tell "
+            "when one is back. Nothing was sent; grant it pg_monitor"
+        )
+
+
+def wanted(names: str) -> int:
+    """Return how many standbys a ``synchronous_standby_names`` makes commits wait for."""
+    found = _HOW_MANY.match(names)
+    return int(found[1]) if found else int(bool(names.strip()))
 
 
 async def standbys(connection: Any) -> list[str]:
@@ -152,8 +171,3 @@ async def standbys(connection: Any) -> list[str]:
         "ORDER BY 1"
     )
     return [str(row[0]) for row in rows]
-
-
-async def waits_alone(connection: Any) -> bool:
-    """Tell whether the server waits for a standby and none is there."""
-    return bool(await connection.fetchval("SHOW synchronous_standby_names")) and not await standbys(connection)

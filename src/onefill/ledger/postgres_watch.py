@@ -2,16 +2,15 @@
 
 import asyncio
 import contextlib
-import re
 from collections.abc import Callable
 from enum import StrEnum
 
 from onefill.core.errors import LedgerError
 from onefill.ledger.postgres_read import Reader
+from onefill.ledger.postgres_schema import wanted
 from onefill.ledger.postgres_session import Session
 
 LOOK_EVERY_S = 1.0
-_HOW_MANY = re.compile(r"\s*(?:FIRST|ANY)?\s*(\d+)\s*\(", re.IGNORECASE)
 _LOOK = (
     "SELECT current_setting('synchronous_standby_names'), "
     "(SELECT count(*) FROM pg_stat_replication WHERE sync_state IN ('sync', 'quorum') AND state = 'streaming'), "
@@ -30,12 +29,6 @@ class Standby(StrEnum):
     """Commits are to wait for one, and too few are there."""
     UNSEEN = "unseen"
     """It cannot be told: the server does not answer, or the role may not see its standbys."""
-
-
-def wanted(names: str) -> int:
-    """Return how many standbys a ``synchronous_standby_names`` makes commits wait for."""
-    found = _HOW_MANY.match(names)
-    return int(found[1]) if found else int(bool(names.strip()))
 
 
 class StandbyWatch:
