@@ -10,6 +10,7 @@ The rows are spread over accounts, each a route of its own. The venue lets all o
 """
 
 import asyncio
+import contextlib
 import random
 import time
 from collections.abc import Callable, Sequence
@@ -34,6 +35,7 @@ from onefill.ports.ledger import Ledger
 
 TIME_TO_LIVE_S = 86_400.0
 _POLL_S = 0.05
+_BUSY_S = 10.0
 _LIMIT_S = 3600.0
 
 
@@ -313,6 +315,7 @@ class _Dialect:
         """Strike the database, or the node that holds an account's route: another one would hardly notice."""
         node = site.nodes[await site.holder(account) or 0]
         if what is Struck.KILLED:
+            await _busy(site, node)
             await node.kill()
             self._effective += await site.read(lambda ledger: _under_way(ledger, node.name)) > 0
             await node.start()
@@ -350,6 +353,15 @@ async def _under_way(ledger: Ledger, node: str) -> int:
     held = [route.name for route in await ledger.routes() if leases.node_of(route.holder) == node]
     orders = [one.order for route in held for one in await ledger.open_orders(route)]
     return sum(copy.outcome is None for order in orders for copy in (*order.copies, *order.cancels))
+
+
+async def _busy(site: Site, node: Node) -> None:
+    """Wait, for a moment at most, until a node has requests under way: a kill that hits nothing shows nothing."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_BUSY_S):
+            while True:
+                if await site.read(lambda ledger: _under_way(ledger, node.name)) > 0:
+                    return
 
 
 async def _quiet(watch: ExchangeWatch) -> None:
