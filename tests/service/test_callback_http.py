@@ -105,6 +105,7 @@ def test_what_was_not_taken_in_says_whether_to_send_it_again(error: Exception, s
             assert (found, told["taken"]) == (status, False)
             assert headers.get("Retry-After") == ("7" if status == 503 else None)  # type: ignore[union-attr]
             assert "a secret" not in str(told)
+            assert "it is elsewhere" not in str(told)
         assert len(remarks) == (status != 503)  # anybody can send what is refused: one a second is enough
         assert "of no value" not in str(remarks)
         assert "a secret" not in str(remarks)

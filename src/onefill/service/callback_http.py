@@ -1,7 +1,7 @@
 """``POST /callbacks/ROUTE`` of a running gateway: where venues send their callbacks.
 
 2xx is said only once the effect is durable. What is to be sent again gets 503 with ``Retry-After``; what never helps to be sent
-again gets 4xx. Answers and remarks hold no header, body or secret.
+again gets 4xx. Answers and remarks hold no secret and no signature; answers also nothing of how things stand in here.
 """
 
 import asyncio
@@ -34,7 +34,6 @@ _STATUS: dict[type[CallbackRefused], int] = {
     NotVerified: 401,
     CallbackUnreadable: 422,
     CallbackContradicts: 409,
-    CallbackNotHere: 503,
 }
 
 
@@ -79,9 +78,10 @@ class _Doors:
                 receipt = await self._gateway.take_callback(route, request.headers.items(), body)
         except TimeoutError:
             return self._refused(503, f"it is not durable after {_TAKE_S:g} s, and may be later: send the same again")
+        except CallbackNotHere:  # why is for those who run this, and told by the route's own state
+            return self._refused(503, "it cannot be taken in here now. Nothing was changed: send the same again")
         except CallbackRefused as error:
-            if not isinstance(error, CallbackNotHere):
-                self._say(f"callback for {route!r:.80}: {error}")
+            self._say(f"callback for {route!r:.80}: {error}")
             return self._refused(_STATUS[type(error)], str(error))
         except Exception as error:  # noqa: BLE001 - a defect is no reason for a venue to think that it was heard
             self._say(f"callback for {route!r:.80}: defect in Onefill ({type(error).__name__})")
