@@ -176,6 +176,9 @@ def test_stopped_orders_are_listed_and_go_on_without_a_gateway(
     incidents = onefill("incidents", ledger, "--json").json
     assert {found["kind"] for found in incidents} == {"subscriber"}
     assert {order["incident"] for order in one["stopped"]} == {found["name"] for found in incidents}
+    assert "see onefill subscribers" in onefill("incidents", ledger).out
+    shown = onefill("incidents", "show", ledger, incidents[0]["name"])
+    assert f"onefill subscribers retry {ledger} desk --reason" in shown.out
     endpoint.refused = {"b"}
     assert onefill("subscribers", "retry", ledger, "desk", "a", "--reason", "fixed", "--by", "ann").code == 0
     done = onefill("subscribers", "skip", ledger, "desk", "b", "--reason", "nobody needs it", "--json")

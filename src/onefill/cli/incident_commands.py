@@ -16,7 +16,7 @@ from onefill.cli.output import ExitCode, print_json, print_table, remark, say, t
 from onefill.cli.person import person
 from onefill.cli.read_commands import moment
 from onefill.core.errors import CallerError
-from onefill.core.incident import STEPS, Incident, Step, StepResult
+from onefill.core.incident import STEPS, Incident, IncidentKind, Step, StepResult
 from onefill.core.postmortem import document, span
 from onefill.core.values import choice
 from onefill.engine.gateway import Gateway
@@ -244,11 +244,17 @@ def _print_list(found: list[Incident]) -> None:
             moment(one.opened_at_us)[:19],
             str(one.seen),
             _stands(one),
-            str(one.next_step or "resolve") if one.open else "",
+            _due(one) if one.open else "",
         )
         for one in found
     ]
     print_table("", columns, rows, spare=("seen", "opened (UTC)", "about"))
+
+
+def _due(one: Incident) -> str:
+    if one.kind is IncidentKind.SUBSCRIBER:  # nothing of it is about trading: there is nothing to freeze
+        return "see onefill subscribers" if one.converged_at_us is None else "resolve"
+    return str(one.next_step or "resolve")
 
 
 def _stands(one: Incident) -> str:
@@ -322,6 +328,12 @@ def _next(one: Incident, ledger: str) -> Iterator[str]:
     where = f"{shlex.quote(shown(ledger))} {shlex.quote(one.name)}"
     step = one.next_step
     yield "\nnext"
+    if one.kind is IncidentKind.SUBSCRIBER:
+        name = shlex.quote(one.subject.partition(" ")[0])
+        yield f"  onefill subscribers {shlex.quote(str(ledger))}    # what {name} is not told of, and since when"
+        yield f'  onefill subscribers retry {shlex.quote(str(ledger))} {name} --reason "..."    # once it is repaired'
+        yield f'  onefill incidents resolve {where} --force --reason "..."    # the steps of the runbook are about trading'
+        return
     if step is None:
         yield f'  onefill incidents resolve {where} --reason "..."'
         return
