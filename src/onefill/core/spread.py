@@ -13,6 +13,8 @@ import msgspec
 
 LOOK_EVERY_S = 0.2
 """The pause between two looks at who holds which route: by so much later a node may notice that one was given back."""
+HURRIED_LOOK_S = 0.05
+"""The same while a route is on its way to this node, or to whichever asks first."""
 STEP_S = 0.06
 """By so much later a node asks for a route for each one that it holds."""
 MOST_HELD_BACK_S = 0.4
@@ -92,6 +94,11 @@ def gives_way(route: str, wishes: Wishes, asked: HandOverAsked) -> bool:
     if asked.to == wishes.node:
         return False
     return asked.to != asked.by or route not in wishes.prefer
+
+
+def expected(wishes: Wishes, asked: HandOverAsked | None) -> bool:
+    """Tell whether a route that this node does not hold is about to be given to it, or to any."""
+    return asked is not None and asked.to in (None, wishes.node)
 
 
 def to_ask_for(holders: Mapping[str, str | None], wishes: Wishes, not_again: Collection[str] = ()) -> str | None:

@@ -123,6 +123,11 @@ class Campaign:
             if loop.time() >= look_at_s:
                 look_at_s = loop.time() + spread.LOOK_EVERY_S
                 await self._look()
+                if any(
+                    name not in self._tasks and spread.expected(self._wishes, one.wish)
+                    for name, one in self._asked.items()
+                ):
+                    look_at_s = min(look_at_s, loop.time() + spread.HURRIED_LOOK_S)
             due_s = [self._consider(name) for name in spread.in_turn(self._asked, self._wishes)]
             if not self._first.is_set() and not any(one is not None and one < look_at_s for one in due_s):
                 self._note_first()

@@ -13,6 +13,7 @@ from onefill.core.spread import (
     Elsewhere,
     HandOverAsked,
     Wishes,
+    expected,
     fair_share,
     gives_way,
     held_back_s,
@@ -104,6 +105,13 @@ def test_a_route_that_was_handed_over_to_a_node_is_asked_for_by_that_one_first()
         assert back_s is not None
         assert MOST_HELD_BACK_S <= back_s <= MOST_HELD_BACK_S + STEP_S
     assert held_back_s("X", Wishes("b", most=1), 1, 9, asked) is None
+
+
+@pytest.mark.parametrize(("to", "is_expected"), [("a", True), (None, True), ("b", False)])
+def test_a_node_looks_more_often_while_a_route_is_on_its_way_to_it(to: str | None, is_expected: bool) -> None:
+    """Which is so for a wish that names it, or nobody."""
+    assert expected(Wishes("a"), HandOverAsked(by="ann", to=to)) is is_expected
+    assert not expected(Wishes("a"), None)
 
 
 @SEEDED
