@@ -15,6 +15,8 @@ LOOK_EVERY_S = 0.2
 """The pause between two looks at who holds which route: by so much later a node may notice that one was given back."""
 HURRIED_LOOK_S = 0.05
 """The same while a route is on its way to this node, or to whichever asks first."""
+HURRY_FOR_S = 3.0
+"""For how long after a wish was seen first that is expected."""
 STEP_S = 0.06
 """By so much later a node asks for a route for each one that it holds."""
 MOST_HELD_BACK_S = 0.4

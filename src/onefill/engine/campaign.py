@@ -39,6 +39,8 @@ class _Asked:
         self.trouble: OnefillError | None = None
         self.holder: str | None = None
         self.wish: spread.HandOverAsked | None = None
+        self.wish_seen_s = float("-inf")
+        """When that wish was first seen here."""
         self.wished_at_s = float("-inf")
         """When this node asked its holder for it."""
 
@@ -121,17 +123,21 @@ class Campaign:
         look_at_s = loop.time()
         while True:
             if loop.time() >= look_at_s:
-                look_at_s = loop.time() + spread.LOOK_EVERY_S
+                began_s = loop.time()
                 await self._look()
-                if any(
-                    name not in self._tasks and spread.expected(self._wishes, one.wish)
-                    for name, one in self._asked.items()
-                ):
-                    look_at_s = min(look_at_s, loop.time() + spread.HURRIED_LOOK_S)
+                look_at_s = began_s + (spread.HURRIED_LOOK_S if self._expects(began_s) else spread.LOOK_EVERY_S)
             due_s = [self._consider(name) for name in spread.in_turn(self._asked, self._wishes)]
             if not self._first.is_set() and not any(one is not None and one < look_at_s for one in due_s):
                 self._note_first()
             await asyncio.sleep(max(min([look_at_s, *(one for one in due_s if one is not None)]) - loop.time(), 0.001))
+
+    def _expects(self, now_s: float) -> bool:
+        """Tell whether a route is on its way here. A wish that is not heeded is soon not waited for any more."""
+        return any(
+            one.wish_seen_s > now_s - spread.HURRY_FOR_S and spread.expected(self._wishes, one.wish)
+            for name, one in self._asked.items()
+            if name not in self._tasks
+        )
 
     def _note_first(self) -> None:
         if all(name in self._held for name in self._tasks):
@@ -150,7 +156,9 @@ class Campaign:
         for name, asked in self._asked.items():
             info = infos.get(name)
             asked.holder = None if info is None or info.lease_until_us is None else info.holder
-            asked.wish = None if info is None else info.asked
+            wish = None if info is None else info.asked
+            if wish != asked.wish:
+                asked.wish, asked.wish_seen_s = wish, now_s
             if (route := self._held.get(name)) is not None:
                 _check_epoch(route, info)
                 # What was read before this node acquired the route speaks of an earlier holder.
