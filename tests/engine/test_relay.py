@@ -3,12 +3,15 @@
 import asyncio
 from typing import Any
 
+import pytest
 from gateway_world import World, until
 from relay_kit import Listener, body, journal, of_key, place, start, told_all, trade
 from virtual_loop import run
 
+from onefill.core.errors import InvalidField
 from onefill.core.relay import TOLD, Policy, Unavailable
-from onefill.engine.relay import Begin
+from onefill.engine.gateway import Gateway
+from onefill.engine.relay import Begin, Subscriber
 
 
 def test_every_entry_is_told_in_order(world: World) -> None:
@@ -335,5 +338,20 @@ def test_only_what_was_acknowledged_is_told(world: World) -> None:
         await events.aclose()
         await gateway.close()
         await asyncio.gather(*tasks)
+
+    run(main)
+
+
+def test_a_name_is_for_one_subscriber(world: World) -> None:
+    """Two subscribers of one name would share a place: that is refused before anything starts."""
+
+    async def main() -> None:
+        twice = [Subscriber(name="desk", publisher=Listener())] * 2
+        ledger = await world.store()
+        with pytest.raises(InvalidField, match="two are named 'desk'"):
+            Gateway(ledger, {"X": world.venue}, clock=world.clock, holder="test", subscribers=twice)  # type: ignore[arg-type]
+        with pytest.raises(InvalidField, match="subscriber"):
+            Subscriber(name="", publisher=Listener())
+        await ledger.close()
 
     run(main)

@@ -208,7 +208,7 @@ class Relay:
         self.lanes = None
         lanes = self.lanes = await self._begin()
         self._results.clear()
-        calls: set[asyncio.Task[None]] = set()
+        calls: dict[asyncio.Task[None], None] = {}  # in the order of their beginning: a run can be repeated exactly
         try:
             while not self._over():
                 self._wake.clear()
@@ -219,8 +219,8 @@ class Relay:
                 await self._catch_up(lanes)
                 while (batch := lanes.next_batch(self._now_s())) is not None:
                     call = self.route.loop.create_task(self._tell(batch))
-                    calls.add(call)
-                    call.add_done_callback(calls.discard)
+                    calls[call] = None
+                    call.add_done_callback(calls.pop)
                 await self._keep_place(lanes)
                 self.problem = None
                 self._moved.set()

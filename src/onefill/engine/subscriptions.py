@@ -69,7 +69,11 @@ class Subscriptions:
     """The relays of one gateway, by route and subscriber."""
 
     def __init__(self, subscribers: Iterable[Subscriber]) -> None:
-        self._subscribers = {one.name: one for one in subscribers}
+        self._subscribers: dict[str, Subscriber] = {}
+        for one in subscribers:
+            if one.name in self._subscribers:
+                raise InvalidField("subscribers", f"two are named {one.name!r}; the ledger keeps one place for a name")
+            self._subscribers[one.name] = one
         self._outlets: dict[str, Outlet] = {}
         self._relays: dict[str, dict[str, Relay]] = {}
         self._streams: dict[EventStream, None] = {}
@@ -96,9 +100,8 @@ class Subscriptions:
 
     async def stop_all(self) -> None:
         """Tell no more of any route."""
-        await asyncio.gather(
-            *(self.stop(route) for route in {*self._relays, *(one.route.name for one in self._streams)})
-        )
+        routes = dict.fromkeys([*self._relays, *(one.route.name for one in self._streams)])
+        await asyncio.gather(*(self.stop(route) for route in routes))
 
     async def close(self) -> None:
         """Let go of the publishers, once nothing is told any more."""
