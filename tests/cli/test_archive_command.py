@@ -65,7 +65,7 @@ def test_a_day_is_archived_and_its_orders_are_sent_once(traded: Traded) -> None:
     assert len(orders) == 2
     done = traded.archive("--public-key", traded.public)
     assert (done.code, done.err) == (0, "")
-    assert " entries in 1 files, " in done.out
+    assert " entries in 1 file, " in done.out
     assert traded.archive("--public-key", traded.public).out.startswith(
         "nothing to archive: no entries are older than "
     )

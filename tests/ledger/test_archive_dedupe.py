@@ -10,6 +10,9 @@ import pytest
 from archive_kit import DAYS, ROUTES, Archive, days_left, trade_a_day
 from postgres_days_kit import DAY, connected, made, opened, owner_of
 
+from onefill.core.audit import DAY_US
+from onefill.core.errors import EntriesArchived
+from onefill.engine.subscriptions import first_entry_from, status_of
 from onefill.ports.ledger import (
     ClientOrderIdTaken,
     Committed,
@@ -21,6 +24,7 @@ from onefill.ports.ledger import (
     OperationTaken,
     StepRecord,
     StepTaken,
+    Subscription,
     SubscriptionMove,
 )
 from onefill.testing.ledger_kit import ALL, STREAM, Bench, accepted, ack
@@ -157,5 +161,28 @@ def test_dedupe_has_no_day(archive: Archive) -> None:
         assert before[:4] == [12, 12, 0, 12]
         await archive.archive(DAY + DAYS)
         assert await counted() == before
+
+    asyncio.run(main())
+
+
+def test_who_wants_to_be_told_of_archived_entries_hears_where_they_are(archive: Archive) -> None:
+    """A subscriber's place is not put, by entry or by time, before what the ledger still holds: that would be told never, and
+    nobody would notice. How subscribers are is shown all the same."""
+
+    async def main() -> None:
+        async with made(archive.url, *range(DAY, DAY + DAYS)) as ledger:
+            owner = await owner_of(ledger, DAY)
+            for day in range(DAY, DAY + DAYS):
+                await trade_a_day(owner, day)
+            await archive.sign(ledger)
+        await archive.archive(DAY + 2)
+        async with opened(archive.url) as ledger:
+            for place in (DAY * DAY_US, (DAY + 2) * DAY_US - 1):
+                with pytest.raises(EntriesArchived, match="2024-10-05"):
+                    await first_entry_from(ledger, "alpha", place)
+            assert await first_entry_from(ledger, "alpha", (DAY + 2) * DAY_US) == 25
+            kept = Subscription(route="alpha", subscriber="late", position=3)
+            status = await status_of(ledger, kept, head=37)
+            assert (status.lag, status.oldest_us) == (34, None)
 
     asyncio.run(main())

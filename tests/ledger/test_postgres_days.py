@@ -167,3 +167,34 @@ def test_a_reading_opens_the_partitions_that_it_needs(postgres_url: str) -> None
             assert len(await opened_by("SELECT * FROM journal")) == 60 + 1 + AHEAD + 1
 
     asyncio.run(main())
+
+
+def test_a_day_that_has_just_begun_is_read_by_its_index(postgres_url: str) -> None:
+    """The server has no statistics of a day's first entries. A page of them costs its own rows all the same, and an order's
+    history its own entries: not the rest of the day."""
+
+    async def main() -> None:
+        async with made(postgres_url, DAY) as ledger:
+            owner = await owner_of(ledger, DAY)
+            changes = [owner.record(f"k{number}") for number in range(800)]
+            await owner.commit(*changes)
+            order = changes[400].order
+            assert order is not None
+        counted = (
+            "SELECT coalesce(sum(seq_tup_read), 0)::bigint, coalesce(sum(idx_tup_fetch), 0)::bigint "
+            "FROM pg_stat_xact_user_tables WHERE relname = 'journal_2024_10_04'"
+        )
+        async with connected(postgres_url) as db:
+
+            async def fetched_by(statement: str) -> tuple[int, int]:
+                async with db.transaction():
+                    before = await db.fetchrow(counted)
+                    await db.fetch(statement)
+                    after = await db.fetchrow(counted)
+                return after[0] - before[0], after[1] - before[1]
+
+            assert await fetched_by("SELECT journal_page(1, 200, 10)") == (0, 10)
+            assert await fetched_by(f"SELECT journal_page(1, 0, 10, {order.intent_id})") == (0, 1)
+            assert await fetched_by(f"SELECT journal_recorded(ARRAY[{order.intent_id}])") == (0, 1)
+
+    asyncio.run(main())

@@ -11,6 +11,7 @@ from onefill.cli.audit_command import PublicKeyFiles, keys_of, shown_progress
 from onefill.cli.loop import run_loop
 from onefill.cli.output import ExitCode, print_json, remark, say, told
 from onefill.core.errors import CallerError, InvalidField
+from onefill.service.audit import counted
 
 
 def archive(
@@ -49,7 +50,8 @@ def archive(
         else:
             for day in done.days:
                 packed = sum(file.bytes for file in day.files)
-                say(f"{day.day}: {day.entries:,} entries in {len(day.files)} files, {packed:,} bytes")
+                files = counted(len(day.files), "file")
+                say(f"{day.day}: {counted(day.entries, 'entry', 'entries')} in {files}, {packed:,} bytes")
             if done.refused is not None:
                 remark(done.refused)
             elif not done.days:

@@ -430,8 +430,8 @@ async def lane_name(route: Route, lane: int) -> str:
     """Return the name of a lane: the order's client order id, or the route's name."""
     if lane == ROUTE_LANE:
         return route.name
-    rows = await route.ledger.outbox_of(route.name, lane, 0, 1)
-    return (rows[0].client_order_id if rows else None) or route.name
+    found = await route.ledger.orders(lane - 1, 1)  # not from its entries: the first ones may be archived
+    return found[0].client_order_id if found and found[0].intent_id == lane else route.name
 
 
 def _finding(subscriber: str, poison: Poison) -> Finding:

@@ -1,13 +1,15 @@
 """The subscribers of a gateway: a relay for each on every route, and what people see of them and do about them."""
 
 import asyncio
+import contextlib
 from collections.abc import Collection, Iterable, Sequence
 
 import msgspec
 
 from onefill.core import relay_events as events
 from onefill.core import values
-from onefill.core.errors import CallerError, InvalidField, LedgerError, RouteClosed
+from onefill.core.audit import DAY_US
+from onefill.core.errors import CallerError, EntriesArchived, InvalidField, LedgerError, RouteClosed
 from onefill.core.relay import ROUTE_LANE, message_id
 from onefill.engine.event_stream import EventStream
 from onefill.engine.relay import Begin, ByHand, Outlet, Relay, Subscriber, place_of
@@ -181,8 +183,9 @@ async def status_of(ledger: Ledger, kept: Subscription, head: int, relay: Relay 
     position = kept.position if lanes is None else lanes.told_through
     oldest_us = None if lanes is None else lanes.oldest_us
     if oldest_us is None and position < head:
-        rows = await ledger.outbox(kept.route, position, 1)
-        oldest_us = rows[0].entry.at_us if rows else None
+        with contextlib.suppress(EntriesArchived):  # then it cannot be told at all, and the relay says so
+            rows = await ledger.outbox(kept.route, position, 1)
+            oldest_us = rows[0].entry.at_us if rows else None
     return SubscriberStatus(
         subscriber=kept.subscriber,
         route=kept.route,
@@ -202,13 +205,13 @@ async def status_of(ledger: Ledger, kept: Subscription, head: int, relay: Relay 
 async def _stopped_order(ledger: Ledger, route: str, lane: StoppedLane) -> StoppedOrder:
     rows = await ledger.outbox_of(route, lane.intent_id, lane.position, 1)
     first = rows[0] if rows else None
-    named = first or next(iter(await ledger.outbox_of(route, lane.intent_id, 0, 1)), None)
-    order = None if named is None or lane.intent_id == ROUTE_LANE else named.client_order_id
+    found = [] if lane.intent_id == ROUTE_LANE else await ledger.orders(lane.intent_id - 1, 1)
+    order = next((one for one in found if one.intent_id == lane.intent_id), None)
     return StoppedOrder(
-        order=order or route,
-        key=None if named is None else named.key,
-        account=None if named is None else named.account,
-        strategy=None if named is None else named.strategy,
+        order=route if order is None else order.client_order_id,
+        key=None if order is None else order.key,
+        account=None if order is None else order.intent.account,
+        strategy=None if order is None else order.intent.strategy,
         incident=f"{route}-{lane.incident}" if lane.incident else None,
         resumed=lane.incident == 0,
         sequence=None if first is None else first.entry.sequence,
@@ -293,10 +296,13 @@ class Rewind(msgspec.Struct, frozen=True, kw_only=True):
     leave_out: bool = False
 
     async def __call__(self, route: Route, kept: Subscription | None) -> None:
-        """Record it. Raises UnknownSubscriber, InvalidField or LedgerError."""
+        """Record it. Raises UnknownSubscriber, InvalidField, EntriesArchived or LedgerError."""
         _said(self.by, self.reason)
         kept = _known(self.subscriber, kept)
-        head = {info.name: info.journal_entries for info in await route.ledger.routes()}.get(route.name, 0)
+        found = next((info for info in await route.ledger.routes() if info.name == route.name), None)
+        head = 0 if found is None else found.journal_entries
+        if found is not None and found.archived is not None and 0 <= self.position < found.archived.last:
+            raise EntriesArchived(route.name, self.position + 1, found.archived.file, found.archived.last)
         if not 0 <= self.position <= head:
             raise InvalidField("position", f"{self.position} is not an entry of route {route.name!r}, which has {head}")
         if self.position > kept.position and not self.leave_out:
@@ -343,8 +349,17 @@ def _known(subscriber: str, kept: Subscription | None) -> Subscription:
 
 
 async def first_entry_from(ledger: Ledger, route: str, at_us: int) -> int:
-    """Return behind which entry of a route's journal those begin that were committed at ``at_us`` or later."""
-    low, high = 0, {info.name: info.journal_entries for info in await ledger.routes()}.get(route, 0)
+    """Return behind which entry of a route's journal those begin that were committed at ``at_us`` or later.
+
+    Raises EntriesArchived if some of them are in the archive.
+    """
+    low = high = 0
+    for info in (one for one in await ledger.routes() if one.name == route):
+        high = info.journal_entries
+        if info.archived is not None:
+            low = info.archived.last
+            if at_us // DAY_US <= info.archived.day:
+                raise EntriesArchived(route, low, info.archived.file, low)
     while (
         low < high
     ):  # times rise with the entries but for a clock that was set: then the first place found is told from
