@@ -67,7 +67,7 @@ class Campaign:
         self._first = asyncio.Event()
         """Set once every route that was free at the start was asked for."""
         self._looking: asyncio.Task[None] | None = None
-        self.blind: Exception | None = None
+        self._blind: OnefillError | None = None
         """Why the last look at the ledger failed."""
         self._now_us = now_us
         self._ask_at_s = 0.0
@@ -113,8 +113,8 @@ class Campaign:
         return self._asked[name].holder
 
     def trouble(self, name: str) -> OnefillError | None:
-        """Return why a route could not be taken, or was given up, the last time that this was tried."""
-        return self._asked[name].trouble
+        """Return why a route could not be taken, or was given up, the last time that this was tried; or why nobody can look."""
+        return self._asked[name].trouble or self._blind
 
     # ------------------------------------------------------------------------ looking
 
@@ -124,7 +124,11 @@ class Campaign:
         while True:
             if loop.time() >= look_at_s:
                 began_s = loop.time()
-                await self._look()
+                try:
+                    await self._look()
+                    self._blind = None
+                except Exception as error:  # noqa: BLE001 - whatever it is, the next look may go better
+                    self._blind = _told(error)
                 look_at_s = began_s + (spread.HURRIED_LOOK_S if self._expects(began_s) else spread.LOOK_EVERY_S)
             due_s = [self._consider(name) for name in spread.in_turn(self._asked, self._wishes)]
             if not self._first.is_set() and not any(one is not None and one < look_at_s for one in due_s):
@@ -144,13 +148,8 @@ class Campaign:
             self._first.set()
 
     async def _look(self) -> None:
-        try:
-            async with asyncio.timeout(_LOOK_LIMIT_S):
-                infos = {info.name: info for info in await self._ledger.routes()}
-        except Exception as error:  # noqa: BLE001 - whatever it is, the next look may go better
-            self.blind = error
-            return
-        self.blind = None
+        async with asyncio.timeout(_LOOK_LIMIT_S):
+            infos = {info.name: info for info in await self._ledger.routes()}
         now_s = asyncio.get_running_loop().time()
         nodes = {self._wishes.node}
         for name, asked in self._asked.items():
@@ -228,9 +227,7 @@ class Campaign:
             asked.awaited = leases.refused(error.left_s, loop.time())
             asked.holder = error.holder
         except Exception as error:  # noqa: BLE001 - whatever it is, the route is left to others for a while
-            asked.trouble = (
-                error if isinstance(error, OnefillError) else OnefillError(f"{type(error).__name__}: {error}")
-            )
+            asked.trouble = _told(error)
             asked.not_before_s = max(asked.not_before_s, loop.time() + _pause_s(error, asked))
 
     def _holds(self, name: str, route: Route) -> None:
@@ -243,6 +240,10 @@ class Campaign:
         self._held.pop(name, None)
         if not done.cancelled():
             done.exception()
+
+
+def _told(error: Exception) -> OnefillError:
+    return error if isinstance(error, OnefillError) else OnefillError(f"{type(error).__name__}: {error}")
 
 
 def _pause_s(error: Exception, asked: _Asked) -> float:
