@@ -18,6 +18,7 @@ from onefill.service.archive import Terms
 from onefill.service.archive import archive as archive_ledger
 from onefill.service.archive_folder import NoArchive
 from onefill.testing.ledger_kit import accepted, ack, canceled
+from onefill.testing.postgres import PostgresServer
 
 ALL_DAYS = list(range(DAY, DAY + DAYS))
 
@@ -269,3 +270,78 @@ def test_a_file_ledger_is_not_archived(tmp_path: Path) -> None:
 
 async def _archived(name: str, folder: Path) -> None:
     await archive_ledger(name, DAY, folder, Terms(keys=None))
+
+
+@pytest.mark.parametrize("row_too", [False, True])
+def test_executions_of_orders_from_archived_days_are_still_compared(archive: Archive, row_too: bool) -> None:
+    """An execution on an order that was recorded on an archived day must be in the order's account: the ledger alone says so.
+    Who changes the order's row as well is found with the archive, by the entry that recorded the order."""
+
+    async def main() -> None:
+        async with made(archive.url, *ALL_DAYS) as ledger:
+            owner = await owner_of(ledger, DAY)
+            order = await owner.put(owner.record("patient"))
+            order = await owner.put(owner.move(order, accepted(), ack()))
+            await archive.sign(ledger)
+        await archive.archive(DAY + 1, open_orders=True)
+        async with opened(archive.url) as ledger:
+            owner = await owner_of(ledger, DAY + 1)
+            await owner.put(owner.fill(order, "P1"))
+        for whole in (False, True):
+            assert (await archive.verify(whole=whole)).holds
+        async with connected(archive.url) as db:
+            await db.execute("SET session_replication_role = replica")
+            await db.execute("UPDATE execution SET account = 'mine'")
+            if row_too:
+                await db.execute("""UPDATE intent SET body = replace(body, '"account":"acct"', '"account":"mine"')""")
+        for whole in (False, True):
+            audit = await archive.verify(whole=whole)
+            fault = audit.routes[0].fault
+            if not row_too:
+                assert fault is not None
+                assert "with account 'acct'; the execution log has account 'mine'" in fault
+            elif whole:
+                assert fault is not None
+                assert fault.startswith("entry 2: cannot be read: ")
+                assert "whose row in the ledger wants something else" in fault
+            else:
+                assert fault is None
+
+    run(main())
+
+
+def test_a_gateway_needs_no_rights_to_the_partitions(archive: Archive, postgres: PostgresServer) -> None:
+    """A role that may read and write the tables, and owns none, trades: entries go into the partitions that there are, or into
+    the one for the rest. It cannot archive, and is told why."""
+
+    async def main() -> None:
+        await fill_days(archive)
+        role = "trader_" + place_of(archive.url).url.rpartition("/")[2].partition("?")[0]
+        async with connected(archive.url) as db:
+            for statement in (
+                f"CREATE ROLE {role} LOGIN PASSWORD 'trade'",
+                f"GRANT USAGE ON SCHEMA onefill TO {role}",
+                f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA onefill TO {role}",
+                "SELECT journal_add_day(20003)",
+            ):
+                await db.execute(statement)
+        own, archive.url = (
+            archive.url,
+            f"postgresql://{role}:trade@127.0.0.1:{postgres.port}/{role.removeprefix('trader_')}",
+        )
+        try:
+            async with opened(archive.url) as ledger:
+                owner = await owner_of(ledger, DAY + DAYS)
+                await trade_a_day(owner, DAY + DAYS)
+                await trade_a_day(owner, DAY + DAYS + 1)
+                assert len(await ledger.journal_rows("alpha", 37, 100)) == 25
+            with pytest.raises(LedgerError, match="it must own the ledger's tables"):
+                await archive.archive(DAY + 1)
+        finally:
+            archive.url = own
+        assert await days_left(archive.url) == [*ALL_DAYS, DAY + DAYS, DAY + DAYS + 1]
+        async with connected(archive.url) as db:
+            await db.execute(f"DROP OWNED BY {role}")
+            await db.execute(f"DROP ROLE {role}")
+
+    run(main())

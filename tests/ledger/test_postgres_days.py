@@ -4,10 +4,12 @@ import asyncio
 
 import asyncpg
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from postgres_days_kit import DAY, ROUTE, connected, made, opened, owner_of, partitions
 
 from onefill.core.audit import DAY_US, GENESIS, ChainEnd, follow
-from onefill.ledger.postgres_days import AHEAD, make_days
+from onefill.ledger.postgres_days import AHEAD, day_of, make_days
 from onefill.ledger.postgres_schema import migrate
 from onefill.ledger.postgres_settings import place_of
 from onefill.ports.ledger import Committed
@@ -198,3 +200,17 @@ def test_a_day_that_has_just_begun_is_read_by_its_index(postgres_url: str) -> No
             assert await fetched_by(f"SELECT journal_recorded(ARRAY[{order.intent_id}])") == (0, 1)
 
     asyncio.run(main())
+
+
+@given(st.lists(st.integers(-(2**62), 2**62), min_size=1), st.none() | st.integers(-100, 40_000))
+def test_days_rise_whatever_the_clock_says(times: list[int], floor: int | None) -> None:
+    """Of any times, in any order, the days that result never fall, never precede the first day that was not archived, and are
+    the times' own wherever that allows it."""
+    last: int | None = None
+    for at_us in times:
+        day = day_of(at_us, last, floor)
+        assert day >= at_us // DAY_US
+        assert last is None or day >= last
+        assert floor is None or day >= floor
+        assert day in {at_us // DAY_US, last, floor}
+        last = day

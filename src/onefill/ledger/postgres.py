@@ -370,6 +370,10 @@ class PostgresLedger:
         """See :meth:`onefill.ports.ledger.Ledger.newest_checkpoint`."""
         return await self._read().newest_checkpoint(route)
 
+    async def bodies(self, orders: list[int]) -> dict[int, bytes]:
+        """Return what was wanted of these orders, as their rows have it."""
+        return await self._read().bodies(orders)
+
     async def fingerprint(self) -> str:
         """Return a digest that stands for this ledger, wherever it is and whatever it is called."""
         found = await self._read().fetch("SELECT seed FROM ledger")

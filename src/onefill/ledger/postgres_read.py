@@ -422,7 +422,21 @@ class Reader:
         orders = list({row[1]: None for row in found if row[1] is not None})
         told = await self.fetch("SELECT intent_id, payload FROM journal_recorded($1)", orders) if orders else []
         recorded = {row[0]: row[1].encode() for row in told}
+        recorded |= await self._recorded_before([one for one in orders if one not in recorded])
         return [ExecutionRow(*[*row, recorded.get(row[1])]) for row in found]
+
+    async def _recorded_before(self, orders: list[int]) -> dict[int, bytes]:
+        """Return what the entries would say that recorded these orders, of those that are archived: by the orders' own rows."""
+        if not orders:
+            return {}
+        statement = "SELECT id, body FROM intent WHERE id = ANY ($1) AND first_day <= (SELECT max(day) FROM archive)"
+        found = await self.fetch(statement, orders)
+        return {row[0]: f'[{{"type":"recorded","intent":{row[1]}}}]'.encode() for row in found}
+
+    async def bodies(self, orders: list[int]) -> dict[int, bytes]:
+        """Return what was wanted of these orders, as their rows have it."""
+        found = await self.fetch("SELECT id, body FROM intent WHERE id = ANY ($1)", orders)
+        return {row[0]: row[1].encode() for row in found}
 
     async def checkpoints(self, route: str, after: int, limit: int) -> list[StoredCheckpoint]:
         """Return a page of a route's checkpoints, by size."""

@@ -30,6 +30,18 @@ _OWNER = "ledger.json"
 _ODD = re.compile(r"[^A-Za-z0-9._-]+")
 
 
+_RECORDED = '[{"type":"recorded",'
+
+
+class _First(msgspec.Struct, frozen=True):
+    """The event that records an order."""
+
+    intent: msgspec.Raw = msgspec.Raw(b"")
+
+
+_first = msgspec.json.Decoder(list[_First])
+
+
 class WhoseArchive(msgspec.Struct, frozen=True, kw_only=True, tag="onefill_archive", forbid_unknown_fields=True):
     """What ``ledger.json`` says: the format's version, and a digest that stands for the ledger."""
 
@@ -186,9 +198,23 @@ class LedgerWithArchive:
         walk, found = self._walks.get(route), list[JournalRow]()
         if walk is not None and after < self._parts[route][-1].last:
             found = walk.rows(after, limit)
+            await self._agree(route, found)
         if len(found) < limit:
             found += await self._ledger.journal_rows(route, after + len(found), limit - len(found))
         return found
+
+    async def _agree(self, route: str, rows: Sequence[JournalRow]) -> None:
+        """See that orders' rows say what was recorded of them: executions are compared with them where the entry is archived.
+
+        Raises LedgerAltered.
+        """
+        recorded = {row[1]: row for row in rows if row[1] is not None and row[3].startswith(_RECORDED)}
+        bodies = await self._ledger.bodies(list(recorded)) if recorded else {}
+        for intent_id, row in recorded.items():
+            if bytes(_first.decode(row[3])[0].intent) != bodies.get(intent_id):
+                raise LedgerAltered(
+                    f"route {route}: entry {row[0]} records order {intent_id}, whose row in the ledger wants something else"
+                )
 
     async def journal_hashes(self, route: str, after: int, limit: int) -> list[bytes]:
         """See :meth:`onefill.ports.ledger.Ledger.journal_hashes`."""

@@ -1,5 +1,6 @@
 """Merkle trees: the known values of RFC 6962 implementations, and proofs that hold for what is true and for nothing else."""
 
+import contextlib
 from typing import Any
 
 import pytest
@@ -152,6 +153,31 @@ def test_growth_is_proved_and_only_growth(new: int, data: st.DataObject) -> None
         assert not consistency_holds(old, new, old_root, new_root, altered)
     assert not consistency_holds(new + 1, new, old_root, new_root, path)
     assert not consistency_holds(0, new, EMPTY_ROOT, new_root, path)
+
+
+@SEEDED
+@given(sizes, st.data())
+def test_a_tree_stands_for_the_leaves_before_it(size: int, data: st.DataObject) -> None:
+    """Where the first leaves are gone and only their tree is left, every later leaf is proved by the same path as ever, and so
+    is growth from any tree that was as large: the leaves that are gone are not missed. A leaf that is gone is, unless the tree
+    has it as a subtree of its own."""
+    all_leaves = leaves(size)
+    cut = data.draw(st.integers(0, size - 1))
+    tree = Frontier().extended(all_leaves[:cut])
+
+    def from_tree(ranges: list[tuple[int, int]]) -> list[bytes]:
+        roots = RangeRoots(ranges, tree)
+        roots.add(all_leaves[cut:])
+        return roots.roots()
+
+    later = inclusion_ranges(data.draw(st.integers(cut, size - 1)), size)
+    assert from_tree(later) == path_of(later, all_leaves)
+    growth = consistency_ranges(data.draw(st.integers(max(cut, 1), size)), size)
+    assert from_tree(growth) == path_of(growth, all_leaves)
+    if cut:
+        gone = inclusion_ranges(data.draw(st.integers(0, cut - 1)), size)
+        with contextlib.suppress(ValueError):  # it may not be known any more; then that is said, and nothing wrong
+            assert from_tree(gone) == path_of(gone, all_leaves)
 
 
 def _alterations(path: list[bytes]) -> list[list[bytes]]:
