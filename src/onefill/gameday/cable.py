@@ -77,7 +77,7 @@ class Cable:
 
     async def _pump(self, source: asyncio.StreamReader, target: asyncio.StreamWriter, *, watch: bool) -> None:
         tail = b""
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, RuntimeError):  # the other end is gone
             while data := await source.read(_CHUNK):
                 if watch and self._watched:
                     tail = self._look(tail, data)

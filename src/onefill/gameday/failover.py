@@ -103,6 +103,8 @@ class Round(msgspec.Struct, frozen=True, kw_only=True):
     """From the blow until the standby took writes."""
     durable_s: float | None = None
     """From the blow until the next standby confirmed commits: before that, none is acknowledged."""
+    taken_s: float | None = None
+    """From the blow until the last of the routes that changed hands had its next holder, by the ledger."""
     handover_s: float | None = None
     """The longest time without an answer on the route that was then handed over as planned."""
     late_sends: int | None = None
@@ -343,6 +345,7 @@ class _Drill:
             await pair.make_standby(rewind=self._settings.rewind)
             durable_s = time.monotonic() - struck_s
         back = await self._load.flowing(struck_s, _BACK_S)
+        taken_s = await self._taken_s(struck_s)
         handover_s = None
         if victim is not None:
             await victim.start()
@@ -352,6 +355,7 @@ class _Drill:
             back_s=max(back.values()),
             promoted_s=promoted_s,
             durable_s=durable_s,
+            taken_s=taken_s,
             handover_s=handover_s,
         )
 
@@ -402,22 +406,26 @@ class _Drill:
         self.kills["pauses"] += 1
         try:
             back = await self._load.flowing(struck_s, _BACK_S)
+            taken_s = await self._taken_s(struck_s)
         finally:
             woken_s = time.monotonic()
             victim.resume()
         until_s = await self._entitled(victim, woken_s)
-        return Round(blow=Blow.PAUSE, back_s=max(back.values()), late_sends=cable.seen_between(woken_s, until_s))
+        return Round(
+            blow=Blow.PAUSE, back_s=max(back.values()), taken_s=taken_s, late_sends=cable.seen_between(woken_s, until_s)
+        )
 
     async def _cut_database(self, victim: Node, cables: list[Cable], venue: Cable) -> Round:
         """Cut a node off from the database for longer than its lease, mend it, and watch what it sends."""
         struck_s = time.monotonic()
         with self._cut(cables):
             back = await self._load.flowing(struck_s, _BACK_S)
+            taken_s = await self._taken_s(struck_s)
             await asyncio.sleep(struck_s + 2 * self._settings.lease_s - time.monotonic())
         over_s = struck_s + self._settings.lease_s
         until_s = await self._entitled(victim, struck_s)
         late = venue.seen_between(over_s, until_s)
-        return Round(blow=Blow.CUT_DATABASE, back_s=max(back.values()), late_sends=late)
+        return Round(blow=Blow.CUT_DATABASE, back_s=max(back.values()), taken_s=taken_s, late_sends=late)
 
     async def _cut_venue(self, venue: Cable) -> Round:
         """Cut a node off from the exchange for longer than its lease, and mend it."""
@@ -441,19 +449,26 @@ class _Drill:
     async def _entitled(self, node: Node, since_s: float) -> float:
         """Watch for a while; return from when on the node had a route that it got since then, by the steady clock."""
         until_s = time.monotonic() + self._settings.lease_s + _QUIET_S
-        since_us = (time.time() - time.monotonic() + since_s) * 1e6
-
-        async def earliest(ledger: PostgresLedger) -> float:
-            got = [
-                route.acquired_at_us
-                for route in await ledger.routes()
-                if leases.node_of(route.holder) == node.name and route.acquired_at_us > since_us
-            ]
-            return min(got, default=float("inf"))
-
         while time.monotonic() < until_s:
-            at_us = await self._site.read(earliest)
-            if at_us < float("inf"):
-                return since_s + (at_us - since_us) / 1e6
+            got = [later_s for name, later_s in await self._acquired(since_s) if name == node.name]
+            if got:
+                return since_s + min(got)
             await asyncio.sleep(_LOOK_S)
         return until_s
+
+    async def _taken_s(self, since_s: float) -> float | None:
+        """Return by how much later the last of the routes that changed hands since then had its holder."""
+        return max((later_s for _, later_s in await self._acquired(since_s)), default=None)
+
+    async def _acquired(self, since_s: float) -> list[tuple[str | None, float]]:
+        """Return which nodes got a route since then, each by how much later."""
+        since_us = (time.time() - time.monotonic() + since_s) * 1e6
+
+        async def found(ledger: PostgresLedger) -> list[tuple[str | None, float]]:
+            return [
+                (leases.node_of(route.holder), (route.acquired_at_us - since_us) / 1e6)
+                for route in await ledger.routes()
+                if route.acquired_at_us > since_us
+            ]
+
+        return await self._site.read(found)

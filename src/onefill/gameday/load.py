@@ -23,8 +23,9 @@ from onefill.gameday.processes import DrillFailed
 
 STRATEGY = "load"
 INSTRUMENT = "BTC-USD"
-WAIT_S = 0.3
-"""How long a node is asked to wait for an answer. A node that does not hold the route tells so after that time, too."""
+_WAIT_S = 0.15
+"""How long a node is asked to wait for an answer. One that does not hold the route tells so after that time, too: so this is part
+of what callers measure when routes move."""
 _PAUSE_S = 0.02
 _MOST_PAUSE_S = 0.15
 _TWICE = 0.1
@@ -181,7 +182,7 @@ class Load(Callers):
 
     async def _answer(self, intent: Intent, key: str, first: int | None) -> bytes:
         try:
-            return await self.ask(intent.account, lambda node: node.submit(intent, key, WAIT_S), first)
+            return await self.ask(intent.account, lambda node: node.submit(intent, key, _WAIT_S), first)
         except NodeError as error:
             self.refused.append(f"{key}: {error}")
             return b""

@@ -17,7 +17,7 @@ from onefill.gameday.processes import START_S, DrillFailed, Listening
 _encode = msgspec.json.Encoder().encode
 _said = msgspec.json.Decoder(Said)
 _LINE = 1 << 20
-_MORE_S = 0.3
+_MORE_S = 0.15
 """How long the drill waits for a node beyond what the node itself was told to wait."""
 
 

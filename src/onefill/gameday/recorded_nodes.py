@@ -26,7 +26,7 @@ from onefill.core.intent import Intent
 from onefill.gameday.failover import Site, Tell, opened
 from onefill.gameday.failover_judge import judge_chains
 from onefill.gameday.judge import ExchangeWatch, OrderFacts, compare
-from onefill.gameday.load import WAIT_S, Callers
+from onefill.gameday.load import Callers
 from onefill.gameday.node_words import NodeJob
 from onefill.gameday.nodes import Node, NodeError
 from onefill.gameday.processes import DrillFailed, server
@@ -35,6 +35,8 @@ from onefill.ports.ledger import Ledger
 
 TIME_TO_LIVE_S = 86_400.0
 _POLL_S = 0.05
+_WAIT_S = 0.5
+"""How long a node is asked to wait for an answer."""
 _BUSY_S = 10.0
 _LIMIT_S = 3600.0
 
@@ -152,8 +154,8 @@ class _Feeder(Callers):
 
 async def _call(node: Node, row: Row) -> bytes:
     if isinstance(row, DaySubmit):
-        return await node.submit(row.intent, row.key, WAIT_S)
-    return await node.cancel(row.key, row.account, row.strategy, row.operation_key, WAIT_S)
+        return await node.submit(row.intent, row.key, _WAIT_S)
+    return await node.cancel(row.key, row.account, row.strategy, row.operation_key, _WAIT_S)
 
 
 async def run_nodes_day(
