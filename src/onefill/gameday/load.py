@@ -24,8 +24,8 @@ from onefill.gameday.processes import DrillFailed
 STRATEGY = "load"
 INSTRUMENT = "BTC-USD"
 _WAIT_S = 0.15
-"""How long a node is asked to wait for an answer. One that does not hold the route tells so after that time, too: so this is part
-of what callers measure when routes move."""
+"""How long a node is asked to wait for an answer. One that does not hold the route tells so after that time, too: so this is
+part of what callers measure when routes move."""
 _PAUSE_S = 0.02
 _MOST_PAUSE_S = 0.15
 _TWICE = 0.1
