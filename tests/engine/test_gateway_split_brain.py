@@ -1,6 +1,7 @@
 """Nodes that are cut off, or whose clocks go wrong: who lost its lease sends and writes nothing, and suspicion means SAFE."""
 
 import asyncio
+from decimal import Decimal
 
 import msgspec
 import pytest
@@ -11,7 +12,10 @@ from virtual_loop import run
 
 from onefill.core.control import State
 from onefill.core.errors import RouteElsewhere, SecondSession
+from onefill.core.identity import IdFormat, sequence_id, session_tag
 from onefill.core.incident import IncidentKind
+from onefill.core.messages import SubmitRequest
+from onefill.core.values import OrderType, Side, TimeInForce
 from onefill.engine.gate import RouteShut
 
 
@@ -253,5 +257,40 @@ def test_a_second_session_at_the_venue_means_safe(world: World) -> None:
             (incident,) = await a.gateway.incidents()
             assert incident.kind is IncidentKind.SPLIT_BRAIN
             assert "logged on from elsewhere" in incident.summary
+
+    run(main)
+
+
+def test_an_order_of_this_route_that_nobody_recorded_means_safe(world: World) -> None:
+    """Executed under an id that only a holder of this route can have made, and not in the ledger: a copy of it sends too."""
+
+    async def main() -> None:
+        async with nodes(world) as made:
+            a = await made.start("a")
+            route, venue = a.gateway._routes["X"], a.venues["X"]
+            ids = [
+                sequence_id("s", "20250616", session, 9, IdFormat())
+                for session in (session_tag(b"another ledger's", "X", 1), route.lease.session)
+            ]
+            for number, client_order_id in enumerate(ids):
+                for account, name, side in (("A", client_order_id, Side.BUY), ("M", f"m{number}", Side.SELL)):
+                    request = SubmitRequest(
+                        client_order_id=name,
+                        account=account,
+                        instrument="ACME",
+                        side=side,
+                        quantity=Decimal(1),
+                        order_type=OrderType.LIMIT,
+                        price=Decimal(100),
+                        time_in_force=TimeInForce.GTC,
+                        expires_at_us=None,
+                    )
+                    venue.exchange.submit(request, world.clock.now_us())
+                await until(lambda: route.counts.quarantined == number + 1)  # noqa: B023 - awaited here
+                await asyncio.sleep(2)
+                assert a.gateway.status().state is (State.NORMAL, State.SAFE)[number]
+            kinds = {one.kind: one for one in await a.gateway.incidents()}
+            assert set(kinds) == {IncidentKind.STRANGER_EXECUTION, IncidentKind.SPLIT_BRAIN}
+            assert ids[1] in kinds[IncidentKind.SPLIT_BRAIN].summary
 
     run(main)

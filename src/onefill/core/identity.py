@@ -104,6 +104,23 @@ def made_here(client_order_id: str, form: IdFormat) -> bool:
     return check == _spell(_digest(body), CHECK_LENGTH, form)
 
 
+def session_of(client_order_id: str, form: IdFormat) -> tuple[str, int] | None:
+    """Return the session part of an id that was made by :func:`sequence_id`: whose route's it is, and the epoch.
+
+    ``None`` where the id does not say: it was made elsewhere, or is one that only a hash fits into.
+    """
+    parts = client_order_id[len(form.prefix) :].split("-")
+    if form.alphabet is not Alphabet.TEXT or len(parts) != 5 or not made_here(client_order_id, form):
+        return None
+    return session_parts(parts[2])
+
+
+def session_parts(session: str) -> tuple[str, int] | None:
+    """Return whose route's a session tag is, and the epoch, ``None`` if it is none."""
+    tag, epoch = session[:4], session[4:]
+    return (tag, int(epoch)) if len(tag) == 4 and epoch.isascii() and epoch.isdigit() else None
+
+
 def key_digest(account: str, strategy: str, key: str) -> bytes:
     """Return the 16 bytes under which a key is indexed: fixed, short, and equal only for equal (account, strategy, key)."""
     return hashlib.sha256(f"{account}\n{strategy}\n{key}".encode()).digest()[:16]

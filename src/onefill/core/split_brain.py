@@ -6,7 +6,8 @@ that keeps what it acknowledged. A sign is whatever cannot happen while both hol
 * a holder is fenced although its own lease lasted: the ledger lent the route to somebody else too early, or has forgotten a
   renewal (a clock that jumped, a standby that was promoted behind);
 * the ledger shows another epoch than a holder's own while that holder's lease lasts, which is the same seen without a write;
-* the venue tells of a second session for the route.
+* the venue tells of a second session for the route;
+* the venue tells of an execution under an id that was made for this route, and the ledger has no such order.
 
 Whoever notices is often the one who may not write any more. So it notes its suspicion beside the route, unfenced, and the
 holder puts the route in SAFE for it.
@@ -14,6 +15,7 @@ holder puts the route in SAFE for it.
 
 import msgspec
 
+from onefill.core.identity import IdFormat, session_of, session_parts
 from onefill.core.incident import Finding, IncidentKind
 
 CURSOR = "suspicions"
@@ -51,6 +53,21 @@ def sign_of_fencing(left_us: int | None, epoch: int, current: int | None, *, gav
 def sign_of_session(told: str, epoch: int) -> str:
     """Return why it is a sign of two holders that the venue tells of a second session, in its words ``told``."""
     return f"the venue tells of a second session while the route is held in epoch {epoch}: {told}"
+
+
+def sign_of_order(client_order_id: str, form: IdFormat, session: str) -> str | None:
+    """Return why an order that the ledger does not know is a sign of two holders; ``None``: others trade there too.
+
+    ``session``: what goes into the ids that are made under the lease on the route. An id that carries this very ledger's and
+    route's tag was made by a holder of it; and a holder sends nothing before it is recorded.
+    """
+    made, own = session_of(client_order_id, form), session_parts(session)
+    if made is None or own is None or made[0] != own[0]:
+        return None
+    return (
+        f"the venue told of order {client_order_id}, which was made for this route under epoch {made[1]} and is not in the "
+        "ledger: somebody sends by a copy of it, or it has lost what it acknowledged"
+    )
 
 
 def finding(route: str, told: HoldersSuspected) -> Finding:

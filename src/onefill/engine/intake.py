@@ -10,7 +10,7 @@ import functools
 import msgspec
 
 from onefill.core import events as ev
-from onefill.core import evidence, executions
+from onefill.core import evidence, executions, split_brain
 from onefill.core.events import RouteEvent
 from onefill.core.executions import Name, Taken
 from onefill.core.messages import EXECUTED, ExecutionReport
@@ -96,6 +96,8 @@ class Intake:
             return
         if entry is None:
             route.counts.quarantined += 1
+            form = route.capabilities.id_format
+            route.suspect(split_brain.sign_of_order(report.client_order_id, form, route.lease.session))
             self._take(None, report, self._strangers(report, named))
             return
         entry, taken = await self._taken(entry, report, named, None)

@@ -2,8 +2,17 @@
 
 import pytest
 
+from onefill.core.identity import IdFormat, sequence_id, session_tag
 from onefill.core.incident import IncidentKind
-from onefill.core.split_brain import MOST_REASON, HoldersSuspected, finding, reason, sign_of_fencing, sign_of_session
+from onefill.core.split_brain import (
+    MOST_REASON,
+    HoldersSuspected,
+    finding,
+    reason,
+    sign_of_fencing,
+    sign_of_order,
+    sign_of_session,
+)
 
 
 @pytest.mark.parametrize(
@@ -41,3 +50,29 @@ def test_all_suspicions_of_a_route_are_one_incident_with_a_line_each() -> None:
     assert [one.evidence[0].partition(":")[0] for one in found] == ["h1 (epoch 1)", "h2 (epoch 2)"]
     assert all(len(text) <= MOST_REASON for one in found for text in (one.summary, *one.evidence))
     assert len(reason(told[0])) <= MOST_REASON
+
+
+def test_an_order_of_this_route_that_the_ledger_does_not_know_is_a_sign() -> None:
+    """By the tag of ledger and route in its id, whatever the epoch; others' ids, and those that say nothing, are none."""
+    form, seed = IdFormat(), bytes(16)
+    session = session_tag(seed, "X", 7)
+
+    def made(seed: bytes, route: str, epoch: int, form: IdFormat = form) -> str:
+        return sequence_id("mm", "20250616", session_tag(seed, route, epoch), 12, form)
+
+    for epoch in (6, 7, 8):
+        sign = sign_of_order(made(seed, "X", epoch), form, session)
+        assert sign is not None
+        assert f"under epoch {epoch}" in sign
+    text = made(seed, "X", 7)
+    others = [
+        made(seed, "Y", 7),
+        made(bytes(15) + b"1", "X", 7),
+        text[:-1] + ("a" if text[-1] != "a" else "b"),
+        "",
+        "web-1",
+        text[1:],
+    ]
+    assert [sign_of_order(one, form, session) for one in others] == [None] * len(others)
+    short = IdFormat(max_length=20)
+    assert sign_of_order(made(seed, "X", 7, short), short, session) is None
