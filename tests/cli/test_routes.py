@@ -7,7 +7,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from cli_kit import PATIENCE_S, Venue, onefill
+from cli_kit import PATIENCE_S, Venue, blotter, limit, onefill
 
 import onefill as package
 from onefill import sync
@@ -118,3 +118,23 @@ def test_a_node_that_closes_gives_its_routes_to_the_other(shared: str, exchange:
             assert took_s(lambda: b.status().routes) < LEASE_S / 2
         assert took_s(lambda: a.status().routes) < LEASE_S / 2
         assert a.cancel("k", account=account, **WHO).changed
+
+
+def test_a_file_of_orders_is_run_by_the_node_that_holds_the_route(
+    shared: str, exchange: Venue, account: str, tmp_path: Path
+) -> None:
+    """``[node]`` in the settings: run where the route is free it is sent; while another node has it nothing is, exit code 4."""
+    settings = tmp_path / "settings.toml"
+    settings.write_text("[gateway]\nlease_s = 10\n\n[node]\nname = 'c'\n")
+    file = blotter(tmp_path, limit("k1"), limit("k2"))
+    run = ("run", file, "--ledger", shared, "--venue", exchange.url, "--account", account, "--settings", settings)
+    with node("a", shared, exchange, account):
+        elsewhere = onefill(*run)
+        assert elsewhere.code == 4
+        assert "held by a, process" in elsewhere.err
+    assert exchange.orders(account) == []
+    for _ in range(2):
+        assert onefill(*run).code == 0
+    assert len(exchange.orders(account)) == 2
+    (one,) = onefill("routes", shared, "--json").json
+    assert (one["node"], one["held"]) == ("c", False)
