@@ -10,8 +10,12 @@ import pytest
 from archive_kit import DAYS, ROUTES, Archive, days_left, trade_a_day
 from postgres_days_kit import DAY, connected, made, opened, owner_of
 
+from onefill.core import events as ev
 from onefill.core.audit import DAY_US
 from onefill.core.errors import EntriesArchived
+from onefill.core.incident import Incident, IncidentKind
+from onefill.core.postmortem import Facts, document
+from onefill.engine.postmortem import facts_of
 from onefill.engine.subscriptions import first_entry_from, status_of
 from onefill.ports.ledger import (
     ClientOrderIdTaken,
@@ -27,6 +31,7 @@ from onefill.ports.ledger import (
     Subscription,
     SubscriptionMove,
 )
+from onefill.service.wiring import open_for_reading
 from onefill.testing.ledger_kit import ALL, STREAM, Bench, accepted, ack
 
 
@@ -184,5 +189,39 @@ def test_who_wants_to_be_told_of_archived_entries_hears_where_they_are(archive: 
             kept = Subscription(route="alpha", subscriber="late", position=3)
             status = await status_of(ledger, kept, head=37)
             assert (status.lag, status.oldest_us) == (34, None)
+
+    asyncio.run(main())
+
+
+def test_a_postmortem_says_what_it_lacks(archive: Archive) -> None:
+    """Of an incident whose beginning was archived the timeline has what is still here, and names the file with the rest."""
+
+    async def main() -> None:
+        incident = Incident(
+            number=1,
+            route="alpha",
+            kind=IncidentKind.SUBSCRIBER,
+            subject="desk",
+            summary="",
+            opened_at_us=DAY * DAY_US + 5,
+        )
+        async with made(archive.url, DAY, DAY + 1) as ledger:
+            owner = await owner_of(ledger, DAY)
+            opened_by = ev.IncidentOpened(1, incident.kind, "desk", "", ())
+            await ledger.commit(owner.note("incident_opened", msgspec.json.encode([opened_by]).decode()))
+            owner.at_us = (DAY + 1) * DAY_US
+            await ledger.commit(owner.note())
+            await archive.sign(ledger)
+
+        async def collected() -> Facts:
+            async with open_for_reading(archive.url) as store:
+                return await facts_of(store, incident, (DAY + 2) * DAY_US)
+
+        before = await collected()
+        assert (len(before.entries), before.archived) == (2, None)
+        await archive.archive(DAY + 1)
+        after = await collected()
+        assert (after.entries, after.archived) == ((), "2024-10-04/1-alpha.ndjson.xz")
+        assert "Earlier entries are archived, the last of them in 2024-10-04/1-alpha.ndjson.xz" in document(after)
 
     asyncio.run(main())

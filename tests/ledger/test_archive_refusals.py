@@ -192,7 +192,10 @@ def test_folders_that_are_not_this_ledgers(archive: Archive, tmp_path: Path) -> 
         (folder / "ledger.json").write_text('{"type":"onefill_archive","version":1,"ledger":"another"}')
         with pytest.raises(NoArchive, match="is another ledger's archive"):
             await archive.archive(DAY + 1)
-        (folder / "ledger.json").unlink()
+        (folder / "ledger.json").rename(
+            folder / "ledger.json.part"
+        )  # as a run that was killed at its very first file leaves it
+        (folder / "lost+found").mkdir()
         assert (await archive.archive(DAY)).days == []
         day = folder / "2024-10-04"
         day.mkdir()

@@ -36,6 +36,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     entries: tuple[JournalEntry, ...] = ()
     orders: tuple[Order, ...] = ()
     left_out: int = 0
+    archived: str | None = None
+    """The last file of the archive that entries of its time are in; they are not among these."""
 
 
 def document(facts: Facts) -> str:
@@ -47,7 +49,7 @@ def document(facts: Facts) -> str:
         *_section("Figures", _figures(facts.incident)),
         *_section("Evidence", [f"- {escaped(line)}" for line in facts.incident.evidence] or ["None was kept."]),
         *_section("How things stood", _snapshot(facts.incident)),
-        *_section("Timeline (UTC)", _timeline(told, keys, facts.left_out)),
+        *_section("Timeline (UTC)", [*_timeline(told, keys, facts.left_out), *_archived(facts.archived)]),
         *_section("Orders concerned", _orders(facts.orders)),
         *_section("Executions", _executions(told, keys)),
         *_section("Control states", _controls(told)),
@@ -178,6 +180,12 @@ def _timeline(told: list[tuple[JournalEntry, Event | RouteEvent]], keys: dict[in
     lines = _table(("Time", "Entry", "Order", "What was known from here on"), rows, "The journal has nothing about it.")
     left_out += max(len(told) - MOST_LINES, 0)
     return [*lines, "", f"{left_out} more were left out; `onefill audit log` has them."] if left_out else lines
+
+
+def _archived(file: str | None) -> list[str]:
+    if file is None:
+        return []
+    return ["", f"Earlier entries are archived, the last of them in {escaped(file)}: they are not in this timeline."]
 
 
 def _key(entry: JournalEntry, keys: dict[int, str]) -> str:

@@ -5,7 +5,7 @@ import re
 import msgspec
 
 from onefill.core import events as ev
-from onefill.core.audit import JournalEntry
+from onefill.core.audit import DAY_US, JournalEntry
 from onefill.core.events import Event, RouteEvent
 from onefill.core.incident import Incident
 from onefill.core.order import Order
@@ -38,7 +38,8 @@ async def facts_of(ledger: Ledger, incident: Incident, now_us: int) -> Facts:
     from_us = (incident.first_seen_at_us or incident.opened_at_us) - _BEFORE_US
     orders = await _orders_named(ledger, incident)
     texts = " ".join((incident.subject, incident.summary, *incident.evidence))
-    after = await _before(ledger, incident.route, from_us, last)
+    archived = None if info is None else info.archived
+    after = await _before(ledger, incident.route, from_us, 0 if archived is None else archived.last, last)
     until = min(last, after + _MOST_READ)
     left_out, entries = last - until, list[JournalEntry]()
     while after < until and (page := await ledger.journal(incident.route, after, min(_PAGE, until - after))):
@@ -55,12 +56,13 @@ async def facts_of(ledger: Ledger, incident: Incident, now_us: int) -> Facts:
         entries=tuple(entries[:_MOST_KEPT]),
         orders=tuple(orders.values()),
         left_out=left_out + max(len(entries) - _MOST_KEPT, 0),
+        archived=archived.file if archived is not None and from_us // DAY_US <= archived.day else None,
     )
 
 
-async def _before(ledger: Ledger, route: str, at_us: int, last: int) -> int:
-    """Return the last entry before a moment, by halving: times ascend but for a clock that was set."""
-    low, high = 0, last
+async def _before(ledger: Ledger, route: str, at_us: int, first: int, last: int) -> int:
+    """Return the last entry before a moment, not below ``first``, by halving: times ascend but for a clock that was set."""
+    low, high = first, last
     while low < high:
         middle = (low + high) // 2
         page = await ledger.journal(route, middle, 1)

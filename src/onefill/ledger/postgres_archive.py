@@ -24,6 +24,9 @@ _TRIES = 40
 _LOCK_MS = 200
 """How long the transaction waits for a lock, and so lets orders wait behind it, before it tries again later."""
 _PAUSE_S = 0.25
+_HOLDS_MS = 5000
+"""How long it may hold the journal in one statement, or stand still with it."""
+_PATIENCE_S = 3600.0
 _HELD = "SELECT pg_try_advisory_lock(hashtext('onefill archive ' || current_schema()))"
 _PARTS = (  # from where a route's entries of a day begin to where its next day begins, or its journal ends
     "SELECT route.id, route.name, first_sequence, coalesce((SELECT min(later.first_sequence) - 1 FROM journal_day AS later "
@@ -72,10 +75,12 @@ class Archiver:
     @classmethod
     async def open(cls, place: PostgresPlace) -> Self:
         """Connect, as a role that owns the tables. Raises LedgerInUse if somebody archives already, or LedgerError."""
-        connection = await connect(place, "archive", writer=False)
+        # What it reads may take long. What it holds while it changes something is bounded by itself.
+        patient = msgspec.structs.replace(place.settings, commit_timeout_s=_PATIENCE_S)
+        connection = await connect(msgspec.structs.replace(place, settings=patient), "archive", writer=False)
         try:
             await check_version(connection, place)
-            await connection.execute("SET statement_timeout = 0")
+            await connection.execute(f"SET idle_in_transaction_session_timeout = {_HOLDS_MS}")
             if not await connection.fetchval(_HELD):
                 raise LedgerInUse(f"{place.name}: somebody else is archiving it now. Nothing was changed")
             return cls(place, connection)
@@ -160,6 +165,8 @@ class Archiver:
     async def _drop(self, day: int, made: Sequence[tuple[Part, Archived]], *, open_orders: bool) -> None:
         db = self._db
         await db.execute(f"SET LOCAL lock_timeout = {_LOCK_MS}")
+        # Also for the commit: a standby that does not confirm it must not keep the orders waiting.
+        await db.execute(f"SET LOCAL statement_timeout = {_HOLDS_MS}")
         await db.execute(ONE_AT_A_TIME)
         # In the order in which a gateway takes them: routes by number, then the journal.
         ids = [part.route_id for part, _ in made]

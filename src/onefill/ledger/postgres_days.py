@@ -15,6 +15,7 @@ _LOCK_MS = 200
 """How long what is done to partitions waits for others, and lets others wait behind it."""
 DAYS = "(SELECT max(day) FROM journal_day WHERE journal_day.route = route.id), (SELECT max(day) + 1 FROM archive)"
 """Columns about a route: the day of its last journal entry, and the first day that was not archived."""
+_SORT_S = 3600.0
 _EVERY_S, _AGAIN_S = 3600.0, 20.0
 """How often a gateway looks, and how soon again after it could not."""
 ONE_AT_A_TIME = "SELECT pg_advisory_xact_lock(hashtext('onefill journal ' || current_schema()))"
@@ -42,7 +43,8 @@ async def make_days(connection: Any, *, sort: bool) -> int:
         await connection.execute(f"SET LOCAL lock_timeout = {_LOCK_MS}")
         await connection.execute(ONE_AT_A_TIME)
         if sort and await connection.fetchval("SELECT EXISTS (SELECT FROM journal_rest)"):
-            await connection.execute("SELECT journal_sort_rest()")
+            await connection.execute("SET LOCAL statement_timeout = 0")
+            await connection.execute("SELECT journal_sort_rest()", timeout=_SORT_S)
         return int(await connection.fetchval("SELECT journal_add_ahead($1)", AHEAD))
 
 

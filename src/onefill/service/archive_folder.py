@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 _BATCH = 1000
 _OWNER = "ledger.json"
+_IN_EMPTY = {"lost+found", _OWNER + ".part"}
+"""What a new disk, or a run that was killed, leaves in a folder that holds nothing yet."""
 _ODD = re.compile(r"[^A-Za-z0-9._-]+")
 
 
@@ -73,7 +75,7 @@ def belongs(folder: Path, ledger: str, *, make: bool) -> None:
         raise NoArchive(f"{folder}: is no folder. Nothing was done; make it, or mount what it is on")
     file = folder / _OWNER
     if not file.exists():
-        if not make or any(folder.iterdir()):
+        if not make or {path.name for path in folder.iterdir()} - _IN_EMPTY:
             raise NoArchive(
                 f"{folder}: holds no archive: {_OWNER} is not there. Nothing was done; name the right folder"
             )
