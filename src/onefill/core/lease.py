@@ -15,7 +15,7 @@ RENEW_AFTER = 1 / 3
 """The part of a lease after which its holder renews it: two renewals may fail before it is over."""
 CLOCK_RATE_MARGIN = 0.05
 """The part of a lease that its holder does not use, for clocks that do not run alike."""
-LEASE_S = 5.0
+LEASE_S = 10.0
 """How long a route is lent at a time where several nodes share a ledger and nothing else is said."""
 
 

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from onefill.service.audit_keeper import Keeper
 
 LedgerName = str | os.PathLike[str]
-LEASE_S = 10.0
-"""For how long a gateway takes a route of a shared database at a time, where its settings do not say."""
 
 
 class Migrated(msgspec.Struct, frozen=True, kw_only=True):

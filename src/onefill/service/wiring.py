@@ -146,7 +146,7 @@ def _for_ledger(
         )
     given = settings or GatewaySettings()
     if ledgers.is_shared(ledger) and given.lease_s is None:
-        return msgspec.structs.replace(given, lease_s=ledgers.LEASE_S)
+        return msgspec.structs.replace(given, lease_s=leases.LEASE_S)
     return settings
 
 
