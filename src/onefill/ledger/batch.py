@@ -1,6 +1,5 @@
-"""The rows of a group of changes, by table: what every ledger writes, however it writes it."""
+"""The rows of a group of changes, by table: what a database ledger writes, however it writes it."""
 
-from onefill.core.errors import require
 from onefill.core.identity import key_digest
 from onefill.core.order import Order
 from onefill.ledger import sqlite_rows as rows
@@ -27,7 +26,6 @@ class Batch:
         "executions",
         "inbox",
         "incidents",
-        "intents",
         "opened",
         "opening",
         "replacements",
@@ -38,7 +36,6 @@ class Batch:
     )
 
     def __init__(self) -> None:
-        self.intents: list[rows.Row] = []
         self.updates: dict[int, rows.Row] = {}
         self.claims: list[rows.Row] = []
         self.settled: dict[tuple[int, int, int], rows.Row] = {}
@@ -55,21 +52,16 @@ class Batch:
         self.steps: list[rows.Row] = []
 
     def add(self, change: Change, route_id: int) -> None:
-        """Add a change's rows. Raises Conflict if it does not follow from an earlier one of the group."""
+        """Add a change's rows, but for that of a new intent. Raises Conflict if it does not follow from an earlier one."""
         order = change.order
         if order is not None:
             if change.new is None:
                 self._update(order)
-            else:
-                require(rows.is_fresh(order), f"intent {order.intent_id}: more is set than a new intent has")
-                row = rows.intent_row(route_id, order, change.new)
-                row[2], row[8] = change.new.key_digest, change.new.fingerprint
-                self.intents.append(row)
             for claim in change.claims:
                 self.claims.append(rows.claim_row(order.intent_id, change.epoch, claim))
             for claim in change.settled:
                 row = rows.claim_row(order.intent_id, change.epoch, claim)
-                self.settled[row[0], row[1], row[2]] = [row[0], row[1], row[2], *row[7:10]]
+                self.settled[row[0], row[1], row[2]] = row
             if change.replacement is not None:
                 self.replacements.append(rows.replacement_row(route_id, order.intent_id, change.replacement))
         for operation in change.opened:
@@ -90,10 +82,12 @@ class Batch:
             self.inbox.append(rows.inbox_row(route_id, change.inbox, change.at_us))
         if change.step is not None:
             self.steps.append(rows.step_row(route_id, change.step))
-        self.incidents += [rows.incident_row(route_id, incident) for incident in change.incidents]
+        if change.incidents:
+            self.incidents += [rows.incident_row(route_id, incident) for incident in change.incidents]
         if change.control is not None:
             self.controls.append(rows.control_row(route_id, change.control))
-        self.opening += [rows.opening_row(route_id, opening, change.at_us) for opening in change.opening]
+        if change.opening:
+            self.opening += [rows.opening_row(route_id, opening, change.at_us) for opening in change.opening]
 
     def _update(self, order: Order) -> None:
         row = rows.update_row(order, order.version - 1)

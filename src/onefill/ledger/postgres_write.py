@@ -83,6 +83,7 @@ class _Group:
         self.after = {name: msgspec.structs.replace(head) for name, head in self.before.items()}
         self.results: list[Result] = []
         self.journal: list[rows.Row] = []
+        self.intents: list[rows.Row] = []
         self.days: list[rows.Row] = []
         self._last_day: dict[int, int] = {}
         """By order: the day of its last entry."""
@@ -108,8 +109,11 @@ class _Group:
         if day != head.day:
             self.days.append([head.route_id, day, sequence])
             head.day = day
-        if change.new is not None:
-            self.batch.intents[-1].append(day)
+        if change.new is not None and order is not None:
+            require(rows.is_fresh(order), f"intent {order.intent_id}: more is set than a new intent has")
+            row = rows.intent_row(head.route_id, order, change.new)
+            row[2], row[8] = change.new.key_digest, change.new.fingerprint
+            self.intents.append([*row, day])
         if intent_id is not None:
             self._last_day[intent_id] = day
         self.journal.append([id_, intent_id, change.kind, change.payload, change.at_us, epoch, previous, made, day])
@@ -122,9 +126,9 @@ class _Group:
         batch = self.batch
         tables: list[Sequence[rows.Row]] = [
             [self._route(name) for name in routes],
-            batch.intents,
+            self.intents,
             batch.claims,
-            list(batch.settled.values()),
+            [[*row[:3], *row[7:10]] for row in batch.settled.values()],
             [[*row, self._last_day[row[0]]] for row in batch.updates.values()],
             [[route_id, move.stream, move.previous, move.position] for (route_id, _), move in batch.cursors.items()],
             batch.executions,

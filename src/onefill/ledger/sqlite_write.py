@@ -14,10 +14,9 @@ import msgspec
 
 from onefill.core.audit import entry_hash
 from onefill.core.errors import Fenced, InvariantBroken, LedgerError, LedgerFailed, require
-from onefill.core.identity import key_digest
-from onefill.core.order import Order
 from onefill.ledger import sqlite_rows as rows
 from onefill.ledger import sqlite_statements as statements
+from onefill.ledger.batch import Batch, Conflict, digest_of
 from onefill.ledger.sqlite_read import Reader
 from onefill.ledger.sqlite_statements import Statement
 from onefill.ports.ledger import (
@@ -29,7 +28,6 @@ from onefill.ports.ledger import (
     EventKnown,
     ExecutionKnown,
     KeyTaken,
-    Operation,
     OperationTaken,
     Outcome,
     Stale,
@@ -45,105 +43,12 @@ Result = Outcome | LedgerError | InvariantBroken
 _BROKEN_RULES = {apsw.SQLITE_CONSTRAINT_CHECK, apsw.SQLITE_CONSTRAINT_NOTNULL, apsw.SQLITE_CONSTRAINT_DATATYPE}
 
 
-class _Conflict(Exception):
-    """A statement touched fewer rows than it was given."""
-
-
 class _Route(msgspec.Struct):
     route_id: int
     epoch: int
     last_sequence: int
     head: bytes
     last_number: int = 0
-
-
-class _Batch:
-    """The rows of a group of changes, by table."""
-
-    __slots__ = (
-        "answered",
-        "claims",
-        "controls",
-        "cursors",
-        "executions",
-        "inbox",
-        "incidents",
-        "opened",
-        "opening",
-        "replacements",
-        "settled",
-        "steps",
-        "subscriptions",
-        "updates",
-    )
-
-    def __init__(self) -> None:
-        self.updates: dict[int, rows.Row] = {}
-        self.claims: list[rows.Row] = []
-        self.settled: list[rows.Row] = []
-        self.replacements: list[rows.Row] = []
-        self.opened: list[rows.Row] = []
-        self.answered: list[rows.Row] = []
-        self.executions: list[rows.Row] = []
-        self.cursors: dict[tuple[int, str], CursorMove] = {}
-        self.incidents: list[rows.Row] = []
-        self.controls: list[rows.Row] = []
-        self.opening: list[rows.Row] = []
-        self.subscriptions: list[tuple[int, SubscriptionMove]] = []
-        self.inbox: list[rows.Row] = []
-        self.steps: list[rows.Row] = []
-
-    def add(self, change: Change, route_id: int) -> None:
-        """Add a change's rows. Raises _Conflict if it does not follow from an earlier one of the group."""
-        order = change.order
-        if order is not None:
-            if change.new is None:
-                self._update(order)
-            for claim in change.claims:
-                self.claims.append(rows.claim_row(order.intent_id, change.epoch, claim))
-            for claim in change.settled:
-                self.settled.append(rows.claim_row(order.intent_id, change.epoch, claim))
-            if change.replacement is not None:
-                self.replacements.append(rows.replacement_row(route_id, order.intent_id, change.replacement))
-        for operation in change.opened:
-            self.opened.append(rows.operation_row(_digest(operation), operation))
-        for operation in change.answered:
-            self.answered.append(rows.operation_row(_digest(operation), operation))
-        if change.execution is not None:
-            self.executions.append(rows.execution_row(route_id, change, change.execution))
-        if change.cursor is not None:
-            self._move(route_id, change.cursor)
-        self._oversee(change, route_id)
-
-    def _oversee(self, change: Change, route_id: int) -> None:
-        """Add what hardly any change has."""
-        if change.subscription is not None:
-            self.subscriptions.append((route_id, change.subscription))
-        if change.inbox is not None:
-            self.inbox.append(rows.inbox_row(route_id, change.inbox, change.at_us))
-        if change.step is not None:
-            self.steps.append(rows.step_row(route_id, change.step))
-        self.incidents += [rows.incident_row(route_id, incident) for incident in change.incidents]
-        if change.control is not None:
-            self.controls.append(rows.control_row(route_id, change.control))
-        self.opening += [rows.opening_row(route_id, opening, change.at_us) for opening in change.opening]
-
-    def _update(self, order: Order) -> None:
-        row = rows.update_row(order, order.version - 1)
-        earlier = self.updates.get(order.intent_id)
-        if earlier is not None:
-            if earlier[3] != row[1]:
-                raise _Conflict
-            row[1] = earlier[1]
-        self.updates[order.intent_id] = row
-
-    def _move(self, route_id: int, move: CursorMove) -> None:
-        earlier = self.cursors.get((route_id, move.stream))
-        if earlier is not None:
-            if earlier.position != move.previous:
-                raise _Conflict
-            move = CursorMove(move.stream, earlier.previous, move.position)
-        self.cursors[route_id, move.stream] = move
 
 
 class Writer:
@@ -164,7 +69,7 @@ class Writer:
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 results = self._group(changes)
-            except (_Conflict, apsw.ConstraintError):
+            except (Conflict, apsw.ConstraintError):
                 self._db.execute("ROLLBACK; BEGIN IMMEDIATE")
                 results = [self._alone(change) for change in changes]
             self._db.execute("COMMIT")
@@ -176,7 +81,7 @@ class Writer:
         self._db.execute("SAVEPOINT alone")
         try:
             result = self._group([change])[0]
-        except (_Conflict, apsw.ConstraintError) as error:
+        except (Conflict, apsw.ConstraintError) as error:
             self._db.execute("ROLLBACK TO alone")
             result = self._diagnose(change, error)
         self._db.execute("RELEASE alone")
@@ -191,7 +96,7 @@ class Writer:
                 results[index] = Fenced(change.route, change.epoch, None if route is None else route.epoch)
             elif change.adopts is not None:
                 if len(changes) > 1:
-                    raise _Conflict  # what is before it in the group must be seen
+                    raise Conflict  # what is before it in the group must be seen
                 results[index] = self._adopted_before(change, route.route_id)
         self._insert_intents(changes, results, routes)
         going = [index for index, result in enumerate(results) if result is None]
@@ -233,7 +138,7 @@ class Writer:
             return
         missing = statements.not_inserted(self._db, batch)
         if inserted + len(missing) != len(batch):
-            raise _Conflict  # an intent that was handed in before, id and key alike
+            raise Conflict  # an intent that was handed in before, id and key alike
         taken = self._read(lambda: self._reader.orders_by_digest([given[intent_id][1] for intent_id in missing]))
         for intent_id in missing:
             index, digest, client_order_id = given[intent_id]
@@ -241,18 +146,18 @@ class Writer:
             results[index] = ClientOrderIdTaken(client_order_id) if order is None else KeyTaken(order)
 
     def _write(self, changes: Sequence[Change], routes: dict[str, _Route]) -> None:
-        batch = _Batch()
+        batch = Batch()
         for change in changes:
             batch.add(change, routes[change.route].route_id)
         self._all(statements.INSERT_CLAIM, batch.claims)
-        self._all(statements.SETTLE_CLAIM, batch.settled)
+        self._all(statements.SETTLE_CLAIM, list(batch.settled.values()))
         self._all(statements.UPDATE_INTENT, list(batch.updates.values()))
         self._all(statements.KEEP_REPLACEMENT, batch.replacements)
         self._all(statements.INSERT_OPERATION, batch.opened)
         self._all(statements.ANSWER_OPERATION, batch.answered)
         for (route_id, _), move in batch.cursors.items():
             if not move_cursor(self._db, route_id, move):
-                raise _Conflict
+                raise Conflict
         # In the order in which they were made: one may be opened and changed within a group.
         for row in batch.incidents:
             self._all(statements.KEEP_INCIDENT, [row])
@@ -261,7 +166,7 @@ class Writer:
         self._all(statements.INSERT_OPENING, batch.opening)
         for route_id, subscription in batch.subscriptions:
             if not move_subscription(self._db, route_id, subscription):
-                raise _Conflict
+                raise Conflict
         self._all(statements.INSERT_INBOX, batch.inbox)
         for row in batch.steps:
             self._all(statements.KEEP_STEP, [row])
@@ -269,7 +174,7 @@ class Writer:
 
     def _all(self, statement: Statement, batch: list[rows.Row]) -> None:
         if statement.run(self._db, batch) != len(batch):
-            raise _Conflict
+            raise Conflict
 
     def _journal(self, changes: Sequence[Change], routes: dict[str, _Route]) -> list[int]:
         entries, sequences = [], []
@@ -319,7 +224,7 @@ class Writer:
         if getattr(error, "extendedresult", 0) in _BROKEN_RULES:
             return InvariantBroken(f"the ledger refused a row that breaks its rules: {error}. Nothing was written")
         for operation in (*change.opened, *change.answered):
-            known = self._read(partial(self._reader.operation, _digest(operation), operation.operation_key))
+            known = self._read(partial(self._reader.operation, digest_of(operation), operation.operation_key))
             if known is not None and (known.answer is not None or operation in change.opened):
                 return OperationTaken(known)
         if change.execution is not None:
@@ -385,10 +290,6 @@ def move_subscription(connection: apsw.Connection, route_id: int, move: Subscrip
     for intent_id in move.freed:
         connection.execute(statements.FREE_STOPPED, (route_id, move.subscriber, intent_id))
     return True
-
-
-def _digest(operation: Operation) -> bytes:
-    return key_digest(operation.account, operation.strategy, operation.key)
 
 
 def failed(path: str, error: Exception) -> LedgerFailed:
