@@ -99,8 +99,13 @@ class Campaign:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def hand_over(self, name: str) -> None:
-        """Let go of a route that is held here, and leave it to others for a while. Returns when it is given back."""
-        task = self._tasks[name]
+        """Let go of a route that is held here, and leave it to others for a while. Returns when it is given back.
+
+        Does nothing where it went meanwhile: a look may have seen the wish first.
+        """
+        task = self._tasks.get(name)
+        if task is None or name not in self._held:
+            return
         self._give(name)
         await asyncio.wait([task])
 

@@ -32,11 +32,11 @@ async def open_route(
 
     Raises LeaseHeld while another holder's lease lasts, OtherVenue, or another LedgerError.
     """
-    asked_at_s = asyncio.get_running_loop().time()  # from before the ledger was asked: never too long
+    asked_at_s, asked_at_us = asyncio.get_running_loop().time(), clock.now_us()  # from before the ledger was asked
     lease_us = None if settings.lease_s is None else _us(settings.lease_s)
-    lease = await ledger.acquire(name, holder, clock.now_us(), venue=venue.identity, lease_us=lease_us)
+    lease = await ledger.acquire(name, holder, asked_at_us, venue=venue.identity, lease_us=lease_us)
     route = Route(name, ledger, venue, clock, settings, lease, fold, holder)
-    route.lease_until_s = leases.send_until_s(asked_at_s, settings.lease_s)
+    route.lend(asked_at_s, asked_at_us, settings.lease_s)
     if isinstance(venue, LastLook):
         venue.last_look = route.not_open
     if settings.lease_s is not None:
@@ -54,10 +54,10 @@ async def _keep_lease(route: Route, asked_at_s: float, lease_s: float) -> None:
         await asyncio.sleep(max(due_s - route.loop.time(), 0))
         if route.leaving:
             return
-        asked_at_s = route.loop.time()
+        asked_at_s, asked_at_us = route.loop.time(), route.clock.now_us()
         try:
             async with asyncio.timeout(leases.renewal_limit_s(lease_s)):
-                await route.ledger.renew(route.name, route.lease.epoch, route.clock.now_us(), _us(lease_s))
+                await route.ledger.renew(route.name, route.lease.epoch, asked_at_us, _us(lease_s))
         except (Fenced, LedgerFailed):
             raise
         except (LedgerError, TimeoutError):
@@ -65,7 +65,7 @@ async def _keep_lease(route: Route, asked_at_s: float, lease_s: float) -> None:
         else:
             due_s = leases.renew_at_s(asked_at_s, lease_s)
             if not route.leaving:
-                route.lease_until_s = leases.send_until_s(asked_at_s, lease_s)
+                route.lend(asked_at_s, asked_at_us, lease_s)
 
 
 def _us(lease_s: float) -> int:

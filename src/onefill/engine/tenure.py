@@ -25,6 +25,8 @@ class Tenure:
         self.loop = asyncio.get_running_loop()
         self.lease_until_s = float("inf")
         """Until when this process may send, by the loop's clock."""
+        self.lease_until_us: float = float("inf")
+        """The same by the time of day: it may be set, but counts on while a host is suspended, which the loop's may not do."""
         self.failure: OnefillError | None = None
         self.closing = False
         """The route is being closed: nothing more is begun."""
@@ -41,7 +43,13 @@ class Tenure:
 
     def may_send(self) -> bool:
         """Tell whether the lease on the route still holds (promise ONE-WRITER)."""
-        return leases.may_send(self.loop.time(), self.lease_until_s)
+        held = leases.may_send(self.loop.time(), self.lease_until_s)
+        return held and leases.may_send(self.clock.now_us(), self.lease_until_us)
+
+    def lend(self, asked_at_s: float, asked_at_us: int, lease_s: float | None) -> None:
+        """Take the route as lent for ``lease_s`` from then on, by both clocks: when the ledger was asked for it."""
+        self.lease_until_s = leases.send_until_s(asked_at_s, lease_s)
+        self.lease_until_us = leases.send_until_s(asked_at_us / 1_000_000, lease_s) * 1_000_000
 
     @property
     def at_work(self) -> bool:
@@ -56,7 +64,8 @@ class Tenure:
 
     def lease_left_us(self) -> int | None:
         """Return for how long the route may still send, in µs; ``None``: without an end."""
-        return leases.left_us(self.loop.time(), self.lease_until_s)
+        left_us = leases.left_us(self.loop.time(), self.lease_until_s)
+        return left_us if left_us is None or self.may_send() else 0
 
     def bounded(self, expires_at_us: int | None) -> int | None:
         """Return the expiry of a request that is claimed now: no later than the lease on the route."""
