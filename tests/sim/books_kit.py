@@ -22,7 +22,8 @@ from onefill.sim.history import Commit, History, Record, Reported, Sent
 from onefill.sim.order_book import ExchangeOrder
 from onefill.sim.world import Run
 from onefill.sim.world_books import Books
-from onefill.sim.world_plan import ACCOUNT, ROUTE, STRATEGY, SYMBOL, Plan, Weather, plan
+from onefill.sim.world_nodes import ROUTE
+from onefill.sim.world_plan import ACCOUNT, STRATEGY, SYMBOL, Plan, Weather, plan
 
 with_ = msgspec.structs.replace
 SCOPE = f"{ACCOUNT}\nc1\nX1"

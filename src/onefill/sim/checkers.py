@@ -12,6 +12,7 @@ from onefill.sim import (
     checkers_nodes,
     checkers_orders,
     checkers_record,
+    checkers_told,
     checkers_watch,
 )
 from onefill.sim.checkers_index import Index, Verdict, Violation
@@ -35,6 +36,8 @@ CHECKS: dict[str, Callable[[Index], Verdict]] = {
     "CONTROL": checkers_books.control_holds,
     **checkers_watch.CHECKS,
     "ONE-WRITER": checkers_nodes.one_writer,
+    "TOLD-ONCE": checkers_told.told_once,
+    "SPLIT-BRAIN": checkers_nodes.split_brain,
     "FAIL-CLOSED": checkers_record.fail_closed,
     "APPEND-ONLY": checkers_record.append_only,
     "CONVERGES": checkers_record.converges,

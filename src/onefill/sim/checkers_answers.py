@@ -18,6 +18,7 @@ _NO_ANSWER = frozenset(
         "RouteShut",
         "RouteElsewhere",
         "LeaseLost",
+        "LedgerError",
         "LedgerFailed",
         "Fenced",
         "gone",

@@ -7,10 +7,10 @@ import msgspec
 
 from onefill.core.messages import SubmitRequest, VenueStatus
 from onefill.core.order import Order
-from onefill.sim.history import Answered, Arrived, Called, Commit, Heard, Query, Record, Sent
+from onefill.sim.history import Acquired, Answered, Arrived, Called, Commit, Heard, Query, Record, Sent
 from onefill.sim.order_book import ExchangeOrder
 from onefill.sim.world import Run
-from onefill.sim.world_plan import ROUTE
+from onefill.sim.world_nodes import ROUTE
 
 
 class Violation(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,6 +47,8 @@ class Index:
         self.commits: list[tuple[int, Commit]] = []
         self.called: dict[int, tuple[int, Called]] = {}
         self.answered: dict[int, tuple[int, Answered]] = {}
+        self.acquired: dict[int, int] = {}
+        """Where in the history each epoch began."""
         self.owner: dict[str, str] = {}
         """From every client order id that was ever recorded to the key of its intent."""
         for place, record in enumerate(self.records):
@@ -65,6 +67,8 @@ class Index:
             self.commits.append((place, record))
             if record.order is not None:
                 self._own(record.order)
+        elif isinstance(record, Acquired):
+            self.acquired[record.epoch] = place
         elif isinstance(record, Called):
             self.called[record.call] = (place, record)
         elif isinstance(record, Answered):

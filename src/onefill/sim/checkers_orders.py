@@ -113,10 +113,18 @@ def ask_first(index: Index) -> Verdict:
             before = [earlier for earlier in sends[:number] if earlier[1].at_us <= sent.begun_us]
             unknown = [earlier for earlier in before if _fate_unknown(index, earlier[1], place)]
             if unknown:
-                why = _not_asked(index, client_order_id, unknown, place)
+                why = _not_asked(index, client_order_id, [_known(index, one, sent) for one in unknown], place)
                 if why is not None:
                     verdict.broken(f"copy #{sent.message} of {client_order_id} was sent again: {why}", sent.at_us)
     return verdict
+
+
+def _known(index: Index, earlier: tuple[int, Sent], sent: Sent) -> tuple[int, Sent]:
+    """Return a copy with the place from which it counts for who sent the next: who took the route over knows of claims only."""
+    place, copy = earlier
+    if copy.epoch < sent.epoch:
+        place = min(place, index.acquired[sent.epoch])
+    return place, copy
 
 
 def _fate_unknown(index: Index, sent: Sent, before: int) -> bool:

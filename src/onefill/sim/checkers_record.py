@@ -11,19 +11,24 @@ from onefill.sim.history import Answered, Called, Commit, Fault, Query, Refused,
 
 
 def fail_closed(index: Index) -> Verdict:
-    """After its ledger failed, or somebody else took the route, a gateway began to send nothing."""
+    """After its ledger failed, or somebody else took the route, a gateway began to send nothing as its owner."""
     verdict = Verdict(promise="FAIL-CLOSED")
-    failed: dict[int, int] = {}
+    failed: dict[tuple[int, int], int] = {}
+    dead: dict[int, int] = {}
     for record in index.records:
         if isinstance(record, Fault) and record.name == "ledger fails":
-            failed[record.life] = record.at_us
+            dead[record.life] = record.at_us
         elif isinstance(record, Refused) and record.outcome == "Fenced":
-            failed.setdefault(record.life, record.at_us)
-        elif isinstance(record, Sent) and record.life in failed and not isinstance(record.request, Query):
-            if record.begun_us > failed[record.life]:
+            failed.setdefault((record.life, record.epoch), record.at_us)
+        elif isinstance(record, Sent | Commit):
+            since_us = dead.get(record.life, failed.get((record.life, record.epoch)))
+            if since_us is None:
+                continue
+            if isinstance(record, Commit) and since_us < record.at_us:
+                verdict.broken(f"gw{record.life} committed after its ledger had failed", record.at_us)
+            elif isinstance(record, Sent) and not isinstance(record.request, Query) and record.begun_us > since_us:
                 verdict.broken(f"gw{record.life} began to send #{record.message} after its ledger failed", record.at_us)
-        elif isinstance(record, Commit) and failed.get(record.life, record.at_us) < record.at_us:
-            verdict.broken(f"gw{record.life} committed after its ledger had failed", record.at_us)
+    failed.update({(life, 0): at_us for life, at_us in dead.items()})
     verdict.cases += len(failed)
     return verdict
 

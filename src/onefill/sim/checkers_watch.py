@@ -165,6 +165,7 @@ _EXPLAINED: dict[IncidentKind, Callable[[Index], bool]] = {
     IncidentKind.RESURRECTED: _wild,
     IncidentKind.OVERFILL: _wild_or_amended,
     IncidentKind.STREAM: _cut,
+    IncidentKind.SPLIT_BRAIN: lambda index: bool(index.run.suspicions),  # SPLIT-BRAIN judges those
 }
 """What a world must have for an incident of a kind to be about something; those not named here are never."""
 

@@ -61,6 +61,32 @@ class Moved(Record, frozen=True, gc=False):
     what: str
 
 
+class Delivered(Record, frozen=True, gc=False):
+    """The subscriber heard of an entry of the journal, by a message's ``id`` and the digest of its body."""
+
+    life: int
+    sequence: int
+    lane: int
+    id: str
+    digest: str
+
+
+class ToldThrough(Record, frozen=True, gc=False):
+    """The ledger holds from now on that the subscriber was told through an entry of the journal."""
+
+    life: int
+    epoch: int
+    position: int
+
+
+class Suspected(Record, frozen=True, gc=False):
+    """A process noted that the route may have two holders, having held it in ``epoch``."""
+
+    life: int
+    epoch: int
+    reason: str
+
+
 class Woke(Record, frozen=True, gc=False):
     """A process that stood still goes on."""
 
@@ -127,6 +153,7 @@ class Refused(Record, frozen=True, gc=False):
     """The ledger did not take a change; ``outcome`` says why."""
 
     life: int
+    epoch: int
     kind: str
     outcome: str
 

@@ -33,6 +33,7 @@ from onefill.engine import desk, gateway, receiver, route, sender
 from onefill.ledger import sqlite_rows, sqlite_write
 from onefill.sim.mutant import Mutant, always
 from onefill.sim.mutants_books import BOOKS
+from onefill.sim.mutants_nodes import NODES
 
 __all__ = ["MUTANTS", "Mutant"]
 _with = msgspec.structs.replace
@@ -332,4 +333,5 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     Mutant("stop when in doubt", "a failed route goes on", route.Route, "fail", _keeps_going),
     Mutant("checksum of the journal", "every entry has the same", audit, "entry_hash", _first_of_the_journal_only),
     *BOOKS,
+    *NODES,
 )

@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterable, Iterator
 
 from onefill.sim.checkers import CHECKS, checks_of
 from onefill.sim.checkers_index import Index, Violation
-from onefill.sim.simulate_nodes import NODE_COUNTS
+from onefill.sim.simulate_nodes import NODE_COUNTS, TELLING_FAULTS
 from onefill.sim.simulate_tally import COUNTS, Broken, Injected, Tally
 from onefill.sim.world import Run, run_world
-from onefill.sim.world_nodes import PAUSE_STEPS, how_many, nodes_name
+from onefill.sim.world_nodes import GRANTED, PAUSE_STEPS, how_many, nodes_name
 from onefill.sim.world_plan import plan
 from onefill.sim.world_profiles import profile_of, profiles
 
@@ -153,13 +153,16 @@ EXPECTED_FAULTS = tuple(
         "shuffled": ("drop copy",),
         "hidden": ("stream",),
         "halt": ("venue",),
-        "pause": ("any time", *PAUSE_STEPS),
+        "pause": ("any time", GRANTED, *PAUSE_STEPS),
+        "suspension": ("any time",),
         "ledger cut": ("network",),
         "ledger late": ("call", "commit"),
         "ledger unreached": ("call", "commit"),
         "ledger unanswered": ("call", "commit"),
         "hand-over": ("route",),
         "clocks apart": ("clock",),
+        "lease forgotten": ("ledger",),
+        **dict.fromkeys(TELLING_FAULTS, ("subscriber",)),
     }.items()
     for step in steps
 )

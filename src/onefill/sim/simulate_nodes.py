@@ -3,7 +3,20 @@
 from collections import Counter
 
 from onefill.sim.checkers_index import Index
-from onefill.sim.history import Acquired, Began, Called, Commit, Fault, Leased, Moved, Record, Refused, Woke
+from onefill.sim.history import (
+    Acquired,
+    Began,
+    Called,
+    Commit,
+    Delivered,
+    Fault,
+    Leased,
+    Moved,
+    Record,
+    Refused,
+    Suspected,
+    Woke,
+)
 
 NODE_COUNTS = (
     "worlds",
@@ -18,13 +31,18 @@ NODE_COUNTS = (
     "lost replies",
     "at once",
     "own clocks",
+    "suspected",
+    "told",
+    "told again",
 )
 """What is counted of them, in the order of the report: a node that stood still was *outlived by* its lease if another took the
 route meanwhile; *late writes* reached the ledger after their node had given them up; *lost replies*: changes that were made and
-not acknowledged; *at once*: submits of one key on several nodes at the same moment.
+not acknowledged; *at once*: submits of one key on several nodes at the same moment; *suspected*: words that the route may have
+two holders; *told*: entries that the subscriber heard of.
 """
 
 LEDGER_FAULTS = ("ledger late", "ledger unreached", "ledger unanswered")
+TELLING_FAULTS = ("telling lost", "telling late", "telling unanswered", "telling refused")
 _STILL = ("pause", "suspension")
 
 
@@ -33,6 +51,7 @@ def count_nodes(index: Index) -> Counter[str]:
     counts: Counter[str] = Counter(worlds=1, **{"own clocks": bool(index.plan.nodes.rates or index.plan.nodes.drifts)})
     host = {record.life: record.host for record in index.records if isinstance(record, Began)}
     owner, given_back = "", False
+    told: set[int] = set()
     submitted: dict[tuple[str, int], set[int]] = {}
     for place, record in enumerate(index.records):
         if isinstance(record, Acquired):
@@ -44,6 +63,11 @@ def count_nodes(index: Index) -> Counter[str]:
             given_back = record.until_us is None
         elif isinstance(record, Fault):
             _count_fault(index, place, record, counts)
+        elif isinstance(record, Suspected):
+            counts["suspected"] += 1
+        elif isinstance(record, Delivered):
+            counts["told again" if record.sequence in told else "told"] += 1
+            told.add(record.sequence)
         elif isinstance(record, Refused):
             counts["refused writes"] += record.outcome == "Fenced"
         elif isinstance(record, Called) and record.what == "submit":
@@ -76,6 +100,10 @@ def hit_node(index: Index, place: int, fault: Fault) -> bool | None:
         return True
     if fault.name == "hand-over":
         return any(isinstance(one, Leased) and one.until_us is None for one in index.records[place:])
+    if fault.name == "lease forgotten":
+        return any(isinstance(one, Suspected) for one in index.records[place:])
+    if fault.name in TELLING_FAULTS:
+        return any(isinstance(one, Delivered) for one in index.records[place:])
     if fault.name == "clocks apart":
         return sum(isinstance(one, Acquired) for one in index.records) > 1
     return None

@@ -25,7 +25,7 @@ from onefill.core.replay import RouteReplay
 from onefill.core.values import Instrument
 from onefill.engine.replay import replay_route
 from onefill.ledger.sqlite import SqliteLedger
-from onefill.ports.ledger import Change, RouteInfo
+from onefill.ports.ledger import Change, RouteInfo, Suspicion
 from onefill.sim.exchange import Exchange
 from onefill.sim.exchange_desk import ExchangeTrade
 from onefill.sim.history import Called, Fault, History, Phase
@@ -37,15 +37,21 @@ from onefill.sim.world_ledger import open_database
 from onefill.sim.world_life import Life
 from onefill.sim.world_loop import Endless, SkewedLoop, WorldLoop, current
 from onefill.sim.world_network import Network
+from onefill.sim.world_nodes import ROUTE
 from onefill.sim.world_office import Office
 from onefill.sim.world_operator import Operator
-from onefill.sim.world_plan import ACCOUNT, ROUTE, STRATEGY, SYMBOL, Cancel, Plan, Replace, Submit
+from onefill.sim.world_plan import ACCOUNT, STRATEGY, SYMBOL, Cancel, Plan, Replace, Submit
+from onefill.sim.world_subscriber import Listener
 from onefill.sim.world_supervisor import Supervisors
 
 ACME = Instrument(symbol=SYMBOL, price_tick=Decimal("0.01"), quantity_step=Decimal(1), min_quantity=Decimal(1))
 BOUND_S = 600.0
 """Virtual seconds after the last fault within which every order has to be over or wait for a person, and after the person's
 word has to be over: a patient pause of the retry contract is a minute."""
+
+
+TOLD_WITHIN_S = 60.0
+"""Virtual seconds within which a subscriber that takes everything has to be told of all that happened before."""
 
 
 class Birth(msgspec.Struct, frozen=True, gc=False):
@@ -80,6 +86,9 @@ class Run(msgspec.Struct, kw_only=True):
     """The answers that the ledger holds, by key and operation key."""
     finished: bool = True
     """It came to its end at all: what it left behind can be judged."""
+    told: bool = False
+    """The subscriber was told of everything within the bound."""
+    suspicions: list[Suspicion] = []
     rested: bool = False
     """Everything came to rest within the bound."""
     unrested: list[str] = []
@@ -116,6 +125,7 @@ class World:
         self.callers = Callers(self)
         self.operator = Operator(self)
         self.office = Office(self)
+        self.listener = Listener(self)
         self._chain: dict[str, list[str]] = {}
         self._steps: dict[str, int] = {}
         self._crashes = {(crash.step, crash.nth) for crash in plan.crashes if crash.step}
@@ -248,9 +258,9 @@ class World:
         born = self.born.get(number)
         return born is not None and self.true_us() - born.true_us > self.plan.weather.lag_s * 1e6
 
-    async def some_gateway(self) -> Life | None:
-        """Return a gateway that takes orders, once there is one."""
-        return await self.supervisors.some_gateway()
+    async def some_gateway(self, *, holding: bool = False) -> Life | None:
+        """Return a gateway that takes orders, once there is one. ``holding``: it has the route itself."""
+        return await self.supervisors.some_gateway(holding=holding)
 
     # --------------------------------------------------------------- the course
 
@@ -276,6 +286,7 @@ class World:
         self.faulty = False
         self.network.calm()
         self.hosts.calm()
+        self.listener.calm()
         self._set_clocks_alike()
         self.history.add(Phase(self.at_us(), "faults end"))
         life = await self.supervisors.steady_gateway()
@@ -362,6 +373,19 @@ class World:
         made.unrested = await self._rest(life, parked_rests=False)
         self.history.add(Phase(self.at_us(), "at rest" if not made.unrested else "never at rest"))
         await self._final_answers(made, life, list(firsts.values()))
+        if self.plan.nodes.hosts > 1:
+            await self._all_told(made)
+
+    async def _all_told(self, made: Run) -> None:
+        """Wait until the subscriber was told of all that there is, and the ledger knows."""
+        until_s = self.loop.now_s + TOLD_WITHIN_S
+        while self.loop.now_s < until_s:
+            route = next(one for one in await self.ledger.routes() if one.name == ROUTE)
+            places = await self.ledger.subscriptions(ROUTE)
+            if any(one.position == route.journal_entries for one in places):
+                made.told = True
+                return
+            await asyncio.sleep(0.5)
 
     async def _until(self, what: Callable[[], bool], pause_s: float) -> None:
         while not what():  # noqa: ASYNC110 - in virtual time, where looking often costs nothing
@@ -424,6 +448,7 @@ class World:
         made.incidents = await ledger.incidents(open_only=False)
         if made.route is not None:
             made.replayed, _ = await replay_route(ledger, ROUTE)
+        made.suspicions = await ledger.suspicions(ROUTE, 0)
         made.at_venue = [order for order in self.exchange.all_orders() if order.account == self.account]
         made.reports = self.exchange.executions(self.account, 0, 100_000)
         made.trades = self.exchange.trades(self.account)

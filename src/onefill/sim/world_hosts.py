@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from onefill.sim.history import Fault, Woke
-from onefill.sim.world_nodes import Cut, Pause
+from onefill.sim.world_nodes import ROUTE, Cut, Pause
 
 if TYPE_CHECKING:
     from onefill.sim.world import World
@@ -57,6 +57,8 @@ class Hosts:
                 world.loop.after(one.at_s, self._pause_host, one, context=world.context)
         for cut in nodes.cuts:
             world.loop.after(cut.at_s, self._cut, cut, context=world.context)
+        if nodes.forgotten_at_s is not None:
+            world.loop.after(nodes.forgotten_at_s, self._forget_lease, context=world.context)
         for one in nodes.handed_over:
             world.loop.after(one.at_s, self._hand_over, one, context=world.context)
 
@@ -103,6 +105,13 @@ class Hosts:
             stood_s = self._world.loop.now_s - since_s
             self._world.loop.let_go_on(life, suspended_s=stood_s if suspends else 0.0)
             self._world.history.add(Woke(self._world.at_us(), number))
+
+    def _forget_lease(self) -> None:
+        world = self._world
+        world.history.add(Fault(world.at_us(), "lease forgotten", "ledger"))
+        world.database.connection.execute(
+            "UPDATE route SET lease_until_us = ? WHERE name = ?", (world.true_us(), ROUTE)
+        )
 
     def _hand_over(self, one: Pause) -> None:
         self._world.history.add(Fault(self._world.at_us(), "hand-over", "route", f"by host{one.host}"))

@@ -14,14 +14,15 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import apsw
 
-from onefill.core.errors import LedgerFailed, OnefillError
+from onefill.core.errors import LedgerError, LedgerFailed, OnefillError
 from onefill.ledger.group_commit import GroupCommit
 from onefill.ledger.sqlite import SqliteLedger
 from onefill.ledger.sqlite_file import LedgerFile, open_file
 from onefill.ledger.sqlite_write import Result
-from onefill.ports.ledger import Change, Committed, CursorMove, Lease, Outcome
-from onefill.sim.history import Commit, Refused
+from onefill.ports.ledger import Change, Committed, CursorMove, Lease, Outcome, SubscriptionMove
+from onefill.sim.history import Commit, Refused, Suspected
 from onefill.sim.world_hosts import Fate, Held
+from onefill.sim.world_nodes import GRANTED
 
 if TYPE_CHECKING:
     from onefill.sim.world_life import Life
@@ -101,9 +102,6 @@ class _Commits(GroupCommit):
         if held.fails and held.fate is Fate.LATE:
             world.loop.after(held.arrives_s, _outcome, work, context=world.context)  # nobody hears of it any more
         result = await answer
-        if held.fails and self._failure is None:
-            self._broken = _LOST
-            self._fail(_LOST)
         return result()
 
     def _begin(self) -> None:
@@ -203,7 +201,7 @@ _LOST: Final = LedgerFailed("the connection to the ledger was lost; whether the 
 
 
 def _lost() -> Any:
-    raise _LOST
+    raise LedgerError("the ledger did not answer; it is asked again")
 
 
 class ProcessLedger(SqliteLedger):
@@ -238,6 +236,7 @@ class ProcessLedger(SqliteLedger):
             return lease
 
         lease = await self._commits.call(work)
+        await self._heard_of_it()
         life.epoch = lease.epoch
         return lease
 
@@ -250,6 +249,12 @@ class ProcessLedger(SqliteLedger):
             life.renewed(epoch, lease_us)
 
         await self._commits.call(work)
+        await self._heard_of_it()
+
+    async def _heard_of_it(self) -> None:
+        """Come to the step at which the process hears that the route is lent to it: it may stand still just then."""
+        if self._life.stops_at(GRANTED):
+            await asyncio.sleep(0)
 
     async def move_cursor(self, route: str, epoch: int, move: CursorMove) -> bool:
         """See :meth:`onefill.ports.ledger.Ledger.move_cursor`."""
@@ -263,6 +268,33 @@ class ProcessLedger(SqliteLedger):
 
         return await self._commits.call(work)
 
+    async def move_subscription(self, route: str, epoch: int, move: SubscriptionMove) -> bool:
+        """See :meth:`onefill.ports.ledger.Ledger.move_subscription`."""
+        life, database = self._life, self._life.world.ledger
+
+        def work() -> bool:
+            moved = _at_once(database.move_subscription(route, epoch, move))
+            if moved:
+                life.told_through(epoch, move)
+            return moved
+
+        return await self._commits.call(work)
+
+    async def suspect(self, route: str, epoch: int, holder: str, at_us: int, reason: str) -> None:
+        """See :meth:`onefill.ports.ledger.Ledger.suspect`."""
+        life, database = self._life, self._life.world.ledger
+
+        def work() -> None:
+            _at_once(database.suspect(route, epoch, holder, at_us, reason))
+            life.world.history.add(Suspected(life.world.at_us(), life.number, epoch, reason))
+
+        await self._commits.call(work)
+
+    @property
+    def broken(self) -> OnefillError | None:
+        """Why it takes nothing more."""
+        return self._commits.failure
+
     async def close(self) -> None:
         """Finish what was handed in. The database stays open for others."""
         with contextlib.suppress(LedgerFailed):
@@ -273,7 +305,7 @@ def record(change: Change, result: Result, life: "Life") -> Commit | Refused:
     """Return the record of a change that a process handed in."""
     world = life.world
     if not isinstance(result, Committed):
-        return Refused(world.at_us(), life.number, change.kind, type(result).__name__)
+        return Refused(world.at_us(), life.number, change.epoch, change.kind, type(result).__name__)
     live = world.live_at_venue(change.order)
     return Commit(
         world.at_us(),

@@ -9,13 +9,15 @@ from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from onefill.engine.gateway import Gateway
+from onefill.engine.settings import NodeSettings
 from onefill.ledger.sqlite_write import Result
-from onefill.ports.ledger import Change
-from onefill.sim.history import Acquired, Began, Commit, Ended, Leased, Moved
+from onefill.ports.ledger import Change, SubscriptionMove
+from onefill.sim.history import Acquired, Began, Commit, Ended, Leased, Moved, ToldThrough
 from onefill.sim.world_ledger import ProcessLedger, record
 from onefill.sim.world_loop import current
-from onefill.sim.world_plan import ROUTE
-from onefill.sim.world_venue import SimVenue
+from onefill.sim.world_nodes import ROUTE
+from onefill.sim.world_subscriber import subscriber_of
+from onefill.sim.world_venue import LookingVenue, SimVenue
 
 if TYPE_CHECKING:
     from onefill.sim.world import World
@@ -59,7 +61,7 @@ class Life:
         self.rate, self.origin_s = (nodes.rates[host], nodes.origins_s[host]) if nodes.rates else (1.0, 0.0)
         """How fast its clock runs that nobody can set, and what that showed when the world began."""
         self.suspended_s = 0.0
-        self.venue = SimVenue(self)
+        self.venue = LookingVenue(self) if nodes.looks else SimVenue(self)
         self.ledger = ProcessLedger(self, world.database)
         self.context = world.context.copy()
         self.context.run(current.set, self)
@@ -71,6 +73,8 @@ class Life:
             holder=f"host{host}",
             settings=world.plan.settings,
             control=world.plan.control,
+            subscribers=(subscriber_of(self),) if world.plan.nodes.hosts > 1 else (),
+            node=NodeSettings(name=f"host{host}") if world.plan.nodes.hosts > 1 else None,
         )
 
     def spawn(self, work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
@@ -147,9 +151,7 @@ class Life:
         left = [task for task in self.tasks if not task.done()]
         if left:
             await asyncio.wait(left, timeout=_LONGEST_END_S)
-        self.world.leaked += [
-            f"of closed gw{self.number}: {task.get_coro()!r}" for task in self.tasks if not task.done()
-        ]
+        self.world.leaked += [f"of closed gw{self.number}: {task.get_coro()!r}" for task in left if not task.done()]
         self.over.set_result(None)
 
     # ------------------------------------------------------------- its ledger
@@ -169,9 +171,20 @@ class Life:
         """Note a write that makes no entry of the journal."""
         self.world.history.add(Moved(self.world.at_us(), self.number, epoch, what))
 
+    def told_through(self, epoch: int, move: SubscriptionMove) -> None:
+        """Note that the subscriber's place in the ledger moved."""
+        self.world.history.add(ToldThrough(self.world.at_us(), self.number, epoch, move.position))
+
+    @property
+    def holds(self) -> bool:
+        """Whether callers find the route here."""
+        return ROUTE in self.gateway.counts()
+
     def committed(self, change: Change, result: Result) -> None:
         """Note what became of a change."""
         made = record(change, result, self)
         self.world.history.add(made)
         if isinstance(made, Commit):
             self.world.note_ids(change)
+            if change.subscription is not None:
+                self.told_through(change.epoch, change.subscription)

@@ -159,13 +159,16 @@ class Network:
         return held_s
 
     def send(
-        self, life: "Life", request: Request, since_us: int, begun_us: int
+        self, life: "Life", request: Request, since_us: int, begun: tuple[int, int]
     ) -> "tuple[int, asyncio.Future[object]]":
-        """Put a request on the wire. Returns its number and a future for the reply, which may never come."""
+        """Put a request on the wire. Returns its number and a future for the reply, which may never come.
+
+        ``begun``: when the gateway called its adapter, and the epoch in which it held the route then.
+        """
         world, weather, draw = self._world, self._weather, self._draw
         self._numbers += 1
         number, step = self._numbers, step_of(request)
-        world.history.add(Sent(world.at_us(), life.number, number, life.epoch, begun_us, request))
+        world.history.add(Sent(world.at_us(), life.number, number, begun[1], begun[0], request))
         heard: asyncio.Future[object] = world.loop.create_future()
         message = _Message(number, life, request, since_us, heard, self._reply_fate(step, number), {})
         self._messages[number] = message

@@ -12,14 +12,20 @@ import msgspec
 
 from onefill.core.lease import CLOCK_RATE_MARGIN
 
+ROUTE = "X"
 SHARE = 0.3
 """The part of all worlds that has several nodes."""
-SUSPENDED = 0.0
+SUSPENDED = 0.25
 """The part of those whose hosts are suspended when they stand still."""
 FASTEST = CLOCK_RATE_MARGIN
 """How far a clock's speed may be off, as a part of it. A little less is used: exactly at the margin nothing is left."""
+FORGETFUL = 0.1
+"""The part of those whose ledger forgets a lease."""
 AT_THE_WIRE = "send before"
-PAUSE_STEPS = (AT_THE_WIRE, "commit before", "commit after", "call before", "call after", "send after")
+PUBLISH_STEPS = ("publish before", "publish after")
+PAUSE_STEPS = (AT_THE_WIRE, "commit before", "commit after", "call before", "call after", "send after", *PUBLISH_STEPS)
+GRANTED = "lease granted"
+"""The step at which a process hears that the ledger lends it the route: what it counts from decides how long it sends."""
 
 
 class Pause(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,6 +66,10 @@ class Nodes(msgspec.Struct, frozen=True, kw_only=True):
     cuts: tuple[Cut, ...] = ()
     patience_s: float = 1.0
     """How long a host waits for an answer of the ledger before it takes it for lost."""
+    looks: bool = False
+    """The venue's adapter looks once more right before the bytes leave."""
+    forgotten_at_s: float | None = None
+    """When the ledger forgets that the route is lent, as one does that was promoted behind: two may then hold it."""
     handed_over: tuple[Pause, ...] = ()
     """When a host's gateway is ended in order, for how long."""
 
@@ -98,6 +108,8 @@ def nodes(seed: int, *, conclusive: bool) -> Nodes:
     rates = [1 + draw.choice((-most, -most, most, draw.uniform(-most, most))) for _ in range(hosts)]
     # Where a T is declared, the time of day has to be what the declaration counts on.
     drifts = [draw.choice((-1, 1)) * (0.0002 if conclusive else draw.uniform(0, 0.05)) for _ in range(hosts)]
+    if apart and not conclusive:
+        drifts = [rate - 1 for rate in rates]  # all that a host has to count by is slow, or fast
     return Nodes(
         hosts=hosts,
         lease_s=draw.choice((0.5, 1.0, 1.0, 3.0)),
@@ -105,6 +117,7 @@ def nodes(seed: int, *, conclusive: bool) -> Nodes:
         origins_s=tuple(draw.uniform(0.0, 50_000.0) for _ in range(hosts)),
         drifts=tuple(drifts) if drift and not suspends else (),
         suspends=suspends,
+        looks=draw.random() < 0.5,
         patience_s=draw.choice((0.2, 1.0, 2.5)),
     )
 
@@ -118,13 +131,18 @@ def befall(seed: int, made: Nodes, end_s: float) -> Nodes:
     longest_s = lease_s * 3 + 1.0
 
     def pause() -> Pause:
-        for_s = draw.choice((draw.uniform(0.05, lease_s), draw.uniform(lease_s, longest_s), lease_s * 1.02))
+        nearly_s = lease_s * draw.uniform(0.97, 1.06)
+        for_s = draw.choice((draw.uniform(0.05, lease_s), draw.uniform(lease_s, longest_s), nearly_s))
         host, suspends = draw.randrange(made.hosts), made.suspends and draw.random() < 0.7
         if draw.random() < 0.4:
             return Pause(for_s=for_s, at_s=draw.uniform(0, end_s), host=host, suspends=suspends)
         step = draw.choice((AT_THE_WIRE, AT_THE_WIRE, *PAUSE_STEPS))
         nth = draw.randint(1, 40 if step.startswith("call") else 14)
         return Pause(for_s=for_s, step=step, nth=nth, suspends=suspends)
+
+    def late_to_hear() -> Pause:
+        for_s = lease_s * draw.uniform(0.9, 1.06)
+        return Pause(for_s=for_s, step=GRANTED, nth=draw.randint(1, 6), suspends=made.suspends and draw.random() < 0.5)
 
     def cut() -> Cut:
         for_s = draw.choice((draw.uniform(0.05, lease_s), draw.uniform(lease_s, longest_s)))
@@ -136,7 +154,11 @@ def befall(seed: int, made: Nodes, end_s: float) -> Nodes:
 
     return msgspec.structs.replace(
         made,
-        pauses=tuple(pause() for _ in range(draw.choice((0, 1, 1, 2, 3)))),
+        pauses=(
+            *(pause() for _ in range(draw.choice((0, 1, 1, 2, 3)))),
+            *(late_to_hear() for _ in range(draw.choice((0, 0, 0, 1, 2)))),
+        ),
         cuts=tuple(cut() for _ in range(draw.choice((0, 0, 1, 2)))),
+        forgotten_at_s=draw.uniform(0.3, end_s) if draw.random() < FORGETFUL else None,
         handed_over=tuple(hand_over() for _ in range(draw.choice((0, 0, 0, 1, 2)))),
     )

@@ -18,7 +18,8 @@ from onefill.engine.gateway import Gateway
 from onefill.sim.history import Market
 from onefill.sim.world_books import Amendment, Frozen
 from onefill.sim.world_feed import OTHERS
-from onefill.sim.world_plan import ACCOUNT, ROUTE, STRATEGY, SYMBOL, Submit
+from onefill.sim.world_nodes import ROUTE
+from onefill.sim.world_plan import ACCOUNT, STRATEGY, SYMBOL, Submit
 
 if TYPE_CHECKING:
     from onefill.sim.world import World
@@ -76,7 +77,7 @@ class Office:
 
     async def _freeze(self, one: Frozen) -> None:
         world = self._world
-        life = await world.some_gateway()
+        life = await world.some_gateway(holding=True)
         if life is None:
             return
 
@@ -131,7 +132,7 @@ class Office:
     async def reconcile(self) -> None:
         """Have a person compare both sides where something was hidden: no order may be left that waits for it."""
         world = self._world
-        life = await world.some_gateway()
+        life = await world.some_gateway(holding=True)
         if life is None or not world.plan.books.hidden:
             return
 
@@ -144,7 +145,7 @@ class Office:
     async def release(self) -> None:
         """Have a person release the route, whatever froze it."""
         world = self._world
-        life = await world.some_gateway()
+        life = await world.some_gateway(holding=True)
         if life is None:
             return
 

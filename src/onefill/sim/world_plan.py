@@ -25,7 +25,6 @@ from onefill.sim.world_profiles import Profile, profile_of, variant_of
 ACCOUNT = "A"
 STRATEGY = "s"
 SYMBOL = "ACME"
-ROUTE = "X"
 NOON_US = 1_750_000_000_000_000 // 86_400_000_000 * 86_400_000_000 + 43_200_000_000
 TOO_LARGE = Decimal(2 * 10**18)
 """A quantity that fits the instrument's steps and that the exchange refuses."""

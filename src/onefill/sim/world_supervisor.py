@@ -1,11 +1,13 @@
 """Those who keep a world's gateways running: one supervisor for each host, who starts another life where one has ended."""
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING
 
 from onefill.core.errors import LeaseHeld, OnefillError
 from onefill.sim.history import Failed, Ready
 from onefill.sim.world_life import Life
+from onefill.sim.world_nodes import ROUTE
 
 if TYPE_CHECKING:
     from onefill.sim.world import World
@@ -60,7 +62,7 @@ class Supervisors:
     async def _watch(self, life: Life) -> None:
         world = self._world
         while life.host in self.wanted and not life.dead:
-            failure = life.gateway.failure()
+            failure = life.ledger.broken if world.plan.nodes.hosts > 1 else life.gateway.failure()
             if failure is not None:
                 world.history.add(Failed(world.at_us(), life.number, f"{type(failure).__name__}: {failure}"))
                 if not isinstance(failure, OnefillError) or type(failure).__name__ in _DEFECTS:
@@ -68,20 +70,29 @@ class Supervisors:
                 await life.close("failed")
                 return
             if life.host in world.hosts.handed_over and not life.stands():
-                await life.close("handed over")
-                return
+                if not life.holds or world.draw.random() < 0.5:
+                    await life.close("handed over")
+                    return
+                del world.hosts.handed_over[life.host]
+                await asyncio.wait({life.spawn(self._hand_over(life))})
             await asyncio.wait({life.over}, timeout=0.2 if world.faulty else 2.0)
         await life.close("the end") if not life.dead else await life.over
 
+    async def _hand_over(self, life: Life) -> None:
+        with contextlib.suppress(OnefillError):
+            await life.gateway.hand_over(ROUTE, by="operator")
+
     def usable(self) -> list[Life]:
         """Return the gateways that take orders, as far as those can know who call them."""
-        return [life for life in self._ready if not life.dead and life.gateway.failure() is None]
+        return [life for life in self._ready if not (life.dead or life.closed) and life.gateway.failure() is None]
 
-    async def some_gateway(self) -> Life | None:
-        """Return a gateway that takes orders, once there is one."""
+    async def some_gateway(self, *, holding: bool = False) -> Life | None:
+        """Return a gateway that takes orders, once there is one. ``holding``: it has the route, as at the end it must."""
         world = self._world
         for _ in range(200):
             usable = [life for life in self.usable() if not life.stands()]
+            if holding or not world.faulty:
+                usable = [life for life in usable if life.holds]
             if usable:
                 return world.draw.choice(usable)
             await asyncio.sleep(0.1)
@@ -92,7 +103,7 @@ class Supervisors:
         world = self._world
         await asyncio.sleep(max(world.hosts.quiet_at_s - world.loop.now_s, 0) + 0.01)
         for _ in range(600):
-            owner = next((life for life in self.usable() if life.number == world.owner), None)
+            owner = next((life for life in self.usable() if life.number == world.owner and life.holds), None)
             if owner is not None:
                 self.wanted.intersection_update({owner.host})
                 return owner

@@ -1,7 +1,7 @@
 """The venue as a gateway's process reaches it: one connection over the world's network to its exchange."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from onefill.core.capabilities import Capabilities
@@ -86,6 +86,7 @@ class SimVenue:
     async def _call(self, request: Request, since_us: int = 0) -> Any:
         """Send a request and return the reply. A killed process never returns from here."""
         life, network, begun_us = self._life, self._world.network, self._world.at_us()
+        epoch = life.epoch
         await life.step("send before")
         if network.refuses(life, request):
             return NotSent("connection refused")
@@ -96,7 +97,10 @@ class SimVenue:
             await self._world.loop.create_future()
         if self._world.plan.counts_on_t and self._world.at_us() - begun_us > self._longest_us:
             raise ConnectionError("the call had ended before its bytes left")
-        message, arrival = network.send(life, request, since_us, begun_us)
+        against = None if isinstance(request, Query) else self._look()
+        if against is not None:
+            return NotSent(against)
+        message, arrival = network.send(life, request, since_us, (begun_us, epoch))
         reply: object | None = None
         error = "the process died"
         try:
@@ -115,6 +119,10 @@ class SimVenue:
         finally:
             if not life.dead:
                 self._world.history.add(Heard(self._world.at_us(), life.number, message, reply, error))
+
+    def _look(self) -> str | None:
+        """Return why nothing may leave now, as far as this adapter looks."""
+        return None
 
     async def open_orders(self, account: str) -> ScanReply:
         """List the account's live orders."""
@@ -189,3 +197,14 @@ class SimVenue:
         finally:
             unsubscribe()
             network.streams.remove(changed)
+
+
+class LookingVenue(SimVenue):
+    """The same with an adapter that looks once more right before the bytes leave."""
+
+    def __init__(self, life: "Life") -> None:
+        super().__init__(life)
+        self.last_look: Callable[[], str | None] = super()._look
+
+    def _look(self) -> str | None:
+        return self.last_look()
