@@ -24,7 +24,7 @@ MOST_HELD_BACK_S = 0.4
 AFTER_HAND_OVER_S = 2.0
 """For so long a node does not ask again for what it gave to others on purpose."""
 ASK_EVERY_S = 1.0
-"""The pause between two wishes of a node for what others hold: so routes move one by one."""
+"""The pause between two wishes of a node for what others hold: so routes move a few at a time."""
 NOT_AGAIN_S = 60.0
 """For so long a node does not ask again for a route that it asked for."""
 AFTER_TROUBLE_S = (1.0, 2.0, 5.0, 10.0, 30.0)
@@ -125,6 +125,11 @@ def to_ask_for(holders: Mapping[str, str | None], wishes: Wishes, not_again: Col
     if counts[richest] < mine + 2 or mine >= fair_share(len(holders), len(counts)):
         return None
     return next((route for route in others if holders[route] == richest), None)
+
+
+def asks_at_once(routes: int, holders: int, mine: int) -> int:
+    """Return for how many routes a node asks at the same time: a tenth of what it lacks, and at least for one."""
+    return max((fair_share(routes, holders + (mine == 0)) - mine) // 10, 1)
 
 
 def pause_s(failures: int) -> float:

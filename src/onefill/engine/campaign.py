@@ -59,6 +59,7 @@ class Campaign:
         self._ledger = ledger
         self._wishes = spread.Wishes(node.name, frozenset(node.prefer), node.max_routes)
         self._asked = {name: _Asked() for name in routes}
+        self._in_turn = spread.in_turn(routes, self._wishes)
         self._hold = hold
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._held: dict[str, Route] = {}
@@ -135,7 +136,7 @@ class Campaign:
                 except Exception as error:  # noqa: BLE001 - whatever it is, the next look may go better
                     self._blind = _told(error)
                 look_at_s = began_s + (spread.HURRIED_LOOK_S if self._expects(began_s) else spread.LOOK_EVERY_S)
-            due_s = [self._consider(name) for name in spread.in_turn(self._asked, self._wishes)]
+            due_s = [self._consider(name) for name in self._in_turn]
             if not self._first.is_set() and not any(one is not None and one < look_at_s for one in due_s):
                 self._note_first()
             await asyncio.sleep(max(min([look_at_s, *(one for one in due_s if one is not None)]) - loop.time(), 0.001))
@@ -193,14 +194,21 @@ class Campaign:
             for name, one in self._asked.items()
         }
         lately = [name for name, one in self._asked.items() if one.wished_at_s > now_s - spread.NOT_AGAIN_S]
-        name = spread.to_ask_for(holders, self._wishes, lately)
-        if name is not None and self._asked[name].wish is None:
-            self._asked[name].wished_at_s = now_s
-            node = self._wishes.node
-            wish = spread.HandOverAsked(by=node, to=node, at_us=self._now_us())
-            with contextlib.suppress(LedgerError, TimeoutError):  # it asks again later
-                async with asyncio.timeout(_LOOK_LIMIT_S):
-                    await self._ledger.ask_hand_over(name, wish)
+        for _ in range(spread.asks_at_once(len(holders), len(set(holders.values())), len(self._held))):
+            name = spread.to_ask_for(holders, self._wishes, lately)
+            if name is None or self._asked[name].wish is not None:
+                return
+            await self._ask_for(name, now_s)
+            lately.append(name)
+            holders[name] = self._wishes.node  # as it will be
+
+    async def _ask_for(self, name: str, now_s: float) -> None:
+        self._asked[name].wished_at_s = now_s
+        node = self._wishes.node
+        wish = spread.HandOverAsked(by=node, to=node, at_us=self._now_us())
+        with contextlib.suppress(LedgerError, TimeoutError):  # it asks again later
+            async with asyncio.timeout(_LOOK_LIMIT_S):
+                await self._ledger.ask_hand_over(name, wish)
 
     def _consider(self, name: str) -> float | None:
         """Ask for a route if its turn has come. Returns when it comes, ``None``: not as things are."""

@@ -13,6 +13,7 @@ from onefill.core.spread import (
     Elsewhere,
     HandOverAsked,
     Wishes,
+    asks_at_once,
     expected,
     fair_share,
     gives_way,
@@ -134,6 +135,15 @@ def test_asking_for_more_ends_with_an_even_spread(held: dict[str, str], data: st
         pytest.fail(f"routes move for ever: {holders}")
     counts = [list(holders.values()).count(one.node) for one in nodes]
     assert max(counts) - min(counts) <= 1
+
+
+@pytest.mark.parametrize(
+    ("routes", "holders", "mine", "count"),
+    [(4, 1, 0, 1), (4, 2, 1, 1), (100, 1, 0, 5), (1000, 1, 0, 50), (1000, 2, 499, 1)],
+)
+def test_a_node_asks_for_a_tenth_of_what_it_lacks(routes: int, holders: int, mine: int, count: int) -> None:
+    """So that a thousand routes are spread in seconds, and few of them move at the same time."""
+    assert asks_at_once(routes, holders, mine) == count
 
 
 def test_a_node_asks_for_what_is_meant_for_it_and_for_no_more_than_it_may_hold() -> None:
