@@ -144,6 +144,21 @@ def test_a_role_that_does_not_wait_for_its_commits_waits_here(postgres_url: str)
     asyncio.run(run())
 
 
+def test_a_session_that_stands_still_is_ended_by_the_server(postgres_url: str) -> None:
+    """A gateway that is stopped in the middle of anything keeps no lock: server and session bound statement, lock and pause."""
+    names = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
+
+    async def run() -> None:
+        async with opened(with_options(postgres_url, commit_timeout_s=0.7)) as ledger:
+            for name in names:
+                shown = await ledger._alone(
+                    lambda writer, name=name: writer.single(lambda db: db.fetchval(f"SHOW {name}"))
+                )
+                assert shown == "700ms"
+
+    asyncio.run(run())
+
+
 def test_two_processes_on_one_database(postgres_url: str) -> None:
     """ONE-ORDER, ONE-WRITER: of a key recorded through two gateways at once one wins; a route taken over fences its owner."""
 

@@ -365,7 +365,8 @@ class Ledger(Protocol):
 
     def commit(self, change: Change) -> Future[Outcome]:
         """Commit one change durably, after every change handed in before. The future's exception may be Fenced or
-        LedgerFailed; after LedgerFailed nothing more is taken. Reads may overtake a commit that was not awaited.
+        LedgerFailed. After LedgerFailed nothing more is taken of its route, until the route is acquired again or, where the
+        ledger is one process's own, until it is opened again. Reads may overtake a commit that was not awaited.
         """
         ...
 
