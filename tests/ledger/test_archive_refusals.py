@@ -14,6 +14,7 @@ from onefill.ledger import postgres_archive
 from onefill.ledger.postgres_archive import Archiver
 from onefill.ledger.postgres_settings import place_of
 from onefill.ports.ledger import StoppedLane, SubscriptionMove
+from onefill.service import archive as service
 from onefill.service.archive import Terms
 from onefill.service.archive import archive as archive_ledger
 from onefill.service.archive_folder import NoArchive
@@ -204,6 +205,28 @@ def test_folders_that_are_not_this_ledgers(archive: Archive, tmp_path: Path) -> 
             await archive.archive(DAY + 1)
         assert (day / "1-alpha.ndjson.xz").read_bytes() == b"something else"
         assert await days_left(archive.url) == ALL_DAYS
+
+    run(main())
+
+
+def test_a_disk_that_lies_is_found_out(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that is not what was written into it is noticed before the day goes, for it is read back."""
+    made = service.sync_folder
+
+    def spoilt(folder: Path) -> None:
+        made(folder)
+        for file in folder.glob("2-beta*"):
+            file.write_bytes(file.read_bytes()[:-60])
+
+    async def main() -> None:
+        await fill_days(archive)
+        monkeypatch.setattr(service, "sync_folder", spoilt)
+        with pytest.raises(LedgerAltered, match="2-beta"):
+            await archive.archive(DAY + 1)
+        assert await days_left(archive.url) == ALL_DAYS
+        monkeypatch.setattr(service, "sync_folder", made)
+        (archive.folder / "2024-10-04" / "2-beta.ndjson.xz").unlink()
+        assert (await archive.archive(DAY + 1)).refused is None
 
     run(main())
 

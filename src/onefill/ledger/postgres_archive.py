@@ -171,7 +171,7 @@ class Archiver:
         # In the order in which a gateway takes them: routes by number, then the journal.
         ids = [part.route_id for part, _ in made]
         await db.execute("SELECT FROM route WHERE id = ANY ($1) ORDER BY id FOR UPDATE", ids)
-        await db.execute("LOCK TABLE journal IN ACCESS EXCLUSIVE MODE")
+        await db.execute("LOCK TABLE ONLY journal IN ACCESS EXCLUSIVE MODE")
         now = await self._needed_by_none(day, open_orders=open_orders)
         if now != [part for part, _ in made]:
             raise CannotArchive(

@@ -445,7 +445,7 @@ CREATE FUNCTION journal_sort_rest() RETURNS bigint LANGUAGE plpgsql AS $$
 DECLARE
     moved bigint;
 BEGIN
-    LOCK TABLE journal IN ACCESS EXCLUSIVE MODE;
+    LOCK TABLE ONLY journal IN ACCESS EXCLUSIVE MODE;
     ALTER TABLE journal DETACH PARTITION journal_rest;
     ALTER TABLE journal_rest RENAME TO journal_sorted;
     PERFORM journal_add_rest();
