@@ -324,6 +324,23 @@ def test_a_node_tells_what_it_holds_and_who_holds_the_rest(world: World) -> None
     run(main)
 
 
+def test_a_name_that_two_nodes_have_is_told(world: World) -> None:
+    """Safe all the same, since a name is no proof; but it is no node of its own, and its status says so while it lasts."""
+
+    async def main() -> None:
+        async with nodes(world) as made:
+            a, again = await made.start("a"), await made.start("a")
+            await asyncio.sleep(1)
+            (told,) = again.gateway.status().elsewhere
+            assert "another one that was given the same name" in (told.trouble or "")
+            assert (a.held, again.held) == ({"X"}, set())
+            await a.gateway.close()
+            await until(lambda: again.held == {"X"}, within_s=1)
+            assert again.gateway.status().elsewhere == ()
+
+    run(main)
+
+
 def test_a_ledger_that_does_not_answer_keeps_no_caller_waiting(world: World) -> None:
     """Cut off from the ledger past its lease, a node says so within a second or ``wait_s``, and sends nothing."""
 

@@ -37,6 +37,8 @@ class _Asked:
         """Given to others on purpose: until then they have it, unless it is meant for this node again."""
         self.failures = 0
         self.trouble: OnefillError | None = None
+        self.namesake: OnefillError | None = None
+        """Said while a process has it that has this node's name."""
         self.holder: str | None = None
         self.wish: spread.HandOverAsked | None = None
         self.wish_seen_s = float("-inf")
@@ -120,7 +122,8 @@ class Campaign:
 
     def trouble(self, name: str) -> OnefillError | None:
         """Return why a route could not be taken, or was given up, the last time that this was tried; or why nobody can look."""
-        return self._asked[name].trouble or self._blind
+        asked = self._asked[name]
+        return asked.trouble or asked.namesake or self._blind
 
     # ------------------------------------------------------------------------ looking
 
@@ -176,11 +179,17 @@ class Campaign:
                 asked.awaited = leases.looked(asked.awaited, None if info is None else info.lease_until_us, now_s)
                 if leases.is_over(asked.awaited, now_s):
                     asked.holder = None
+            asked.namesake = None
             if asked.holder is not None:
                 node = leases.node_of(asked.holder) or asked.holder
                 nodes.add(node)
                 if node != self._wishes.node:
                     asked.given_until_s = 0.0  # somebody has it: what comes free again is for everybody
+                elif name not in self._tasks:
+                    asked.namesake = OnefillError(
+                        f"{asked.holder} has it: a process of this node that ended without giving it back, or another one that "
+                        "was given the same name"
+                    )
         self._nodes = len(nodes)
         await self._ask_others(now_s)
 
