@@ -1,7 +1,10 @@
 """A lost connection, a lost lock and a lost server: what is known stays known, what is not stops the route."""
 
 import asyncio
+import contextlib
+from collections.abc import Iterator
 
+import psutil
 import pytest
 from postgres_kit import aside, cut, opened, owner_of, until, with_options
 
@@ -128,6 +131,40 @@ def test_a_server_that_does_not_wait_for_its_disk_is_refused() -> None:
 
     with server_folder() as folder, PostgresServer.running(folder / "loose", durable=False) as server:
         asyncio.run(run(server.create_database("orders")))
+
+
+def test_a_server_that_stands_still_fails_commits_in_bounded_time() -> None:
+    """FAIL-CLOSED: a server that answers nothing, over an old connection or a new one, keeps nobody waiting for long."""
+
+    async def run(server: PostgresServer) -> None:
+        url = server.create_database("orders", commit_timeout_s=0.5, connect_timeout_s=0.5)
+        async with opened(url) as ledger:
+            owner, other = await owner_of(ledger), await owner_of(ledger, OTHER_ROUTE)
+            await owner.put(owner.record("k1"))
+            with _standing_still(server):
+                for one in (owner, other):
+                    async with asyncio.timeout(10):
+                        assert kinds(await one.commit(one.record("k2"))) == [LedgerFailed]
+            again = await owner_of(ledger)
+            assert kinds(await again.commit(again.record("k3"))) == [Committed]
+            await verify_chains(ledger)
+
+    with server_folder() as folder, PostgresServer.running(folder / "still") as server:
+        asyncio.run(run(server))
+
+
+@contextlib.contextmanager
+def _standing_still(server: PostgresServer) -> Iterator[None]:
+    first = psutil.Process(server.process)
+    stopped = [first, *first.children(recursive=True)]
+    for one in stopped:
+        one.suspend()
+    try:
+        yield
+    finally:
+        for one in stopped:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                one.resume()
 
 
 def test_a_role_that_does_not_wait_for_its_commits_waits_here(postgres_url: str) -> None:

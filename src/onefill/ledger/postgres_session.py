@@ -12,7 +12,7 @@ from typing import Any
 from onefill.core.errors import LedgerError, LedgerFailed
 from onefill.ledger.postgres_connect import connect, driver, failed, shut, troubles
 from onefill.ledger.postgres_schema import check_durability, check_version
-from onefill.ledger.postgres_settings import PostgresPlace
+from onefill.ledger.postgres_settings import PostgresPlace, hosts_of
 from onefill.ledger.postgres_statements import CALL
 
 _GRACE = 1.5
@@ -61,14 +61,23 @@ class Session:
                 raise error if isinstance(error, LedgerFailed) else LedgerFailed(str(error)) from None
             except troubles() as error:
                 raise failed(self.place, error) from None
+        return self._db
+
+    async def _set_level(self) -> None:
+        """Wait for standbys from now on, or not, as it is to be."""
         wanted = "local" if self.alone else self._as_set
         if wanted != self._level:
             await self._db.execute(f"SET synchronous_commit = {wanted}")
             self._level = wanted
-        return self._db
 
     async def make(self) -> None:
         """Make the connection. Raises LedgerError, or what the driver raises."""
+        # A server that takes a connection and then stands still must not keep anybody waiting.
+        times, hosts = self.place.settings, len(hosts_of(self.place))
+        async with asyncio.timeout(times.connect_timeout_s * hosts + times.commit_timeout_s):
+            await self._make()
+
+    async def _make(self) -> None:
         self._db = self._statement = None
         made = await connect(self.place, self._holder, writer=True)
         try:
@@ -107,6 +116,7 @@ class Session:
             loop.call_later(limit_s * _GRACE, db.terminate),
         ]
         try:
+            await self._set_level()
             yield db
         except LedgerFailed:
             self.drop()
