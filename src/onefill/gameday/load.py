@@ -26,6 +26,8 @@ INSTRUMENT = "BTC-USD"
 _WAIT_S = 0.15
 """How long a node is asked to wait for an answer. One that does not hold the route tells so after that time, too: so this is
 part of what callers measure when routes move."""
+_PRICE = Decimal(100)
+"""Of all orders: so they trade, and few rest. A route opens the later the more orders are open on it."""
 _PAUSE_S = 0.02
 _MOST_PAUSE_S = 0.15
 _TWICE = 0.1
@@ -175,7 +177,7 @@ class Load(Callers):
             instrument=INSTRUMENT,
             side=self._draw.choice((Side.BUY, Side.SELL)),
             quantity=Decimal(self._draw.randint(1, 500)) / 1000,
-            price=Decimal(10_000 + self._draw.randint(-2, 2)) / 100,
+            price=_PRICE,
             time_in_force=TimeInForce.GTC,
             venue=route_of(account),
         )
