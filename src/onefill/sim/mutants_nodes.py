@@ -150,13 +150,14 @@ def _begins_at_the_end(original: Any) -> Any:
 _NODES: Final = "nodes-"
 
 
-def _node(guard: str, without: str, owner: Any, attribute: str, make: Any, *, searched: bool = False) -> Mutant:
-    return Mutant(guard, without, owner, attribute, make, _NODES, searched)
+def _node(guard: str, without: str, owner: Any, attribute: str, make: Any, aim: str = _NODES) -> Mutant:
+    """Return a mutant that worlds with several nodes are run for. The search knows none of this."""
+    return Mutant(guard, without, owner, attribute, make, aim, searched=False)
 
 
 NODES: Final[tuple[Mutant, ...]] = (
     _node("a lease counts from the asking", "from the reply", tenure.Tenure, "lend", _counted_from_the_reply),
-    _node("clocks do not run alike", "a lease is used to its end", lease, "send_until_s", _no_margin),
+    _node("clocks do not run alike", "a lease is used to its end", lease, "send_until_s", _no_margin, "own-time"),
     _node("the clock that nobody sets", "the time of day", tenure.Tenure, "may_send", _by_the_time_of_day),
     _node("the lease is looked at at the wire", "only before", tenure.Tenure, "not_open", always()),
     _node("an epoch is renewed by its own", "by any", sqlite.SqliteLedger, "renew", _any_epoch),
@@ -164,7 +165,7 @@ NODES: Final[tuple[Mutant, ...]] = (
     _node("a claim of the last holder is maybe sent", "it is not asked for", evidence, "recovered", always(())),
     _node("a clock that stood still", "the steady one alone", tenure.Tenure, "may_send", _by_the_steady_clock),
     _node("one answer on every node", "each its own", gateway.Gateway, "_told_elsewhere", _answers_anew),
-    _node("a second holder is suspected", "nobody is", split_brain, "sign_of_fencing", always()),
+    _node("a second holder is suspected", "nobody is", split_brain, "sign_of_fencing", always(), "forgetful"),
     _node("a lease that is over is no sign", "all are", split_brain, "sign_of_fencing", _every_fencing_is_a_sign),
     _node("a suspicion shuts the route", "it is not read", suspicions.Suspicions, "look", _suspicion_unread),
     _node("a place moves when it was told", "when it is read", relay_lanes.Lanes, "told_through", _read_is_told),

@@ -63,10 +63,11 @@ class Row(msgspec.Struct, frozen=True):
 
 def by_simulation(limit_s: float, worlds: int, aim: str = "") -> Caught:
     """Run simulated worlds until one breaks a promise, or the time or the worlds are over. ``aim``: only such profiles."""
-    began, run = time.monotonic(), 0
-    seeds = seeds_of(0, worlds, aim or None)
+    began, run, first_seed = time.monotonic(), 0, 0
     while run < worlds and time.monotonic() - began < limit_s:
-        result = run_worlds(seeds[run : run + 25])
+        seeds = seeds_of(first_seed, 25, aim or None)
+        first_seed = seeds[-1] + 1
+        result = run_worlds(seeds)
         run += result.worlds
         if result.broken:
             first = result.broken[0]

@@ -25,7 +25,15 @@ _BATCH = 48
 _ENOUGH_FOR_FAMILY = 180
 """Worlds of one family from which on a count that stays zero is a shortcoming of the run."""
 _ENOUGH_FOR_FAULTS = 3000
-_NODES = tuple(nodes_name(count) for count in (1, 2, 3))
+_NODES = (
+    "",
+    *(
+        f"{nodes_name(count)}{forgets}{own}"
+        for count in (2, 3)
+        for forgets in ("", "-forgetful")
+        for own in ("", "-own-time")
+    ),
+)
 Result = Tally
 
 
@@ -82,10 +90,13 @@ def seeds_of(first: int, count: int, only: str | None = None) -> list[int]:
         return list(range(first, first + count))
     if not any(only in f"{profile.name}/{nodes}" for profile in profiles() for nodes in _NODES):
         return []
+    closely = any(word in only for word in ("forgetful", "own-time"))  # only the whole plan tells
     found: list[int] = []
     seed = first
     while len(found) < count:
-        if only in f"{profile_of(seed).name}/{nodes_name(how_many(seed))}":
+        if only in f"{profile_of(seed).name}/{nodes_name(how_many(seed))}" or (
+            closely and how_many(seed) > 1 and only in plan(seed).name
+        ):
             found.append(seed)
         seed += 1
     return found

@@ -28,6 +28,7 @@ from onefill.sim.history import (
 )
 from onefill.sim.simulate_nodes import count_nodes, hit_node
 from onefill.sim.world_network import step_of
+from onefill.sim.world_nodes import nodes_name
 
 COUNTS = (
     "worlds",
@@ -104,7 +105,7 @@ class Tally(msgspec.Struct, kw_only=True):
         counts = self.families.setdefault(index.plan.profile.family, Counter())
         counts.update(count(index))
         if index.plan.nodes.name:
-            self.nodes.setdefault(index.plan.nodes.name, Counter()).update(count_nodes(index))
+            self.nodes.setdefault(nodes_name(index.plan.hosts), Counter()).update(count_nodes(index))
         self.records += len(index.records)
         self.virtual_s += index.run.lasted_s
         self.longest_s = max(self.longest_s, index.run.lasted_s)

@@ -80,8 +80,17 @@ class Nodes(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def name(self) -> str:
-        """Readable, and taken by ``--only``: ``nodes-3``; empty where there is one node."""
-        return nodes_name(self.hosts)
+        """Readable, and taken by ``--only``: ``nodes-3``, ``nodes-2-forgetful``; empty where there is one node.
+
+        ``forgetful``: the ledger forgets a lease. ``own-time``: all that a host counts by is slow, or fast.
+        """
+        forgetful = "-forgetful" if self.forgotten_at_s is not None else ""
+        return f"{nodes_name(self.hosts)}{forgetful}{'-own-time' if self.own_time else ''}"
+
+    @property
+    def own_time(self) -> bool:
+        """Whether the time of day of each host runs as its other clock does, and not as the true time."""
+        return bool(self.drifts) and self.drifts == tuple(rate - 1 for rate in self.rates)
 
 
 def nodes_name(count: int) -> str:
