@@ -158,7 +158,7 @@ _EXPLAINED: dict[IncidentKind, Callable[[Index], bool]] = {
     IncidentKind.MISSING_EXECUTION: _hidden,
     IncidentKind.POSITION: _held_before,
     IncidentKind.FOREIGN_ORDER: lambda index: _wild_or_restated(index) or _mislabelled(index),
-    IncidentKind.STATE: _wild,
+    IncidentKind.STATE: lambda index: _wild(index) or (_hidden(index) and bool(index.plan.books.amendments)),
     IncidentKind.QUANTITY: _wild_or_restated,
     IncidentKind.PRICE: _restated,
     IncidentKind.TWO_ORDERS: _wild,

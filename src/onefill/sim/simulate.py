@@ -24,6 +24,8 @@ __all__ = ["Broken", "Result", "Tally", "judged", "run_in_processes", "run_world
 _BATCH = 48
 _ENOUGH_FOR_FAMILY = 180
 """Worlds of one family from which on a count that stays zero is a shortcoming of the run."""
+_ENOUGH_FOR_GHOSTS = 500
+"""The same for what is rare where a venue refuses late requests by their expiry."""
 _ENOUGH_FOR_FAULTS = 3000
 _NODES = (
     "",
@@ -107,7 +109,7 @@ def shortcomings(result: Tally, *, complete: bool = True) -> list[str]:
     found = [f"{promise}: no case was judged" for promise in CHECKS if not result.cases[promise]]
     for family, counts in sorted(result.families.items()):
         if counts["worlds"] >= _ENOUGH_FOR_FAMILY:
-            found += [f"{family}: no {name}" for name in _demanded(family) if not counts[name]]
+            found += [f"{family}: no {name}" for name in _demanded(family, counts["worlds"]) if not counts[name]]
     for nodes, counts in sorted(result.nodes.items()):
         if counts["worlds"] >= _ENOUGH_FOR_FAMILY:
             found += [f"{nodes}: no {name}" for name in NODE_COUNTS if not counts[name]]
@@ -118,12 +120,14 @@ def shortcomings(result: Tally, *, complete: bool = True) -> list[str]:
     return found
 
 
-def _demanded(family: str) -> Iterator[str]:
-    """Yield what worlds of a family must show, where their venues allow it."""
-    scope, lookup, _, conclusive = family.split("/")
+def _demanded(family: str, worlds: int) -> Iterator[str]:
+    """Yield what so many worlds of a family must show, where their venues allow it."""
+    scope, lookup, expiry, conclusive = family.split("/")
     for name in COUNTS:
         if name in ("ghosts", "adoptions") and lookup == "none":
             continue  # nobody can ask
+        if name == "ghosts" and expiry == "expiry" and worlds < _ENOUGH_FOR_GHOSTS:
+            continue
         if name == "duplicate replies" and scope == "none":
             continue
         if name in ("parked", "resolved") and lookup != "none" and conclusive == "T":

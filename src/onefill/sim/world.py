@@ -15,21 +15,15 @@ from typing import Any, cast
 
 import msgspec
 
-from onefill.core.audit import JournalEntry
-from onefill.core.incident import Incident
 from onefill.core.lifecycle import ENDED
-from onefill.core.messages import ExecutionReport, VenueOrder
+from onefill.core.messages import VenueOrder
 from onefill.core.order import Order
-from onefill.core.position import Execution, Position
-from onefill.core.replay import RouteReplay
 from onefill.core.values import Instrument
 from onefill.engine.replay import replay_route
 from onefill.ledger.sqlite import SqliteLedger
-from onefill.ports.ledger import Change, RouteInfo, Suspicion
+from onefill.ports.ledger import Change
 from onefill.sim.exchange import Exchange
-from onefill.sim.exchange_desk import ExchangeTrade
 from onefill.sim.history import Called, Fault, History, Phase
-from onefill.sim.order_book import ExchangeOrder
 from onefill.sim.virtual_loop import NothingLeft
 from onefill.sim.world_callers import Callers
 from onefill.sim.world_hosts import Hosts
@@ -41,9 +35,11 @@ from onefill.sim.world_nodes import ROUTE
 from onefill.sim.world_office import Office
 from onefill.sim.world_operator import Operator
 from onefill.sim.world_plan import ACCOUNT, STRATEGY, SYMBOL, Cancel, Plan, Replace, Submit
+from onefill.sim.world_run import Birth, Run
 from onefill.sim.world_subscriber import Listener
 from onefill.sim.world_supervisor import Supervisors
 
+__all__ = ["BOUND_S", "Birth", "Run", "World", "run_world"]
 ACME = Instrument(symbol=SYMBOL, price_tick=Decimal("0.01"), quantity_step=Decimal(1), min_quantity=Decimal(1))
 BOUND_S = 600.0
 """Virtual seconds after the last fault within which every order has to be over or wait for a person, and after the person's
@@ -52,52 +48,6 @@ word has to be over: a patient pause of the retry contract is a minute."""
 
 TOLD_WITHIN_S = 60.0
 """Virtual seconds within which a subscriber that takes everything has to be told of all that happened before."""
-
-
-class Birth(msgspec.Struct, frozen=True, gc=False):
-    """An order that the exchange made: its id, when (true time), and of which message (0: of no gateway's)."""
-
-    client_order_id: str
-    true_us: int
-    message: int
-
-
-class Run(msgspec.Struct, kw_only=True):
-    """What a world left behind."""
-
-    plan: Plan
-    history: History
-    born: dict[str, Birth]
-    at_venue: list[ExchangeOrder] = []
-    reports: list[ExecutionReport] = []
-    trades: list[ExchangeTrade] = []
-    """The account's trades as they are in truth."""
-    held: Decimal = Decimal(0)
-    """What the account holds at the exchange in the end."""
-    orders: list[Order] = []
-    executions: list[Execution] = []
-    journal: list[JournalEntry] = []
-    route: RouteInfo | None = None
-    positions: list[Position] = []
-    incidents: list[Incident] = []
-    replayed: RouteReplay | None = None
-    """The journal, replayed."""
-    operations: dict[tuple[str, str], bytes | None] = {}
-    """The answers that the ledger holds, by key and operation key."""
-    finished: bool = True
-    """It came to its end at all: what it left behind can be judged."""
-    told: bool = False
-    """The subscriber was told of everything within the bound."""
-    suspicions: list[Suspicion] = []
-    rested: bool = False
-    """Everything came to rest within the bound."""
-    unrested: list[str] = []
-    complaints: list[str] = []
-    """What nobody saw to: unhandled exceptions, waits for nothing."""
-    leaked: list[str] = []
-    """Tasks that did not end."""
-    lasted_s: float = 0.0
-    """Virtual seconds."""
 
 
 class World:
@@ -370,6 +320,9 @@ class World:
             for order in parked:
                 await self.operator.resolve(life, order)
         await self.office.reconcile()
+        # An execution that the stream hid may be taken back in secret too: its order is live again, and ends now.
+        revived = {order.key for order in life.gateway.open_orders()}
+        await asyncio.gather(*(self._end_key(life, one, "last") for one in firsts.values() if one.key in revived))
         made.unrested = await self._rest(life, parked_rests=False)
         self.history.add(Phase(self.at_us(), "at rest" if not made.unrested else "never at rest"))
         await self._final_answers(made, life, list(firsts.values()))
