@@ -106,6 +106,8 @@ def looked(awaited: Awaited, until_us: int | None, now_s: float) -> Awaited:
         return Awaited(until_us, min(awaited.free_at_s, now_s), told=until_us is None)
     if awaited.until_us is None:
         return Awaited(until_us, awaited.free_at_s, told=awaited.told)
+    if not awaited.told and until_us != awaited.until_us:
+        return Awaited(until_us, now_s)  # somebody took or renewed it; what was known had no measure: asking gives one
     return Awaited(until_us, awaited.free_at_s + (until_us - awaited.until_us) / 1_000_000, told=awaited.told)
 
 

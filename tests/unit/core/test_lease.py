@@ -10,13 +10,16 @@ from hypothesis import strategies as st
 from onefill.core.lease import (
     CLOCK_RATE_MARGIN,
     RENEW_AFTER,
+    Awaited,
     Held,
     bounded_us,
     holder_text,
     left_us,
+    looked,
     may_send,
     may_take,
     node_of,
+    refused,
     renew_at_s,
     renewal_limit_s,
     retry_renewal_s,
@@ -116,3 +119,13 @@ def test_a_holder_tells_its_node_and_its_process() -> None:
     assert holder_text("a", "process 7 on host") == "a, process 7 on host"
     assert node_of(holder_text("a", "process 7 on host")) == "a"
     assert node_of(holder_text(None, "process 7 on host")) is None
+
+
+def test_a_lease_that_was_over_when_first_seen_is_no_measure_of_the_next_one() -> None:
+    """Seen first long after its end, and then taken by another for 3 s: it is asked for at once, and the refusal tells."""
+    first = looked(Awaited(), 50_000_000, 100.0)  # it ended 10 s ago, which nobody here can know
+    again = looked(first, 63_000_000, 100.2)
+    assert again.free_at_s <= 100.2
+    told = looked(refused(2.8, 100.4), 63_000_000, 100.6)
+    assert told.free_at_s == pytest.approx(103.2)
+    assert looked(told, 64_000_000, 101.4).free_at_s == pytest.approx(104.2)
