@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import msgspec
+import typer.main
 from typer.testing import CliRunner
 
 from onefill.cli.main import app
@@ -20,6 +21,7 @@ from onefill.sim.order_book import ExchangeOrder
 HEADER = "key,instrument,side,quantity,type,price,time in force\n"
 QUICK = ("--request-expiry-s", "1", "--conclusive-after-s", "1.5")
 """Options of an exchange after whose silence it is soon known what became of an order."""
+_COMMAND = typer.main.get_command(app)
 PATIENCE_S = 60
 """How long any process may take before the test fails."""
 
@@ -38,9 +40,26 @@ class Result(msgspec.Struct, frozen=True):
 
 
 def onefill(*arguments: object) -> Result:
-    """Run a command in this process."""
-    done = CliRunner().invoke(app, [str(one) for one in arguments], catch_exceptions=False, prog_name="onefill")
-    return Result(done.exit_code, done.stdout, done.stderr)
+    """Run a command in this process. The tree of commands is built once: what is built is never let go of again."""
+    with CliRunner().isolation() as (out, err, _):
+        try:
+            _COMMAND.main(args=[str(one) for one in arguments], prog_name="onefill")
+            code: object = 0
+        except SystemExit as ended:
+            code = ended.code or 0
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+        told = [stream.getvalue().decode().replace("\r\n", "\n") for stream in (out, err)]
+    assert isinstance(code, int)
+    return Result(code, *told)
+
+
+def patiently() -> Iterator[None]:
+    """Go on for as long as anything may take."""
+    until_s = time.monotonic() + PATIENCE_S
+    while time.monotonic() < until_s:
+        yield
 
 
 def command(*arguments: object) -> list[str]:

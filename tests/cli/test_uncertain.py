@@ -6,7 +6,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cli_kit import PATIENCE_S, QUICK, Venue, account_of, address, blotter, limit, onefill, process, serve, started
+from cli_kit import (
+    PATIENCE_S,
+    QUICK,
+    Venue,
+    account_of,
+    address,
+    blotter,
+    limit,
+    onefill,
+    patiently,
+    process,
+    serve,
+    started,
+)
 from test_manners import ANSI, on_terminal
 from uncertain_kit import LISTS_ONLY, NOTHING_IS_CONCLUSIVE, Way, quick, run, until, way_to
 
@@ -204,7 +217,7 @@ def test_after_a_kill_a_reply_is_awaited_for_as_long_as_it_may_come_and_then_cou
 
 def until_none_is_awaited(ledger: Path) -> None:
     """Wait until every reply is overdue; the code is 3 from the first one on."""
-    for _ in range(10 * PATIENCE_S):
+    for _ in patiently():
         code, found = listed(ledger)
         overdue = [case["awaited_until_us"] is None for case in found]
         assert code == (3 if any(overdue) else 0)
@@ -216,7 +229,7 @@ def until_none_is_awaited(ledger: Path) -> None:
 
 def until_some_are_sent(ledger: Path) -> list[Any]:
     """Return what is listed once there are orders whose reply is awaited; they alone give no exit code 3."""
-    for _ in range(10 * PATIENCE_S):
+    for _ in patiently():
         code, found = listed(ledger)
         if found:
             assert code == 0

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
-from cli_kit import PATIENCE_S, Result, blotter, onefill
+from cli_kit import PATIENCE_S, Result, blotter, onefill, patiently
 
 from onefill.venues import exchange_wire as wire
 
@@ -117,7 +117,7 @@ def quick(folder: Path, url: str, *, reply_timeout_s: float = 0.3, timeout_s: fl
 
 def until(code: int, *arguments: object) -> Result:
     """Run a command until it ends with this exit code."""
-    for _ in range(10 * PATIENCE_S):
+    for _ in patiently():
         done = onefill(*arguments)
         if done.code == code:
             return done
