@@ -42,7 +42,7 @@ def test_a_ledger_with_a_past_is_one_that_the_gateway_could_have_written(places:
         await place.write(old_executions(place, OLD))
         found = await bench.probe(place, 20)
         assert set(found) == {"recovery_s", "submit_to_wire_us_p50", "submit_to_wire_us_p99", "rss_mb"}
-        await executions(places.find(place.name), 50, 200)  # raises if a repeat moved a position
+        await executions(places.find(place.name), 50, 200, {})  # raises if a repeat moved a position
         gateway = await bench.open_gateway(place)
         (position,) = gateway.positions()
         old = await gateway.submit(bench.order(), key="old-0000000001")

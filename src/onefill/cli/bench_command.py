@@ -148,12 +148,13 @@ async def _books(places: Places, old: Place, count: int, scale: Scale) -> dict[s
     """Measure executions on an empty ledger and on one with as many old executions as orders, by turns; then the audit."""
     await old.write(books.old_executions(old, count))
     best: dict[str, float] = {}
+    feeds: dict[str, books.Feed] = {}
     for number in range(scale.rounds_per_figure):
         _tell(
             f"executions, on an empty ledger and on {count:,} old ones, round {number + 1} of {scale.rounds_per_figure}"
         )
         for suffix, place in (("", await places.fresh("executions")), ("_large", old)):
-            _raise(best, await books.executions(place, scale.executions, scale.executions * 4), suffix)
+            _raise(best, await books.executions(place, scale.executions, scale.executions * 4, feeds), suffix)
     best["executions_small_over_large"] = best["executions_per_s"] / best["executions_per_s_large"]
     _tell("audit verify")
     for _ in range(scale.rounds_per_figure):

@@ -31,7 +31,7 @@ _INSTRUMENT = Instrument(
 _PAGE = 1000
 
 
-class _Feed(SimulatedVenue):
+class Feed(SimulatedVenue):
     """A venue whose stream is what it is told, as fast as it is read. Its places go on from ``base``."""
 
     def __init__(self, exchange: Exchange, base: int) -> None:
@@ -50,13 +50,15 @@ class _Feed(SimulatedVenue):
         return self._base + len(self._reports)
 
     async def executions(self, after: int) -> list[ExecutionReport]:
-        first = after - self._base
+        """See :class:`onefill.ports.venue.Venue`."""
+        first = max(after - self._base, 0)
         return self._reports[first : first + _PAGE]
 
     async def stream(self, after: int) -> AsyncGenerator[ExecutionReport, None]:
+        """See :class:`onefill.ports.venue.Venue`."""
         while True:
             self._more.clear()
-            for report in self._reports[after - self._base :]:
+            for report in self._reports[max(after - self._base, 0) :]:
                 after = report.position
                 yield report
             await self._more.wait()
@@ -90,11 +92,17 @@ def _trades(orders: list[tuple[str, str]], count: int, first: int, place: int) -
     return made
 
 
-async def executions(place: Place, count: int, repeats: int) -> dict[str, float]:
-    """Apply ``count`` executions through the gateway's receiver, then tell ``repeats`` of them again."""
-    exchange = Exchange(Dialect(matching=False), [_INSTRUMENT])
+async def executions(place: Place, count: int, repeats: int, feeds: dict[str, Feed]) -> dict[str, float]:
+    """Apply ``count`` executions through the gateway's receiver, then tell ``repeats`` of them again.
+
+    ``feeds``: the venues of places that were measured before. A venue that forgot what it told would be found to differ, and
+    the reconciler at work on that would be measured too.
+    """
     ledger = await place.open()
-    venue = _Feed(exchange, await ledger.cursor(ROUTE, STREAM))
+    if place.name not in feeds:
+        exchange = Exchange(Dialect(matching=False), [_INSTRUMENT])
+        feeds[place.name] = Feed(exchange, await ledger.cursor(ROUTE, STREAM))
+    venue = feeds[place.name]
     settings = GatewaySettings(answer_wait_s=600.0, reply_timeout_s=600.0)
     gateway = Gateway(ledger, {ROUTE: venue}, clock=Clock(), holder="bench", settings=settings)
     async with gateway:
@@ -111,6 +119,7 @@ async def executions(place: Place, count: int, repeats: int) -> dict[str, float]
         )
         answers = await asyncio.gather(*(gateway.submit(intent, key=f"{stamp}-{n}") for n in range(ORDERS)))
         orders = [(answer.client_order_id, answer.venue_order_id or "") for answer in answers]
+        await gateway.reconcile(ROUTE)  # what an earlier measurement left to compare is no part of this one
         trades = _trades(orders, count, stamp, venue.last_place())
         began = time.perf_counter()
         venue.tell(trades)
