@@ -330,8 +330,8 @@ def _next(one: Incident, ledger: str) -> Iterator[str]:
     yield "\nnext"
     if one.kind is IncidentKind.SUBSCRIBER:
         name = shlex.quote(one.subject.partition(" ")[0])
-        yield f"  onefill subscribers {shlex.quote(str(ledger))}    # what {name} is not told of, and since when"
-        yield f'  onefill subscribers retry {shlex.quote(str(ledger))} {name} --reason "..."    # once it is repaired'
+        yield f"  onefill subscribers {shlex.quote(shown(ledger))}    # what {name} is not told of, and since when"
+        yield f'  onefill subscribers retry {shlex.quote(shown(ledger))} {name} --reason "..."    # once it is repaired'
         yield f'  onefill incidents resolve {where} --force --reason "..."    # the steps of the runbook are about trading'
         return
     if step is None:

@@ -12,6 +12,7 @@ from onefill.cli.read_commands import moment
 from onefill.core import once, values
 from onefill.core.errors import CallerError
 from onefill.ports.ledger import StepRecord
+from onefill.service.ledgers import shown
 from onefill.service.wiring import open_for_reading
 
 
@@ -39,7 +40,7 @@ def steps(
 
         found = run_loop(read())
         if not found:
-            raise NoSuchProcess(f"no step was ever begun under {key!r} in {ledger}")
+            raise NoSuchProcess(f"no step was ever begun under {key!r} in {shown(ledger)}")
         if as_json:
             print_json([_json(route, one) for route, one in found])
             return
