@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import signal
 import time
 from pathlib import Path
 from typing import Annotated
@@ -11,7 +10,7 @@ import msgspec
 import typer
 
 from onefill.cli import options
-from onefill.cli.loop import run_loop
+from onefill.cli.loop import run_loop, told_to_end
 from onefill.cli.output import print_json, print_json_line, remark, say, told
 from onefill.core import inbox
 from onefill.core.errors import CallerError, InvalidField, NotVerified, SettingsError
@@ -69,11 +68,7 @@ async def _serve(
     *,
     as_json: bool,
 ) -> None:
-    ended = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        with contextlib.suppress(NotImplementedError):
-            loop.add_signal_handler(number, ended.set)
+    ended = told_to_end()
 
     def listening(url: str) -> None:
         if as_json:

@@ -1,7 +1,9 @@
 """Running a command's coroutine on the fastest event loop there is."""
 
 import asyncio
+import contextlib
 import gc
+import signal
 import sys
 from collections.abc import Coroutine
 from typing import Any, TypeVar
@@ -25,3 +27,12 @@ def run_loop(work: Coroutine[Any, Any, T]) -> T:
     import uvloop  # noqa: PLC0415 - not installed on Windows
 
     return uvloop.run(work)
+
+
+def told_to_end() -> asyncio.Event:
+    """Return an event of the running loop that is set once the process is told to end, by Ctrl-C or SIGTERM."""
+    ended, loop = asyncio.Event(), asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        with contextlib.suppress(NotImplementedError):  # on Windows Ctrl-C is an exception, and ends it so
+            loop.add_signal_handler(number, ended.set)
+    return ended

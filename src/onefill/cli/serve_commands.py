@@ -1,9 +1,7 @@
 """``onefill exchange`` and ``onefill link``: a venue to practise on, and a network that loses things."""
 
-import asyncio
 import contextlib
 import os
-import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable
 from decimal import Decimal
@@ -15,7 +13,7 @@ import msgspec
 import typer
 
 from onefill.cli import options
-from onefill.cli.loop import run_loop
+from onefill.cli.loop import run_loop, told_to_end
 from onefill.cli.output import print_json_line, remark, say, told
 from onefill.core.capabilities import DuplicateReply, Lookup, ReplaceStyle, UniqueScope
 from onefill.core.errors import CallerError, InvalidField, SettingsError, VenueError
@@ -245,11 +243,7 @@ def _reason(error: OSError) -> str:
 
 async def _serve(serving: contextlib.AbstractAsyncContextManager[int], host: str, what: str, *, as_json: bool) -> None:
     """Serve until the process is told to end."""
-    ended = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        with contextlib.suppress(NotImplementedError):
-            loop.add_signal_handler(number, ended.set)
+    ended = told_to_end()
     async with serving as port:
         url = f"http://{host}:{port}"
         if as_json:
