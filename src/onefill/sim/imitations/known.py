@@ -1,0 +1,8 @@
+"""The imitations that there are, by the profile they are coded to."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from onefill.sim.imitations.base import Imitation
+
+IMITATIONS: Final[Mapping[str, type[Imitation]]] = {}

@@ -1,0 +1,8 @@
+"""The venues whose manners are known, by what ccxt calls them."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from onefill.venues.ccxt.manners import Manners
+
+MANNERS: Final[Mapping[str, type[Manners]]] = {}
