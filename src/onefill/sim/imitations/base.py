@@ -11,7 +11,6 @@ from decimal import Decimal
 from typing import Any, ClassVar, Final
 
 from aiohttp import web
-from aiohttp.typedefs import Handler, Middleware
 
 from onefill.core.messages import ExecutionKind, ExecutionReport
 from onefill.core.values import Instrument
@@ -64,7 +63,7 @@ class Imitation:
         self.unheard: collections.deque[Callable[[], web.Response]] = collections.deque()
         """What the next new orders get, one each, in place of being carried out."""
         self.requests: collections.Counter[str] = collections.Counter()
-        """How often each ``METHOD path`` came."""
+        """How often each ``METHOD path`` was answered."""
         self._runner: web.AppRunner | None = None
         self._timer: asyncio.TimerHandle | None = None
 
@@ -76,7 +75,8 @@ class Imitation:
 
     async def start(self, host: str = "127.0.0.1", port: int = 0) -> int:
         """Listen on ``host``; port 0 takes a free one. Return the port. Raises OSError if it cannot be had."""
-        app = web.Application(middlewares=[self._counting()])
+        app = web.Application()
+        app.on_response_prepare.append(self._note)
         app.router.add_routes(self.routes())
         app.router.add_get(wire.ALL_ORDERS, self._all_orders)
         app.router.add_get(wire.COUNTS, self._counts)
@@ -108,13 +108,8 @@ class Imitation:
     async def _end_streams(self, _: web.Application) -> None:
         await self.end_streams()
 
-    def _counting(self) -> Middleware:
-        @web.middleware
-        async def count(http: web.Request, handler: Handler) -> web.StreamResponse:
-            self.requests[f"{http.method} {http.path}"] += 1
-            return await handler(http)
-
-        return count
+    async def _note(self, http: web.Request, _: web.StreamResponse) -> None:
+        self.requests[f"{http.method} {http.path}"] += 1
 
     # ------------------------------------------------------------------ orders
 
