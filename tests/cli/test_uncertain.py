@@ -8,10 +8,8 @@ from typing import Any
 import pytest
 from cli_kit import (
     PATIENCE_S,
-    QUICK,
     Venue,
     account_of,
-    address,
     blotter,
     limit,
     onefill,
@@ -22,6 +20,8 @@ from cli_kit import (
 )
 from test_manners import ANSI, on_terminal
 from uncertain_kit import LISTS_ONLY, NOTHING_IS_CONCLUSIVE, Way, quick, run, until, way_to
+
+from onefill.cli import uncertain_command
 
 LOSE_SUBMITS = {"POST /v1/orders"}
 
@@ -190,50 +190,51 @@ def test_a_venue_that_cannot_be_asked_is_said_and_the_rest_is_shown(tmp_path: Pa
 
 
 def test_after_a_kill_a_reply_is_awaited_for_as_long_as_it_may_come_and_then_counts_as_uncertain(
-    tmp_path: Path, ledger: Path
+    tmp_path: Path, ledger: Path, exchange: Venue, account: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The exchange stands still and the sender is killed with SIGKILL: listed at once, with exit code 3 once overdue."""
-    with started("exchange", "--no-matching", *QUICK, "--port", "0", "--json") as server:
-        venue = Venue(address(server.stdout))
-        settings = quick(tmp_path, venue.url, reply_timeout_s=4, timeout_s=PATIENCE_S)
-        file = blotter(tmp_path, *[limit(f"k{n}", str(n + 1)) for n in range(200)])
+    """No reply comes and the sender is killed with SIGKILL: listed at once, with exit code 3 from the first overdue one on."""
+    with way_to(exchange.url) as way:
+        way.held = LOSE_SUBMITS
+        settings = quick(tmp_path, way.url, reply_timeout_s=PATIENCE_S, timeout_s=PATIENCE_S)
+        file = blotter(tmp_path, *[limit(f"k{n}", str(n + 1)) for n in range(20)])
         where = ("--ledger", ledger, "--venue", "way", "--settings", settings)
-        with started("run", file, *where) as child:
-            venue.wait_for_submits(20)
-            server.send_signal(signal.SIGSTOP)
-            try:
-                sending = until_some_are_sent(ledger)
-                child.send_signal(signal.SIGKILL)
-                child.wait(PATIENCE_S)
-            finally:
-                server.send_signal(signal.SIGCONT)
+        with started("run", file, *where, "--account", account) as child:
+            until_some_are_sent(ledger)
+            child.send_signal(signal.SIGKILL)
+            child.wait(PATIENCE_S)
+        code, sending = listed(ledger)
+        assert code == 0
         assert {case["status"] for case in sending} == {"sending"}
-        assert all(case["requests"][0]["outcome"] is None for case in sending)
-        until_none_is_awaited(ledger)
+        assert all(case["requests"][-1]["outcome"] is None for case in sending)
+        ends = sorted(case["awaited_until_us"] for case in sending)
+        for at_us in (ends[0] - 1, ends[0], ends[-1]):
+            monkeypatch.setattr(uncertain_command, "SystemClock", lambda at_us=at_us: ClockAt(at_us))
+            code, found = listed(ledger)
+            overdue = sorted(case["awaited_until_us"] is None for case in found)
+            assert overdue == sorted(end <= at_us for end in ends)
+            assert code == (3 if any(overdue) else 0)
         code, asked = listed(ledger, *where[2:])
         assert code == 3
         assert all(case["venue_says"]["by_id"] for case in asked)
 
 
-def until_none_is_awaited(ledger: Path) -> None:
-    """Wait until every reply is overdue; the code is 3 from the first one on."""
+class ClockAt:
+    """A clock that stands still."""
+
+    def __init__(self, at_us: int) -> None:
+        self._at_us = at_us
+
+    def now_us(self) -> int:
+        """Return the moment at which it stands."""
+        return self._at_us
+
+
+def until_some_are_sent(ledger: Path) -> None:
+    """Return once there are orders whose reply is awaited; they alone give no exit code 3."""
     for _ in patiently():
-        code, found = listed(ledger)
-        overdue = [case["awaited_until_us"] is None for case in found]
-        assert code == (3 if any(overdue) else 0)
-        if all(overdue):
-            assert overdue, "nothing is under way any more"
+        code, found = listed(ledger)  # 4 until the sender has made the ledger
+        if code == 0 and found:
             return
-    raise AssertionError("some replies were awaited for ever")
-
-
-def until_some_are_sent(ledger: Path) -> list[Any]:
-    """Return what is listed once there are orders whose reply is awaited; they alone give no exit code 3."""
-    for _ in patiently():
-        code, found = listed(ledger)
-        if found:
-            assert code == 0
-            return list(found)
     raise AssertionError("nothing was ever under way")
 
 

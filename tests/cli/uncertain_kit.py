@@ -31,6 +31,7 @@ class Way(http.server.ThreadingHTTPServer):
 
     * ``lost``: of these requests (such as ``POST /v1/orders``) the reply is lost; the exchange gets them.
     * ``swallowed``: these requests are lost before the exchange gets them.
+    * ``held``: the exchange gets these requests; their replies stay on the way until it is at its end, and are lost then.
     * ``blank_ids``: the exchange's lists come without client order ids, as of venues that do not show them.
     """
 
@@ -40,6 +41,8 @@ class Way(http.server.ThreadingHTTPServer):
         self.url = f"http://127.0.0.1:{self.server_port}"
         self.lost: set[str] = set()
         self.swallowed: set[str] = set()
+        self.held: set[str] = set()
+        self.ended = threading.Event()
         self.blank_ids = False
 
 
@@ -64,7 +67,9 @@ class _Passage(http.server.BaseHTTPRequestHandler):
         if path == wire.SCAN and self.server.blank_ids:
             listed = msgspec.json.decode(answer)
             answer = msgspec.json.encode({"orders": [one | {"client_order_id": ""} for one in listed["orders"]]})
-        if name in self.server.lost:
+        if name in self.server.held:
+            self.server.ended.wait(PATIENCE_S)
+        if name in self.server.lost | self.server.held:
             self.close_connection = True
             return
         self.send_response(status)
@@ -96,6 +101,7 @@ def way_to(exchange: str) -> Iterator[Way]:
         try:
             yield way
         finally:
+            way.ended.set()
             way.shutdown()
             thread.join()
 
