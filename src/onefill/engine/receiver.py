@@ -61,8 +61,18 @@ class Receiver(Intake):
     async def start(self) -> None:
         """Read the durable cursor and begin to follow the stream."""
         await self._rewind()
+        if self._route.timed and not self._seen:
+            await self._begin_now()
         self._task = asyncio.get_running_loop().create_task(self._follow())
         self._route.spawn(self._task)
+
+    async def _begin_now(self) -> None:
+        """Have a stream whose places are times begin at this moment, durably: what an account did before is not ours."""
+        route, now_us = self._route, self._route.clock.now_us()
+        if await route.ledger.move_cursor(route.name, route.lease.epoch, CursorMove(self.stream, 0, now_us)):
+            self._seen = self._moved = now_us
+        else:
+            await self._rewind()
 
     async def stop(self) -> None:
         """Take in nothing more, and keep the cursor."""
@@ -151,7 +161,7 @@ class Receiver(Intake):
                 except Exception as error:  # noqa: BLE001 - the connection, whatever its client calls it: come back from the cursor
                     self._route.notice(error)
                     return
-                if report is None or report.position > self._seen + 1:
+                if report is None or (report.position > self._seen + 1 and not self._route.timed):
                     return  # one that is missing must not be passed by
                 await self.receive(report)
         finally:

@@ -25,6 +25,9 @@ from onefill.ports.ledger import CursorMove, OpeningPosition
 
 T = TypeVar("T")
 _PAGE = 5000
+_OVERLAP_US = 600_000_000
+"""Where places are times: what is read again in each look."""
+_HELD_BACK_US = 86_400_000_000
 _LOG = "reconciled log"
 _MOST_REPORTS = 500_000
 """Reports read in one look at most, unless it is to be a full one."""
@@ -198,9 +201,9 @@ class Readings:
         route = self._route
         if self._places is None:
             await self._load()
-        reading = Reading(route.clock.now_us(), history=full)
+        reading = Reading(route.clock.now_us(), history=full and not route.timed)
         reading.taken_in = {one.stream: await one.taken_in() for one in self._receivers}
-        after = 0 if full else self._begin[_LOG]
+        after = 0 if reading.history else self._begin[_LOG]
         reading.rows, reading.rows_through = await self._rows(after)
         await self._strangers.take(route, reading.rows)
         entries = await self._stand(reading)
@@ -285,16 +288,21 @@ class Readings:
 
     async def _read_executions(self, reading: Reading, *, full: bool) -> None:
         """Read the venue's executions, from a little before the compared place on, to the end."""
+        route = self._route
         for receiver in self._receivers:
             begin = self._begin[_cursor_of(receiver.stream)]
-            after = 0 if full else max(begin - self._route.settings.reconcile.overlap, 0)
+            overlap = route.settings.reconcile.overlap
+            if route.timed:  # there is no first place: what the account did before its first order here is not ours
+                overlap = _HELD_BACK_US if full else _OVERLAP_US
+            after = 0 if reading.history else max(begin - overlap, 0)
             count = 0
             while page := await self._ask(receiver.page(after)):
                 if page[-1].position <= after:
                     break
                 reading.told += self._told(receiver.stream, page)
                 places = range(after + 1, after + 1 + len(page))
-                reading.whole = reading.whole and [one.position for one in page] == list(places)
+                numbered = route.timed or [one.position for one in page] == list(places)
+                reading.whole = reading.whole and numbered
                 after, count = page[-1].position, count + len(page)
                 if count >= _MOST_REPORTS and not full:
                     reading.whole = False
@@ -346,7 +354,7 @@ class Readings:
                 place = reading.known.get(told.named.key, (0, None))[0]
                 if told.stream == stream and (told.named.key in missing or place > log):
                     held = min(held, told.report.position - 1)
-            places[_cursor_of(stream)] = max(held, through - _HELD_BACK, 0)
+            places[_cursor_of(stream)] = max(held, through - (_HELD_BACK_US if self._route.timed else _HELD_BACK), 0)
         return places
 
     async def keep_places(self, places: dict[str, int]) -> None:

@@ -15,7 +15,7 @@ from onefill.engine.sender import start_driver
 from onefill.engine.settings import GatewaySettings
 from onefill.ports.clock import Clock
 from onefill.ports.ledger import Ledger
-from onefill.ports.venue import LastLook, Venue
+from onefill.ports.venue import LastLook, TimedStream, Venue
 
 
 async def open_route(
@@ -85,6 +85,9 @@ async def take_up(route: Route) -> int:
     route.control = await route.ledger.control(route.name) or route.control
     loaded = await route.ledger.open_orders(route.name)
     entries = [route.adopt(one) for one in loaded]
+    if isinstance(route.venue, TimedStream):
+        for one in entries:
+            route.venue.follow(one.order.live_id, one.order.venue_order_id, one.order.intent.instrument)
     pending = [route.record(entry, events) for entry in entries if (events := evidence.recovered(entry.order))]
     for future in pending:
         await future

@@ -51,7 +51,7 @@ from onefill.ports.ledger import (
     StepRecord,
     SubscriptionMove,
 )
-from onefill.ports.venue import Venue
+from onefill.ports.venue import TimedStream, Venue
 
 Pending = asyncio.Future[Outcome]
 _encode = msgspec.json.encode
@@ -82,6 +82,8 @@ class Route(Tenure):
         self.venue = venue
         self.settings = settings
         self.capabilities: Capabilities = venue.capabilities
+        self.timed = isinstance(venue, TimedStream)
+        """The places of its stream are times."""
         self.instruments: dict[str, Instrument] = {}
         self.counts = Counts()
         self.news = JournalNews()

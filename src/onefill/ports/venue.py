@@ -120,6 +120,23 @@ class LastLook(Protocol):
 
 
 @runtime_checkable
+class TimedStream(Protocol):
+    """A venue without a numbered stream: the adapter makes places up from times. What the port may have in addition.
+
+    Places are then µs since 1970 by the venue's clock. They rise, and need not rise by one; that nothing is missing is the
+    adapter's own care. It may tell again what it told before, under higher places. A route that was never followed begins at
+    the moment of its first start, not with the account's whole history.
+    """
+
+    places_are_times: bool
+    """Always true; that the attribute is there is what tells."""
+
+    def follow(self, client_order_id: str, venue_order_id: str | None, instrument: str) -> None:
+        """Hear of an order that is open in the ledger when the gateway starts: its executions and its end are to be told."""
+        ...
+
+
+@runtime_checkable
 class CallbackReader(Protocol):
     """A venue that also tells by callbacks: what the port to a :class:`Venue` may have in addition."""
 
