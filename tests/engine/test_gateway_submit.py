@@ -68,6 +68,7 @@ FIELDS = [
     ("price", {"price": "100.01"}, True),
     ("order_type", {"order_type": "market", "price": None}, True),
     ("time_in_force", {"time_in_force": "day"}, True),
+    ("parameters", {"parameters": {"postOnly": True}}, True),
 ]
 
 

@@ -41,6 +41,17 @@ def test_a_full_row_says_everything_and_a_short_one_takes_the_defaults(file: Pat
     assert (second.intent.account, second.intent.strategy, second.intent.time_in_force) == ("main", "blotter", "day")
 
 
+def test_parameters_of_a_row_are_a_json_object(file: Path) -> None:
+    """They are taken in their one spelling; what is no JSON object is named by its column."""
+    header = "key,instrument,side,quantity,type,parameters"
+    text = f'{header}\nk,BTC-USD,buy,1,market,"{{""postOnly"": true}}"\nl,BTC-USD,buy,1,market,x\n'
+    good, bad = rows(file, text)
+    assert isinstance(good, SubmitRow)
+    assert good.intent.parameters == '{"postOnly":true}'
+    assert isinstance(bad, BadRow)
+    assert bad.error.field == "parameters"
+
+
 def test_columns_may_come_in_any_order_case_and_spelling(file: Path) -> None:
     """``Time_In_Force``, ``TIF`` and spaces around names mean the same column."""
     for name in ("Time_In_Force", "TIF", " time in force "):

@@ -189,6 +189,7 @@ def print_order(order: Order) -> None:
     shown = {
         "key": order.key,
         "wanted": f"{wanted.side} {plain(wanted.quantity)} {wanted.instrument} {_at(wanted.price)}, {wanted.time_in_force}",
+        "parameters": wanted.parameters,
         "in force": None if order.in_force is None else _of_terms(order.in_force),
         "status": f"{order.status}{parked}, {plain(order.cum_quantity)} filled, {plain(order.leaves_quantity)} open",
         "reason": order.reason,

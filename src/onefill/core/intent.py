@@ -24,6 +24,10 @@ class Intent(msgspec.Struct, frozen=True, gc=False, kw_only=True, forbid_unknown
     ``quantity`` and ``price`` are in the instrument's own units and take a Decimal, an int or plain text, never a float.
     ``price`` is required for a limit order and must be absent for a market order. ``venue`` is the route's name; it may
     stay empty where a gateway has just one. ``side``, ``order_type`` and ``time_in_force`` also take their text.
+
+    ``parameters`` are what the venue is told beside these, such as post-only, reduce-only or a trigger price: a JSON object,
+    as text or as a dict, kept in one spelling (sorted, no space) and passed on as it is. Nothing here reads them; a venue
+    that does not know one refuses the order. Empty is ``None``.
     """
 
     account: str
@@ -35,6 +39,7 @@ class Intent(msgspec.Struct, frozen=True, gc=False, kw_only=True, forbid_unknown
     price: Decimal | None = None
     time_in_force: TimeInForce = TimeInForce.DAY
     venue: str = ""
+    parameters: str | None = None
 
     def __post_init__(self) -> None:
         """Bring every field into its one canonical form."""
@@ -56,6 +61,8 @@ class Intent(msgspec.Struct, frozen=True, gc=False, kw_only=True, forbid_unknown
             put(self, "price", values.positive_decimal(self.price, "price"))
         elif self.price is not None:
             raise InvalidField("price", "a market order takes none")
+        if self.parameters is not None:
+            put(self, "parameters", values.json_object(self.parameters, "parameters"))
 
 
 def at_venue(intent: Intent, venue: str) -> Intent:
@@ -75,18 +82,22 @@ FIELDS = (
     "order_type",
     "price",
     "time_in_force",
+    "parameters",
 )
 """The fields that make an order what it is, in the order in which a difference is reported."""
 
 
 def canonical(intent: Intent) -> bytes:
-    """Return the one spelling of an intent: a JSON object in field order, numbers as plain text."""
+    """Return the one spelling of an intent: a JSON object in field order, numbers as plain text.
+
+    Parameters are left out where there are none, so that orders without them are spelt as they were before there were any.
+    """
     return msgspec.json.encode(as_plain(intent))
 
 
 def as_plain(intent: Intent) -> dict[str, str | None]:
     """Return the intent's fields as text, numbers in canonical form."""
-    return {
+    fields: dict[str, str | None] = {
         "venue": intent.venue,
         "account": intent.account,
         "strategy": intent.strategy,
@@ -97,6 +108,9 @@ def as_plain(intent: Intent) -> dict[str, str | None]:
         "price": None if intent.price is None else plain(intent.price),
         "time_in_force": intent.time_in_force,
     }
+    if intent.parameters is not None:
+        fields["parameters"] = intent.parameters
+    return fields
 
 
 def from_canonical(body: bytes | str) -> Intent:

@@ -31,8 +31,12 @@ LIVE = frozenset({VenueStatus.PENDING_NEW, VenueStatus.NEW, VenueStatus.PARTIALL
 """The states in which a venue's order can still trade."""
 
 
-class SubmitRequest(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """A new order for a venue (FIX NewOrderSingle). ``expires_at_us``: the venue must refuse it after this moment."""
+class SubmitRequest(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True, repr_omit_defaults=True):
+    """A new order for a venue (FIX NewOrderSingle). ``expires_at_us``: the venue must refuse it after this moment.
+
+    ``parameters``: what the intent wants beside this, a JSON object as text (:class:`~onefill.core.intent.Intent`). An adapter
+    passes on every one of them or rejects the order; it leaves none out, and lets none take the place of what stands here.
+    """
 
     client_order_id: str
     account: str
@@ -43,6 +47,7 @@ class SubmitRequest(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     price: Decimal | None
     time_in_force: TimeInForce
     expires_at_us: int | None
+    parameters: str | None = None
 
 
 class CancelRequest(msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -54,11 +59,12 @@ class CancelRequest(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     venue_order_id: str | None
 
 
-class ReplaceRequest(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+class ReplaceRequest(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True, repr_omit_defaults=True):
     """A replace (FIX OrderCancelReplaceRequest) of the live order ``orig_client_order_id`` by other quantity and price.
 
     ``client_order_id`` is the same where the venue keeps it. ``quantity`` is FIX OrderQty: what is already executed counts
     in it. The venue must refuse the request after ``expires_at_us``, and whenever the original is not live any more.
+    ``parameters`` are those of the order: where a replace makes a new order, it needs them again.
     """
 
     client_order_id: str
@@ -72,6 +78,7 @@ class ReplaceRequest(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     price: Decimal | None
     time_in_force: TimeInForce
     expires_at_us: int | None
+    parameters: str | None = None
 
 
 class VenueOrder(msgspec.Struct, frozen=True, gc=False, kw_only=True):

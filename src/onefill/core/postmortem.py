@@ -204,6 +204,8 @@ def _fields(event: Event | RouteEvent) -> Iterator[tuple[str, str]]:
         wanted = from_canonical(bytes(event.intent))
         price = "the market" if wanted.price is None else plain(wanted.price)
         yield "wanted", f"{wanted.side} {plain(wanted.quantity)} {wanted.instrument} at {price}"
+        if wanted.parameters is not None:
+            yield "parameters", wanted.parameters
     for field in event.__struct_fields__:
         value = getattr(event, field)
         if (field in _HIDDEN and not isinstance(event, ev.IncidentSeen)) or value in (None, "", (), False):

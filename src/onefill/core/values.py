@@ -5,6 +5,7 @@ Numbers are :class:`decimal.Decimal` from end to end. A float is refused: 0.1 is
 
 import decimal
 import functools
+import math
 import re
 from decimal import Decimal
 from enum import StrEnum
@@ -24,6 +25,10 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]*", re.ASCII)
 Choice = TypeVar("Choice", bound=StrEnum)
 MAX_NAME = 64
 MAX_KEY = 200
+MAX_PARAMETERS = 4096
+"""Most bytes that an order's parameters may have in their one spelling."""
+_read_json = msgspec.json.Decoder(float_hook=Decimal).decode
+_write_json = msgspec.json.Encoder(order="sorted", decimal_format="number").encode
 
 
 class Side(StrEnum):
@@ -145,3 +150,38 @@ def choice(kind: type[Choice], value: object, field: str) -> Choice:
         return kind(str(value).strip().lower())
     except ValueError:
         raise InvalidField(field, f"{str(value)[:40]!r} is none of: {', '.join(kind)}") from None
+
+
+def json_object(value: object, field: str) -> str | None:
+    """Return a JSON object, given as text or as a dict, in its one spelling: sorted, no space, each number as it was.
+
+    ``None`` for an empty one. Raises :class:`InvalidField` for what is none, for values that JSON does not have, and for more
+    than :data:`MAX_PARAMETERS` bytes.
+    """
+    try:
+        read = _read_json(value) if isinstance(value, str) else value
+        if not isinstance(read, dict):
+            raise InvalidField(field, f"expected a JSON object, got {type(read).__name__}")
+        _check_json(read, field)
+        # A float is written once before it is read, so that it is spelt as when the text comes back.
+        text = _write_json(read if isinstance(value, str) else _read_json(_write_json(read)))
+    except (msgspec.MsgspecError, ValueError, TypeError, ArithmeticError, RecursionError) as error:
+        raise InvalidField(field, f"is not a JSON object: {error}") from None
+    if len(text) > MAX_PARAMETERS:
+        raise InvalidField(field, f"has {len(text):,} bytes; the most is {MAX_PARAMETERS:,}")
+    return text.decode() if read else None
+
+
+def _check_json(value: object, field: str) -> None:
+    """Raise unless every part is one of JSON's own kinds: anything else would be written as something it is not."""
+    if isinstance(value, dict):
+        for part in value.values():
+            _check_json(part, field)
+    elif isinstance(value, list | tuple):
+        for part in value:
+            _check_json(part, field)
+    elif isinstance(value, float | Decimal | int):
+        if not math.isfinite(value):  # also a number that is written out and is beyond what a float can be
+            raise InvalidField(field, f"holds {value}, which is not a finite number")
+    elif value is not None and not isinstance(value, str):
+        raise InvalidField(field, f"holds a {type(value).__name__}, which JSON does not have")

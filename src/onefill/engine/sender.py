@@ -216,6 +216,7 @@ async def _send(route: Route, entry: Entry, number: int) -> None:
         price=order.intent.price,
         time_in_force=order.intent.time_in_force,
         expires_at_us=copy.expires_at_us,
+        parameters=order.intent.parameters,
     )
     route.counts.copies_sent += 1
     route.measures.leaves(entry)
@@ -331,6 +332,7 @@ async def _replace(route: Route, entry: Entry, number: int) -> None:
             price=wanted.price,
             time_in_force=order.intent.time_in_force,
             expires_at_us=wanted.copies[-1].expires_at_us,
+            parameters=order.intent.parameters,
         )
         route.counts.replaces_sent += 1
         reply: ReplaceReply = await _call(route, _REPLACE_REPLIES, route.venue.replace, request)

@@ -30,6 +30,7 @@ COLUMNS = (
     "account",
     "strategy",
     "allow similar",
+    "parameters",
 )
 _BITSTAMP_COLUMNS = ("id", "timestamp", "exchange.timestamp", "price", "volume", "action", "direction")
 _SATOSHI = Decimal("1E-8")
@@ -214,6 +215,7 @@ def _blotter(line: int, row: dict[str, str], defaults: Defaults, cancels: Counte
         order_type=row["type"],  # type: ignore[arg-type]
         price=row.get("price") or None,  # type: ignore[arg-type]
         time_in_force=row.get("time in force") or TimeInForce.DAY,  # type: ignore[arg-type]
+        parameters=row.get("parameters") or None,
     )
     return SubmitRow(line=line, key=key, intent=intent, allow_similar=_allow_similar(row, defaults))
 

@@ -44,6 +44,8 @@ class Rules:
     def malformed(self, request: SubmitRequest) -> tuple[str, str] | None:
         """Return (code, reason) if no venue could make sense of the request."""
         price = request.price
+        if request.parameters is not None:
+            return "unknown_parameter", f"this venue knows none of the parameters {request.parameters[:80]}"
         if not request.account:
             return "invalid_account", "account is empty"
         if not self._id_pattern.fullmatch(request.client_order_id):
@@ -103,6 +105,8 @@ class Rules:
             return "the order type may not change"
         if request.time_in_force is not original.request.time_in_force:
             return "the time in force may not change"
+        if request.parameters is not None:
+            return f"this venue knows none of the parameters {request.parameters[:80]}"
         wanted = msgspec.structs.replace(
             original.request,
             client_order_id=request.client_order_id,

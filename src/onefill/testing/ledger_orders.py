@@ -151,9 +151,9 @@ class OrderFacts(LedgerUnderTest):
 
     @fact
     async def test_every_part_of_an_order_comes_back(self, bench: Bench) -> None:
-        """Copies, cancels, outcomes, retry times, quantities, reasons, anomalies and flags read back as they were written."""
+        """Copies, cancels, outcomes, retry times, quantities, reasons, anomalies, flags and parameters read back as written."""
         owner = await bench.owner()
-        order = await owner.put(owner.record("k"))
+        order = await owner.put(owner.record("k", parameters='{"postOnly":true,"stop":99.50}'))
         steps: list[tuple[Event, ...]] = [
             (ev.CopySettled(1, CopyOutcome.THROTTLED, "slow down", AT_US + 9_000_000),),
             (ev.Claimed(2, None),),

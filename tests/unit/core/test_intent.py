@@ -28,6 +28,12 @@ amounts = st.builds(
     lambda digits, exponent: Decimal(digits).scaleb(exponent), st.integers(1, 10**20), st.integers(-28, 8)
 )
 prices = st.tuples(st.just(OrderType.LIMIT), amounts) | st.tuples(st.just(OrderType.MARKET), st.none())
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text('aé\\" 1'),
+    lambda parts: st.lists(parts, max_size=3) | st.dictionaries(st.text("abc", max_size=3), parts, max_size=3),
+    max_leaves=5,
+)
+objects = st.dictionaries(st.text("abc", max_size=3), json_values, max_size=3)
 intents = st.builds(
     lambda typed, **fields: Intent(order_type=typed[0], price=typed[1], **fields),
     prices,
@@ -38,6 +44,7 @@ intents = st.builds(
     quantity=amounts,
     time_in_force=st.sampled_from(list(TimeInForce)),
     venue=st.just("") | names,
+    parameters=st.none() | objects,
 )
 OTHERS: dict[str, dict[str, Any]] = {
     "venue": {"venue": "other"},
@@ -49,6 +56,7 @@ OTHERS: dict[str, dict[str, Any]] = {
     "order_type": {"order_type": OrderType.MARKET, "price": None},
     "price": {"price": Decimal("25.51")},
     "time_in_force": {"time_in_force": TimeInForce.IOC},
+    "parameters": {"parameters": '{"postOnly":true}'},
 }
 """For each field, a change in which it is the first to differ."""
 BAD_NUMBERS = [
@@ -166,7 +174,7 @@ def test_each_field_changes_the_fingerprint_and_is_named(field: str) -> None:
 def test_every_field_of_an_intent_is_compared() -> None:
     """No field can be added to an intent without taking part in the comparison and the canonical form."""
     assert set(FIELDS) == set(Intent.__struct_fields__)
-    assert set(msgspec.json.decode(canonical(intent()))) == set(FIELDS)
+    assert set(msgspec.json.decode(canonical(intent(parameters={"a": 1})))) == set(FIELDS)
 
 
 def test_the_first_differing_field_is_named_in_the_stated_order() -> None:
@@ -241,3 +249,38 @@ def test_an_order_lies_on_the_instruments_steps(quantity: str, price: str, field
         with pytest.raises(InvalidField) as caught:
             fit(made, acme)
         assert caught.value.field == field
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ({"triggerPrice": 25.1, "postOnly": True}, '{"postOnly":true,"triggerPrice":25.1}'),
+        ('{ "b" : 1.50, "a" : {"d":[], "c":null} }', '{"a":{"c":null,"d":[]},"b":1.50}'),
+        ({"price": "25.10"}, '{"price":"25.10"}'),
+        ({"n": 1e22, "m": -0.0}, '{"m":-0.0,"n":1E+22}'),
+        ({}, None),
+        ("{}", None),
+        (None, None),
+    ],
+)
+def test_parameters_have_one_spelling_and_keep_every_number(given: object, kept: str | None) -> None:
+    """Parameters are sorted and without space; a number stays the one it was, and nothing at all is no parameters."""
+    made = intent(parameters=given)
+    assert made.parameters == kept
+    assert intent(parameters=made.parameters) == made
+    assert (b"parameters" in canonical(made)) == (kept is not None)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        *({"a": float("nan")}, {"a": [float("inf")]}, {"a": Decimal("NaN")}, {"a": 10**400}, '{"a":1e999}'),
+        *({"a": b"x"}, {"a": {1}}, {1: 2}, {"a": "\ud800"}, {"a": object()}),
+        *("[1]", "x", "", 5, [1], "[" * 100_000, {"a": "x" * 5000}),
+    ],
+)
+def test_parameters_that_json_does_not_have_are_refused(given: object) -> None:
+    """What JSON cannot say, and what would be changed by saying it, is refused by its field; so is what is too long."""
+    with pytest.raises(InvalidField) as caught:
+        intent(parameters=given)
+    assert caught.value.field == "parameters"

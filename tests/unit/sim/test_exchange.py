@@ -122,6 +122,7 @@ class TestRefusals:
             ("price_too_large", limit("x", "buy", 1, "1E+999999")),
             ("price_required", order("x", "buy", 1, price=None)),
             ("price_not_allowed", order("x", "buy", 1, order_type=OrderType.MARKET)),
+            ("unknown_parameter", order("x", "buy", 1, parameters='{"postOnly":true}')),
             ("invalid_quantity", order("x", "buy", 0)),
             ("invalid_quantity", order("x", "buy", -1)),
             ("invalid_quantity", order("x", "buy", "NaN")),
