@@ -4,5 +4,8 @@ from collections.abc import Mapping
 from typing import Final
 
 from onefill.sim.imitations.base import Imitation
+from onefill.sim.imitations.kraken import KrakenImitation
 
-IMITATIONS: Final[Mapping[str, type[Imitation]]] = {}
+IMITATIONS: Final[Mapping[str, type[Imitation]]] = {
+    "kraken": KrakenImitation,
+}
