@@ -23,7 +23,8 @@ HOLDS = """
 import asyncio, sys
 from pathlib import Path
 from onefill.cli import options
-from onefill.service.settings import Settings, VenueSettings
+from onefill.service.settings import Settings
+from onefill.service.venue_settings import VenueSettings
 
 async def main(ledger, url, account):
     async with options.opened(Path(ledger), "exchange", VenueSettings(url=url), {account}, Settings()):

@@ -25,7 +25,7 @@ import asyncio, sys
 from pathlib import Path
 from onefill.cli import options
 from onefill.service import settings
-from onefill.service.settings import VenueSettings
+from onefill.service.venue_settings import VenueSettings
 
 async def main(ledger, url, account, file):
     configured = settings.load(Path(file))

@@ -6,7 +6,8 @@ import pytest
 
 from onefill.core.errors import CallerError, InvalidField, SettingsError
 from onefill.core.identity import IdScheme
-from onefill.service.settings import Settings, VenueSettings, load, venue
+from onefill.service.settings import Settings, load, venue
+from onefill.service.venue_settings import VenueSettings
 
 URL = "http://127.0.0.1:8700"
 
@@ -57,7 +58,8 @@ def test_an_empty_file_means_the_defaults(file: Path) -> None:
         (f'[venues]\na = "{URL}"', "venues.a: is a table: write [venues.a] and its keys below"),
         ("[venues.a]\ntimeout_s = 1.0", "venues.a.url: is missing; [venues.a] needs it"),
         ('[venues.a]\nurl = "ftp://x"', "venues.a.url: 'ftp://x' is not of the form http://host:port"),
-        (f'[venues.a]\nurl = "{URL}"\nkind = "ccxt"', "venues.a.kind: 'ccxt' is none of: exchange"),
+        (f'[venues.a]\nurl = "{URL}"\nkind = "fix"', "venues.a.kind: 'fix' is none of: exchange, ccxt"),
+        (f'[venues.a]\nurl = "{URL}"\nkind = 3', "venues.a.kind: 3 is none of: exchange, ccxt"),
         (f'[venues.a]\nurl = "{URL}"\ntimeout_s = 0', "venues.a.timeout_s: 0 is not a duration above zero, in seconds"),
         (
             f'[venues.a]\nurl = "{URL}"\ntimeout = 1',

@@ -7,7 +7,8 @@ import pytest
 from onefill.core.capabilities import Capabilities, DuplicateReply, Lookup, UniqueScope
 from onefill.core.errors import SettingsError
 from onefill.core.identity import Alphabet, IdFormat
-from onefill.service.settings import VenueSettings, load
+from onefill.service.settings import load
+from onefill.service.venue_settings import VenueSettings
 from onefill.venues import profile as profiles
 
 URL = "http://127.0.0.1:8700"

@@ -16,7 +16,8 @@ from onefill.core import inbox
 from onefill.core.errors import CallerError, InvalidField, NotVerified, SettingsError
 from onefill.service import settings as settings_file
 from onefill.service.callback_settings import CallbackPlan
-from onefill.service.settings import Settings, VenueSettings
+from onefill.service.settings import Settings
+from onefill.service.venue_settings import AnyVenue
 
 callbacks_app = typer.Typer(help="Callbacks from venues: take them in, or check one.", no_args_is_help=True)
 Accounts = Annotated[list[str], typer.Option("--account", help="An account at the venue; may be given several times.")]
@@ -61,7 +62,7 @@ def _listening(plan: CallbackPlan, listen: str | None) -> CallbackPlan:
 async def _serve(
     ledger: str,
     name: str,
-    venue: VenueSettings,
+    venue: AnyVenue,
     accounts: list[str],
     settings: Settings,
     plan: CallbackPlan,

@@ -26,7 +26,8 @@ from onefill.service import settings as settings_file
 from onefill.service.control_socket_client import NotRunning, ask
 from onefill.service.incidents import open_runbook
 from onefill.service.ledgers import shown
-from onefill.service.settings import Settings, VenueSettings
+from onefill.service.settings import Settings
+from onefill.service.venue_settings import AnyVenue
 from onefill.service.wiring import SystemClock, open_for_reading
 
 T = TypeVar("T")
@@ -194,7 +195,7 @@ def resolve_incident(
 async def _work(
     ledger: str,
     name: str,
-    named: tuple[str, VenueSettings] | None,
+    named: tuple[str, AnyVenue] | None,
     configured: Settings,
     ways: tuple[Callable[[], Awaitable[T]], Callable[[Gateway], Awaitable[T]], Callable[[Runbook], Awaitable[T]]],
 ) -> T:

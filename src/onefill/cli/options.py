@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 import typer
@@ -14,14 +14,13 @@ from onefill.core.errors import CallerError, InvalidField, OnefillError
 from onefill.core.identity import IdScheme
 from onefill.core.intent import Intent
 from onefill.engine.gateway import Gateway
+from onefill.ports.venue import Venue
 from onefill.service import settings as settings_file
-from onefill.service import subscriber_settings
+from onefill.service import subscriber_settings, venue_connections
 from onefill.service.callback_settings import CallbackPlan
-from onefill.service.settings import MetricsSettings, Settings, VenueSettings
+from onefill.service.settings import MetricsSettings, Settings
+from onefill.service.venue_settings import AnyVenue
 from onefill.service.wiring import open_gateway
-
-if TYPE_CHECKING:
-    from onefill.venues.exchange_client import ExchangeVenue
 
 T = TypeVar("T")
 Ledger = Annotated[str, typer.Option("--ledger", help="The ledger: a file, or a PostgreSQL URL.")]
@@ -73,14 +72,12 @@ def route_name(venue: str, account: str) -> str:
     return route
 
 
-def connection(venue: VenueSettings, account: str) -> "ExchangeVenue":
-    """Return the adapter for one account at a venue, not yet started."""
-    from onefill.venues.exchange_client import ExchangeVenue  # noqa: PLC0415 - its HTTP library takes its time to load
-
-    return ExchangeVenue(venue.url, account, venue.timeout_s, overrides=venue.overrides())
+def connection(name: str, venue: AnyVenue, account: str) -> Venue:
+    """Return the adapter for one account at the venue called ``name``, not yet started."""
+    return venue_connections.connection(venue, account, f"venues.{name}")
 
 
-def needed(named: tuple[str, VenueSettings] | None) -> tuple[str, VenueSettings]:
+def needed(named: tuple[str, AnyVenue] | None) -> tuple[str, AnyVenue]:
     """Return the venue that was named. Raises InvalidField if none was, which only a running gateway can do without."""
     if named is None:
         raise InvalidField(
@@ -93,7 +90,7 @@ def needed(named: tuple[str, VenueSettings] | None) -> tuple[str, VenueSettings]
 async def opened(
     ledger: str,
     name: str,
-    venue: VenueSettings,
+    venue: AnyVenue,
     accounts: Iterable[str],
     settings: Settings,
     on_audit_trouble: Callable[[OnefillError], None] = lambda error: remark(f"no checkpoint: {error}"),
@@ -104,7 +101,7 @@ async def opened(
     tells: bool = False,
 ) -> AsyncIterator[Gateway]:
     """Open a gateway with one route for each account at a venue. ``tells``: its subscribers too, which take their time."""
-    venues = {route_name(name, account): connection(venue, account) for account in sorted(accounts)}
+    venues = {route_name(name, account): connection(name, venue, account) for account in sorted(accounts)}
     async with open_gateway(
         ledger,
         venues=venues,
@@ -127,7 +124,7 @@ async def opened(
 
 @contextlib.asynccontextmanager
 async def opened_for(
-    ledger: str, key: str, intent: Intent, name: str, venue: VenueSettings, settings: Settings
+    ledger: str, key: str, intent: Intent, name: str, venue: AnyVenue, settings: Settings
 ) -> AsyncIterator[Gateway]:
     """Open a gateway with the one route that an order was sent by.
 

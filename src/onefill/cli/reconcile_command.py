@@ -18,7 +18,8 @@ from onefill.engine.gateway import Gateway
 from onefill.ports.ledger import OpeningPosition
 from onefill.service import settings as settings_file
 from onefill.service.control_socket_client import NotRunning, ask
-from onefill.service.settings import Settings, VenueSettings
+from onefill.service.settings import Settings
+from onefill.service.venue_settings import AnyVenue
 from onefill.service.wiring import open_for_reading
 
 LedgerArgument = Annotated[str, typer.Argument(metavar="LEDGER", help="The ledger: a file, or a PostgreSQL URL.")]
@@ -86,7 +87,7 @@ def _accept(
     position: tuple[str, str],
     by: str | None,
     reason: str | None,
-    named: tuple[str, VenueSettings] | None,
+    named: tuple[str, AnyVenue] | None,
     configured: Settings,
     *,
     as_json: bool,
@@ -117,7 +118,7 @@ def _accept(
 
 @contextlib.asynccontextmanager
 async def _opened(
-    ledger: str, route: str | None, named: tuple[str, VenueSettings] | None, configured: Settings
+    ledger: str, route: str | None, named: tuple[str, AnyVenue] | None, configured: Settings
 ) -> AsyncIterator[Gateway]:
     """Open a gateway with those routes of a ledger that are to be compared, all at one venue."""
     async with open_for_reading(ledger) as store:

@@ -51,7 +51,7 @@ def replay(
                     if not mine:
                         raise CallerError(f"--venue: no route of this ledger is of {name!r}. Nothing was changed")
                     for replayer in mine:
-                        link = options.connection(venue_settings, replayer.route.removeprefix(f"{name}:"))
+                        link = options.connection(name, venue_settings, replayer.route.removeprefix(f"{name}:"))
                         checks += await service.ask_and_close(store, replayer, link)
                 return [one for one, _ in found], checks
 

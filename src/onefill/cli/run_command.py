@@ -35,7 +35,8 @@ from onefill.service.in_order import InOrder, WholeFile
 from onefill.service.ledgers import is_made
 from onefill.service.order_file import FileError
 from onefill.service.runner import RowOutcome, RowResult, Summary
-from onefill.service.settings import Settings, VenueSettings
+from onefill.service.settings import Settings
+from onefill.service.venue_settings import AnyVenue
 from onefill.service.wiring import open_for_reading
 
 _HOUR_S = 3600.0
@@ -56,7 +57,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     ledger: str
     name: str
     """The venue's."""
-    venue: VenueSettings
+    venue: AnyVenue
     settings: Settings
     in_flight: int
     time_to_live_s: float
@@ -254,7 +255,7 @@ def _interruptible(work: runner.Runner) -> Iterator[list[signal.Signals]]:
 
 async def _refuse_bad(job: Job) -> None:
     """Raise BadRows if any row cannot be used. Asks the venue and the ledger, and changes nothing at either."""
-    venue = options.connection(job.venue, min(job.accounts))
+    venue = options.connection(job.name, job.venue, min(job.accounts))
     try:
         await venue.start()
         instruments = await venue.instruments()

@@ -19,8 +19,9 @@ from onefill.core.values import plain
 from onefill.core.venue_words import NAMES
 from onefill.service import settings as settings_file
 from onefill.service import uncertain as service
-from onefill.service.settings import Settings, VenueSettings
+from onefill.service.settings import Settings
 from onefill.service.uncertain import Asked, Candidate, OpenCase
+from onefill.service.venue_settings import AnyVenue
 from onefill.service.wiring import SystemClock, open_for_reading
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def _with_known(case: OpenCase, settings: Settings) -> OpenCase:
     return msgspec.structs.replace(case, capabilities=venue.effective(Capabilities()))
 
 
-async def _ask_all(store: "BrowsableLedger", cases: list[OpenCase], name: str, venue: VenueSettings) -> list[OpenCase]:
+async def _ask_all(store: "BrowsableLedger", cases: list[OpenCase], name: str, venue: AnyVenue) -> list[OpenCase]:
     """Ask a venue about those cases that are its own, account by account."""
     found = list(cases)
     accounts: dict[str, list[int]] = {}
@@ -86,7 +87,7 @@ async def _ask_all(store: "BrowsableLedger", cases: list[OpenCase], name: str, v
     with progress(shown=True) as bar:
         task = bar.add_task("asking the venue", total=sum(map(len, accounts.values())), note="")
         for account, places in sorted(accounts.items()):
-            link, free = options.connection(venue, account), asyncio.Semaphore(_AT_ONCE)
+            link, free = options.connection(name, venue, account), asyncio.Semaphore(_AT_ONCE)
 
             async def ask(place: int) -> None:
                 async with free:  # noqa: B023 - used up within this round

@@ -14,7 +14,7 @@ from onefill.core.capabilities import Capabilities
 from onefill.core.contract_words import SITUATIONS, after_time_out, tell
 from onefill.core.errors import InvalidField
 from onefill.core.venue_words import NAMES, plain_value, shown, trusts_more
-from onefill.service.settings import VenueSettings
+from onefill.service.venue_settings import AnyVenue
 from onefill.venues import profile as profiles
 from onefill.venues.profile import Fact, Profile
 
@@ -107,7 +107,7 @@ def _of_settings(path: Path, name: str | None) -> list[_Venue]:
     return [_of_venue(one, configured[one], path) for one in ([name] if name is not None else sorted(configured))]
 
 
-def _of_venue(name: str, venue: VenueSettings, path: Path) -> _Venue:
+def _of_venue(name: str, venue: AnyVenue, path: Path) -> _Venue:
     """Return a venue of a settings file: its profile's values, or its own word, with the user's in their place."""
     profile = None if venue.profile is None else profiles.load(venue.profile)
     values = {} if profile is None else _of_profile(profile).values

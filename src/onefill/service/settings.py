@@ -4,12 +4,10 @@ import math
 from enum import EnumMeta
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin
-from urllib.parse import urlsplit
 
 import msgspec
 
 from onefill.core import values
-from onefill.core.capabilities import Capabilities
 from onefill.core.errors import CallerError, InvalidField, SettingsError
 from onefill.core.risk_limits import Risk
 from onefill.engine.controller import ControlPlan
@@ -24,65 +22,9 @@ from onefill.service import (
 from onefill.service.callback_settings import CallbackPlan
 from onefill.service.listening import host_port
 from onefill.service.subscriber_settings import SubscriberSettings
-from onefill.venues import profile as profiles
+from onefill.service.venue_settings import KINDS, URL, AnyVenue, VenueSettings
 
 Part = TypeVar("Part", bound=msgspec.Struct)
-_URL = "http://host:port"
-
-
-class VenueSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How to reach a venue, and what to believe of it. ``kind`` says by which adapter; ``timeout_s`` bounds every call, in s.
-
-    ``profile`` names what the venue is known to promise, in place of what it declares itself; ``capabilities`` replaces
-    single values of either (``unique_scope = "open"``). Both are the user's word: also where they trust the venue more.
-    ``control`` replaces single thresholds of ``[control]``; ``callbacks`` says how the venue signs its callbacks.
-
-    Checked on construction; raises :class:`~onefill.core.errors.InvalidField`.
-    """
-
-    kind: Literal["exchange"] = "exchange"
-    url: str
-    timeout_s: float = 1.0
-    profile: str | None = None
-    capabilities: dict[str, Any] = {}
-    control: dict[str, Any] = {}
-    callbacks: dict[str, Any] | None = None
-
-    def __post_init__(self) -> None:
-        """Refuse what cannot work."""
-        _check_url(self.url)
-        if not (math.isfinite(self.timeout_s) and 0 < self.timeout_s < 1e6):
-            raise InvalidField("timeout_s", f"{self.timeout_s:g} is not a duration above zero, in seconds")
-        if self.profile is not None:
-            profiles.load(self.profile)
-        try:
-            self.effective(Capabilities())
-        except InvalidField as error:
-            raise InvalidField(f"capabilities.{error.field}", error.problem) from None
-
-    def effective(self, declared: Capabilities) -> Capabilities:
-        """Return what holds at this venue, which ``declared`` those capabilities itself."""
-        return profiles.effective(self.profile, self.capabilities, declared)
-
-    def overrides(self) -> dict[str, Any]:
-        """Return the values that count in place of what the venue declares: all of the profile's, then the single ones."""
-        known: dict[str, Any] = {}
-        if self.profile is not None:
-            known = msgspec.structs.asdict(profiles.load(self.profile).capabilities)
-            known["id_format"] = msgspec.structs.asdict(known["id_format"])
-        return known | self.capabilities
-
-
-def _check_url(url: str) -> None:
-    try:
-        parts = urlsplit(url)
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        usable = False
-    if not usable:
-        raise InvalidField("url", f"{url!r} is not of the form {_URL}")
-    if parts.path not in ("", "/") or parts.query or parts.fragment or parts.username:
-        raise InvalidField("url", f"{url!r} says more than {_URL}; an exchange takes no path, query or user there")
 
 
 class AuditSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -135,7 +77,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """
 
     gateway: GatewaySettings = GatewaySettings()
-    venues: dict[str, VenueSettings] = {}
+    venues: dict[str, AnyVenue] = {}
     audit: AuditSettings = AuditSettings()
     metrics: MetricsSettings = MetricsSettings()
     risk: Risk | None = None
@@ -164,7 +106,7 @@ def load(path: Path) -> Settings:
 def _settings(data: dict[str, Any]) -> Settings:
     _known_keys(data, Settings, "")
     venues = {
-        values.name(name, f"venues.{name}"): _part(venue, VenueSettings, f"venues.{name}")
+        values.name(name, f"venues.{name}"): _venue(venue, f"venues.{name}")
         for name, venue in _table(data.get("venues", {}), "venues").items()
     }
     reconcile = reconcile_settings.read(data.get("reconcile", {}))
@@ -185,6 +127,13 @@ def _settings(data: dict[str, Any]) -> Settings:
             data.get("callbacks", {}), {name: one.callbacks for name, one in venues.items()}
         ),
     )
+
+
+def _venue(data: Any, place: str) -> AnyVenue:
+    kind = _table(data, place).get("kind", "exchange")
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise InvalidField(f"{place}.kind", f"{kind!r} is none of: {', '.join(KINDS)}")
+    return _part(data, KINDS[kind], place)
 
 
 def _part(data: Any, kind: type[Part], place: str) -> Part:
@@ -235,7 +184,7 @@ def _wanted(field: msgspec.structs.FieldInfo, problem: str) -> str:
     return f"is not what is wanted: {problem[:1].lower()}{problem[1:]}{hint}"
 
 
-def venue(settings: Settings, text: str, timeout_s: float | None) -> tuple[str, VenueSettings]:
+def venue(settings: Settings, text: str, timeout_s: float | None) -> tuple[str, AnyVenue]:
     """Return (name, settings) of the venue that ``text`` names: one of the file's, or the URL of a simulated exchange."""
     if "://" in text:
         try:
@@ -246,7 +195,7 @@ def venue(settings: Settings, text: str, timeout_s: float | None) -> tuple[str, 
     if found is None:
         known = ", ".join(sorted(settings.venues)) or "none"
         raise CallerError(
-            f"--venue: {text!r} is neither a URL ({_URL}) nor a venue of the settings file (there: {known}). "
+            f"--venue: {text!r} is neither a URL ({URL}) nor a venue of the settings file (there: {known}). "
             "Nothing was started"
         )
     return text, found if timeout_s is None else msgspec.structs.replace(found, timeout_s=timeout_s)
