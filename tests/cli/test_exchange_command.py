@@ -3,9 +3,13 @@
 import urllib.request
 from typing import Any
 
+import ccxt
 import msgspec
 import pytest
 from cli_kit import onefill, serve
+
+from onefill.sim.imitations.kraken import KrakenImitation
+from onefill.venues.ccxt.address import point
 
 
 def got(url: str) -> Any:
@@ -48,6 +52,9 @@ def test_it_can_tell_totals_without_ids() -> None:
         (("--holding", "A:X:two"), "--holding: 'two' is not a plain decimal number"),
         (("--holding", "A:X:1", "--holding", "A:X:2"), "--holding: 'X' of account 'A' is given twice"),
         (("--execution-revisions", "--totals-only"), "execution_revisions: needs single executions with ids"),
+        (("--imitate", "krake"), "--imitate: 'krake' is not imitated; there are: "),
+        (("--imitate", "kraken", "--unique-scope", "ever"), "--unique-scope: does not go with --imitate"),
+        (("--imitate", "kraken", "--instrument", "A:1:1"), "--instrument: does not go with --imitate"),
     ],
 )
 def test_what_means_nothing_is_refused(arguments: tuple[str, ...], wrong: str) -> None:
@@ -55,3 +62,18 @@ def test_what_means_nothing_is_refused(arguments: tuple[str, ...], wrong: str) -
     result = onefill("exchange", "--port", "0", *arguments)
     assert result.code == 2
     assert wrong in result.err
+
+
+@pytest.mark.parametrize("matching", [True, False])
+def test_it_imitates_a_real_venue(matching: bool) -> None:
+    """Its own API, over the same core: told not to match, it lets orders rest that would trade with each other."""
+    with serve("exchange", "--imitate", "kraken", "--matching" if matching else "--no-matching") as url:
+        client: Any = point(ccxt.kraken(KrakenImitation.config()), url)
+        try:
+            bought = client.create_order("BTC/USDT", "limit", "buy", 1, 200)
+            client.create_order("BTC/USDT", "limit", "sell", 1, 200)
+            found = client.fetch_order(bought["id"], "BTC/USDT")
+            assert (found["status"], float(found["filled"])) == (("closed", 1.0) if matching else ("open", 0.0))
+        finally:
+            client.session.close()
+        assert got(f"{url}/v1/counts")["submits"] == 2

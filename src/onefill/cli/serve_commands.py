@@ -43,6 +43,11 @@ Listed = Annotated[
     list[str] | None, typer.Option(help=f"SYMBOL:PRICE_TICK:QUANTITY_STEP. [default: {DEFAULT_INSTRUMENT}]")
 ]
 
+Imitated = Annotated[
+    str | None, typer.Option("--imitate", metavar="VENUE", help="Answer as this real venue does, such as binance_spot.")
+]
+_WITH_IMITATE = frozenset({"imitate", "host", "port", "matching", "as_json"})
+
 
 def parse_instrument(text: str) -> Instrument:
     """Return the instrument that ``SYMBOL:PRICE_TICK:QUANTITY_STEP`` names. Raises InvalidField."""
@@ -71,6 +76,7 @@ def parse_holdings(texts: list[str]) -> dict[str, dict[str, Decimal]]:
 
 
 def exchange(
+    context: typer.Context,
     host: Host = "127.0.0.1",
     port: Annotated[int, typer.Option(help="0 takes a free port.", min=0, max=65535)] = 8700,
     unique_scope: Scope = UniqueScope.EVER,
@@ -93,14 +99,19 @@ def exchange(
     tells_positions: Annotated[bool, typer.Option(help="Whether positions can be asked for.")] = True,
     holding: Holding = None,
     instrument: Listed = None,
+    imitate: Imitated = None,
     as_json: options.Json = False,
 ) -> None:
     """Run a simulated exchange: HTTP for orders, WebSocket for execution reports with replay from a cursor.
 
     It keeps its orders in memory: another start is another exchange, so begin with another ledger then. With --json the
-    first line of output is {"listening": URL}.
+    first line of output is {"listening": URL}. With --imitate it speaks a real venue's own API, for ccxt.
     """
     with told(as_json=as_json):
+        if imitate is not None:
+            _refuse_others(context)
+            run_loop(_serve(_imitation(imitate, host, port, matching=matching), host, "exchange", as_json=as_json))
+            return
         habits = {
             "unique_scope": unique_scope,
             "duplicate_reply": duplicate_reply,
@@ -125,6 +136,30 @@ def exchange(
         instruments = [parse_instrument(text) for text in instrument or [DEFAULT_INSTRUMENT]]
         serving = _exchange(habits, instruments, parse_holdings(holding or []), host, port)
         run_loop(_serve(serving, host, "exchange", as_json=as_json))
+
+
+def _refuse_others(context: typer.Context) -> None:
+    """Raise InvalidField for an option that an imitation does not take: its habits are those of the venue."""
+    for name in context.params:
+        source = context.get_parameter_source(name)
+        if name not in _WITH_IMITATE and source is not None and source.name == "COMMANDLINE":
+            option = f"--{name.replace('_', '-')}"
+            raise InvalidField(option, "does not go with --imitate, which behaves as the venue does")
+
+
+@contextlib.asynccontextmanager
+async def _imitation(name: str, host: str, port: int, *, matching: bool) -> AsyncIterator[int]:
+    from onefill.sim.imitations.known import IMITATIONS  # noqa: PLC0415 - other commands need no server
+
+    kind = IMITATIONS.get(name)
+    if kind is None:
+        raise InvalidField("--imitate", f"{name!r} is not imitated; there are: {', '.join(sorted(IMITATIONS))}")
+    server = kind(dialect=msgspec.structs.replace(kind.dialect, matching=matching))
+    bound = await _listen(server.start(host, port), host, port)
+    try:
+        yield bound
+    finally:
+        await server.close()
 
 
 @contextlib.asynccontextmanager
