@@ -4,8 +4,10 @@ from collections.abc import Mapping
 from typing import Final
 
 from onefill.sim.imitations.base import Imitation
+from onefill.sim.imitations.deribit import DeribitImitation
 from onefill.sim.imitations.kraken import KrakenImitation
 
 IMITATIONS: Final[Mapping[str, type[Imitation]]] = {
+    "deribit": DeribitImitation,
     "kraken": KrakenImitation,
 }
