@@ -17,8 +17,10 @@ class KeptBack(Exception):
 class LookedAt(BytesPayload):
     """A body that is written whole, or not at all. ``kept_back``: why it was not."""
 
-    def __init__(self, body: bytes, look: Callable[[], str | None]) -> None:
-        super().__init__(body, content_type="application/json")
+    def __init__(
+        self, body: bytes, look: Callable[[], str | None], content_type: str | None = "application/json"
+    ) -> None:
+        super().__init__(body, content_type=content_type)
         self._look = look
         self.kept_back: str | None = None
 

@@ -34,13 +34,17 @@ class Call(Protocol):
 class Signing:
     """A request at the moment at which it is signed, after any wait for the rate limit. Manners may change it in place.
 
-    ``params`` are what is signed. ``expires_at_ms``: the venue must refuse the request after this moment, by our clock;
-    ``now_ms``: the moment. ``headers`` are added to the signed request's. ``options`` replace the client's ``options``
-    while this request is signed.
+    ``path`` and ``api`` are ccxt's words for the endpoint. ``params`` are what is signed. ``expires_at_ms``: the venue must
+    refuse the request after this moment, by our clock; ``now_ms``: the moment. ``headers`` are added to the signed request's.
+    ``options`` replace the client's ``options`` while this request is signed.
     """
 
-    def __init__(self, method: str, params: dict[str, Any], expires_at_ms: int, now_ms: int) -> None:
+    def __init__(
+        self, method: str, path: str, api: Any, params: dict[str, Any], expires_at_ms: int, now_ms: int
+    ) -> None:
         self.method = method
+        self.path = path
+        self.api = api
         self.params = params
         self.expires_at_ms = expires_at_ms
         self.now_ms = now_ms

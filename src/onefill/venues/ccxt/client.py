@@ -1,0 +1,231 @@
+"""A ccxt client made fit for orders: exact numbers, one send for each call, every request watched.
+
+The client keeps to ccxt's own classes. A *twin* shares all state of the client that it is made of (keys, markets, limits,
+connections) and differs in how it reads numbers and in what it does on the wire.
+"""
+
+import asyncio
+import concurrent.futures
+import contextlib
+import contextvars
+import inspect
+import threading
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any, Final
+
+import aiohttp
+
+from onefill.core.errors import InvalidField, VenueError
+from onefill.venues.ccxt.address import point
+from onefill.venues.ccxt.manners import Manners, Signing
+from onefill.venues.ccxt.witness import WatchedRequests, WatchedSession, present, trace
+from onefill.venues.last_look import KeptBack
+
+MISSING: Final = "the ccxt library is not installed: pip install 'onefill[ccxt]'"
+
+
+class _Exact:
+    """What a twin does differently, for synchronous and asynchronous clients alike."""
+
+    number = property(lambda _: str)
+    """ccxt reads every number by this: text, and never a float."""
+
+    def number_of(self, value: Decimal) -> float:
+        """Return a number as ccxt's methods take it. Raises InvalidField if a float cannot be exactly that number."""
+        number = float(value)
+        if Decimal(repr(number)) != value:
+            raise InvalidField(
+                "quantity, price", f"{value} has more digits than the client library can pass on exactly"
+            )
+        return number
+
+    def on_rest_response(
+        self, code: int, reason: str, url: str, method: str, headers: Any, body: str, *rest: Any
+    ) -> Any:
+        """Show the witness a whole answer, before ccxt judges it."""
+        witness = present()
+        if witness is not None:
+            witness.answered(code, body or "")
+        parent: Any = super()
+        return parent.on_rest_response(code, reason, url, method, headers, body, *rest)
+
+    def sign(self, path: str, api: Any = "public", method: str = "GET", params: Any = None, *rest: Any) -> Any:
+        """Sign a request; one that has an expiry gets it stamped now, after any wait for the rate limit."""
+        parent: Any = super()
+        params = {} if params is None else params
+        witness, me = present(), self.__dict__
+        if witness is None or witness.stamp is None or witness.expires_at_ms is None or not isinstance(params, dict):
+            return parent.sign(path, api, method, params, *rest)
+        now_ms: int = parent.milliseconds()
+        signing = Signing(method, path, api, dict(params), witness.expires_at_ms, now_ms)
+        if signing.left_ms <= 0:
+            witness.kept_back = "its expiry had come before it could be signed"
+            raise KeptBack(witness.kept_back)
+        witness.stamp(signing)
+        options = me["options"]
+        me["options"] = {**options, **signing.options} if signing.options else options
+        try:
+            signed = parent.sign(path, api, method, signing.params, *rest)
+        finally:
+            me["options"] = options
+        if signing.headers:
+            signed = {**signed, "headers": {**(signed.get("headers") or {}), **signing.headers}}
+        return signed
+
+    def handle_option_integer_and_params(self, params: Any, method: str, option: str, default: Any = None) -> Any:
+        """Read an option; that of ccxt's own retries is always none: they repeat just what may have been taken."""
+        parent: Any = super()
+        value, rest = parent.handle_option_integer_and_params(params, method, option, default)
+        return (0 if option == "maxRetriesOnFailure" else value), rest
+
+    def __del__(self) -> None:
+        """Leave what is shared to the client it belongs to."""
+
+
+class _AsyncTwin(_Exact):
+    @property
+    def session(self) -> Any:
+        """The shared session, watched."""
+        found = self.__dict__.get("session")
+        if found is None:
+            return None
+        watched = self.__dict__.get("_onefill_session")
+        if watched is None or watched.inner is not found:
+            watched = self.__dict__["_onefill_session"] = WatchedSession(found)
+        return watched
+
+    @session.setter
+    def session(self, value: Any) -> None:
+        self.__dict__["session"] = value.inner if isinstance(value, WatchedSession) else value
+
+    def open(self, *arguments: Any) -> None:
+        """Connect as ccxt does, over a session that can be watched."""
+        parent: Any = super()
+        parent.open(*arguments)
+        me: Any = self
+        kept = self.__dict__
+        session = kept.get("session")
+        if session is None or session is kept.get("_onefill_traced"):
+            return
+        if not me.own_session or me.tcp_connector is None:
+            return  # a session of the user's own: what leaves is then not seen, and a lost reply counts as maybe sent
+        kept["session"] = kept["_onefill_traced"] = aiohttp.ClientSession(
+            connector=me.tcp_connector,
+            trust_env=me.aiohttp_trust_env,
+            trace_configs=[trace()],
+            cookie_jar=aiohttp.DummyCookieJar(),
+        )
+        session.detach()
+
+
+class _SyncTwin(_Exact):
+    @property
+    def session(self) -> Any:
+        """The shared session, watched."""
+        found = self.__dict__.get("session")
+        return None if found is None else WatchedRequests(found)
+
+    @session.setter
+    def session(self, value: Any) -> None:
+        self.__dict__["session"] = value.inner if isinstance(value, WatchedRequests) else value
+
+
+_twins: dict[tuple[type, type], Any] = {}
+
+
+def twin(exchange: Any) -> Any:
+    """Return the twin of a ccxt client: another object with the very same state."""
+    base = _AsyncTwin if is_async(exchange) else _SyncTwin
+    key = (type(exchange), base)
+    if key not in _twins:
+        _twins[key] = type(type(exchange).__name__, (base, type(exchange)), {})
+    made: Any = object.__new__(_twins[key])
+    made.__dict__ = exchange.__dict__
+    return made
+
+
+def is_async(exchange: Any) -> bool:
+    """Tell whether a ccxt client is an asynchronous one."""
+    return inspect.iscoroutinefunction(getattr(type(exchange), "fetch", None))
+
+
+def make(ccxt_id: str, config: Mapping[str, Any], manners: type[Manners], *, url: str | None, testnet: bool) -> Any:
+    """Return a new asynchronous client, with streams where ccxt has them.
+
+    Raises VenueError if ccxt is not there, InvalidField for an exchange it does not know, or that has no test network.
+    """
+    try:
+        import ccxt.pro as streaming  # noqa: PLC0415 - takes most of a second
+        from ccxt import NotSupported, async_support  # noqa: PLC0415
+    except ImportError:
+        raise VenueError(MISSING) from None
+    kind = getattr(streaming, ccxt_id, None) if ccxt_id in streaming.exchanges else None
+    if kind is None and ccxt_id in async_support.exchanges:
+        kind = getattr(async_support, ccxt_id)
+    if kind is None:
+        raise InvalidField("exchange", f"{ccxt_id!r} is no exchange that ccxt {async_support.__version__} knows")
+    known: Any = async_support.Exchange.deep_extend(manners.config, dict(config))
+    exchange = kind(known)
+    if testnet:
+        try:
+            exchange.set_sandbox_mode(True)
+        except NotSupported:
+            raise InvalidField("testnet", f"ccxt knows no test network of {ccxt_id!r}") from None
+    return exchange if url is None else point(exchange, url)
+
+
+class Client:
+    """Calls a ccxt client's methods, synchronous ones in a thread of their own, one at a time. Every call is bounded.
+
+    ``lock`` is held during each call of a synchronous client: whoever else uses that client's connection should hold it too.
+    """
+
+    def __init__(self, exchange: Any, timeout_s: float, *, own: bool) -> None:
+        self.raw = exchange
+        self.exchange = twin(exchange)
+        self.asynchronous = is_async(exchange)
+        self.lock = threading.RLock()
+        self._own = own
+        self._timeout_s = timeout_s
+        self._pool: concurrent.futures.ThreadPoolExecutor | None = None
+        if own:
+            exchange.timeout = round(timeout_s * 1000)
+        elif not exchange.timeout:
+            raise InvalidField("timeout", "the ccxt object waits without end; set its timeout, in ms")
+
+    def has(self, method: str) -> bool:
+        """Tell whether ccxt has a method for this exchange (``watchOrders``), not only an imitation of one."""
+        return self.exchange.has.get(method) is True
+
+    async def __call__(self, method: str, *arguments: Any) -> Any:
+        """Return what a method returns, called once. Raises ccxt's own errors, and TimeoutError."""
+        function = getattr(self.exchange, method)
+        if self.asynchronous:
+            return await function(*arguments)
+        if self._pool is None:
+            self._pool = concurrent.futures.ThreadPoolExecutor(1, "onefill-ccxt")
+        context = contextvars.copy_context()
+        return await asyncio.get_running_loop().run_in_executor(
+            self._pool, lambda: context.run(self._locked, function, arguments)
+        )
+
+    def _locked(self, function: Any, arguments: tuple[Any, ...]) -> Any:
+        with self.lock:
+            return function(*arguments)
+
+    async def load(self) -> Mapping[str, Any]:
+        """Return the markets by symbol, loaded once, by the user's own client: its numbers stay of the user's kind."""
+        if self.asynchronous:
+            markets: Mapping[str, Any] = await self.raw.load_markets()
+            return markets
+        return await asyncio.get_running_loop().run_in_executor(None, self._locked, self.raw.load_markets, ())
+
+    async def close(self) -> None:
+        """Close the connections, if the client is our own."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=False)
+            self._pool = None
+        if self._own and self.asynchronous:
+            with contextlib.suppress(Exception):  # what is closed may complain; nothing more comes of it
+                await self.exchange.close()

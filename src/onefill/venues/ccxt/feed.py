@@ -1,0 +1,347 @@
+"""An account's executions and the ends of its orders, from lists that are read again and again and streams in between.
+
+A list is what counts: it is read from a little before the last place, after every start, after every break of a stream, and
+every so often while a stream runs. A stream only makes news come sooner. What was told before is told again after a start, and
+dropped by its execution id (promise FILL-ONCE).
+
+Places are times, µs since 1970. A report never has a place beyond the moment through which every instrument was read, so that
+reading on from a place misses nothing of any of them.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from onefill.core.errors import VenueError
+from onefill.core.messages import ExecutionReport, VenueOrder
+from onefill.venues.ccxt import orders
+from onefill.venues.ccxt.manners import Manners, Order, Trade
+from onefill.venues.ccxt.orders import ENDED, Expected, Strange
+
+OVERLAP_MS: Final = 60_000
+"""What is read again: a venue may list a trade later than one that came after it, and its clock is not ours."""
+_MOST_ASKED: Final = 20
+"""Orders that are asked about, one by one, in each round."""
+_STREAM_PAUSE_S: Final = 1.0
+_QUIET_FACTOR: Final = 15
+"""So many times less often the lists are read while a stream runs."""
+_ORDERS_EVERY: Final = 5
+"""In so many rounds, one looks at orders that may have ended."""
+_MOST_KNOWN: Final = 200_000
+
+Ask = Callable[[Awaitable[Any]], Awaitable[Any]]
+"""Bounds a question and turns what goes wrong into VenueError."""
+
+
+class Followed(msgspec.Struct, gc=False):
+    """An order whose executions and end are to be told. ``since_ms``: when it was met first."""
+
+    client_order_id: str
+    instrument: str
+    since_ms: int
+    done: str = ""
+    """How it ended, once that was told."""
+
+
+class _News(msgspec.Struct, frozen=True, gc=False):
+    """What a round found, not placed yet."""
+
+    at_us: int
+    key: tuple[str, str]
+    trade: Trade | None
+    ended: VenueOrder | None
+    client_order_id: str
+
+
+class Feed:
+    """What one account does, told in order. ``ask`` bounds each question; ``call`` makes it."""
+
+    def __init__(self, call: Any, manners: Manners, account: str, ask: Ask, *, poll_s: float, streams: bool) -> None:
+        self._call = call
+        self._manners = manners
+        self._account = account
+        self._ask = ask
+        self._poll_s = poll_s
+        self._streams = streams
+        self.instruments: dict[str, None] = {}
+        """What is followed, in the order in which it was met."""
+        self._orders: dict[str, Followed] = {}
+        """By the venue's number."""
+        self._ids: dict[str, str] = {}
+        """Client order ids by the venue's number."""
+        self._told: set[tuple[str, str]] = set()
+        """Trades that the stream now open has told."""
+        self._place = 0
+        """The last place that it gave."""
+        self._woken = asyncio.Event()
+
+    # --------------------------------------------------------------- what is met
+
+    def meet(self, instrument: str) -> None:
+        """Follow an instrument from now on."""
+        if instrument not in self.instruments:
+            self.instruments[instrument] = None
+            self._woken.set()
+
+    def met(self, client_order_id: str, venue_order_id: str | None, instrument: str, *, over: bool = False) -> None:
+        """Hear of an order of ours, by its number where that is known. ``over``: its end was told already."""
+        self.meet(instrument)
+        if not venue_order_id:
+            return
+        self._ids[venue_order_id] = client_order_id
+        if over:
+            self._orders.pop(venue_order_id, None)
+        elif venue_order_id not in self._orders:
+            self._orders[venue_order_id] = Followed(client_order_id, instrument, _now_ms())
+            self._woken.set()
+        while len(self._ids) > _MOST_KNOWN:
+            self._ids.pop(next(iter(self._ids)))
+
+    # ------------------------------------------------------------------- streams
+
+    async def follow(self, after: int) -> AsyncGenerator[ExecutionReport, None]:
+        """Yield what happens after a place, as it comes. Raises VenueError where the venue cannot be asked."""
+        self._place, self._told = after, set()
+        since_ms = max(after // 1000 - OVERLAP_MS, 0)
+        read_through = dict.fromkeys(self.instruments, since_ms + OVERLAP_MS)
+        queue: asyncio.Queue[_News] = asyncio.Queue()
+        listeners = self._listeners(queue)
+        rounds = 0
+        try:
+            while True:
+                self._woken.clear()
+                failure: VenueError | None = None
+                found: list[_News] = []
+                for name in list(self.instruments):
+                    begun_ms = _now_ms()
+                    from_ms = min(read_through.get(name, since_ms + OVERLAP_MS), begun_ms) - OVERLAP_MS
+                    try:
+                        found += await self._trades(name, max(from_ms, 0))
+                    except VenueError as error:  # the others go on, and no place passes this one by
+                        failure = failure or error
+                    else:
+                        read_through[name] = begun_ms
+                if rounds % _ORDERS_EVERY == 0 or self._orders_news:
+                    self._orders_news = False
+                    try:
+                        found += await self._ends(read_through)
+                    except VenueError as error:
+                        failure = failure or error
+                rounds += 1
+                through_us = min(read_through.values(), default=_now_ms()) * 1000
+                for report in self._placed(found, through_us):
+                    yield report
+                if failure is not None:
+                    raise failure
+                pause_s = self._poll_s * (_QUIET_FACTOR if any(one.live for one in listeners) else 1)
+                async for news in self._until(queue, pause_s):
+                    for report in self._placed([news], through_us):
+                        yield report
+        finally:
+            for one in listeners:
+                one.task.cancel()
+            await asyncio.gather(*(one.task for one in listeners), return_exceptions=True)
+
+    _orders_news = False
+    """A stream told of an order that may have ended, or one came that ends at once."""
+
+    def look_soon(self) -> None:
+        """Have the lists read now: something was executed, or ended."""
+        self._orders_news = True
+        self._woken.set()
+
+    async def _until(self, queue: "asyncio.Queue[_News]", pause_s: float) -> AsyncGenerator[_News, None]:
+        """Yield what the streams tell until it is time for the lists again."""
+        end_s = time.monotonic() + pause_s
+        woken = asyncio.ensure_future(self._woken.wait())
+        try:
+            while not self._woken.is_set() and (left_s := end_s - time.monotonic()) > 0:
+                getting = asyncio.ensure_future(queue.get())
+                await asyncio.wait({getting, woken}, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
+                if getting.done():
+                    yield getting.result()
+                else:
+                    getting.cancel()
+                    with contextlib.suppress(asyncio.CancelledError):
+                        await getting
+        finally:
+            woken.cancel()
+
+    def _placed(self, found: Iterable[_News], through_us: int) -> Iterable[ExecutionReport]:
+        """Give each piece of news its place, and leave out what this stream has told."""
+        for news in sorted(found, key=lambda one: (one.at_us, one.ended is not None, one.key)):
+            if news.trade is not None and news.key in self._told:
+                continue
+            place = max(self._place + 1, min(news.at_us, through_us))
+            report = self._report(news, place)
+            if report is None:
+                continue
+            self._place = place
+            if news.trade is not None:
+                self._told.add(news.key)
+            yield report
+
+    def _report(self, news: _News, place: int) -> ExecutionReport | None:
+        if news.trade is not None:
+            try:
+                return orders.trade_report(news.trade, self._account, news.client_order_id, place, news.key)
+            except Strange as problem:
+                raise VenueError(f"{problem}; nothing after it was taken in, and the lists are read again") from None
+        return None if news.ended is None else orders.ending_report(news.ended, self._account, place, news.at_us)
+
+    # --------------------------------------------------------------------- lists
+
+    async def page(self, after: int) -> list[ExecutionReport]:
+        """Return what there is after a place by now: for the place reached, what was not told; for an earlier one, all."""
+        again = after < self._place or not self._place
+        since_ms = max((after if again else self._place) // 1000 - OVERLAP_MS, 0)
+        found: list[_News] = []
+        for name in list(self.instruments):
+            found += await self._trades(name, since_ms)
+        reports, place = [], after
+        for news in sorted(found, key=lambda one: (one.at_us, one.key)):
+            if (again and news.at_us <= after) or (not again and news.key in self._told):
+                continue
+            place = max(place + 1, news.at_us)
+            report = self._report(news, place)
+            if report is not None:
+                reports.append(report)
+        return reports
+
+    async def _trades(self, instrument: str, since_ms: int) -> list[_News]:
+        shown: Sequence[Trade] = await self._ask(self._manners.trades(self._call, instrument, since_ms))
+        news = []
+        for trade in shown:
+            key = self._manners.trade_key(trade)
+            if key not in self._told:
+                news.append(await self._news(trade, key))
+        return news
+
+    async def _news(self, trade: Trade, key: tuple[str, str]) -> _News:
+        client_order_id = self._manners.trade_client_order_id(trade) or self._ids.get(key[0])
+        if client_order_id is None:
+            client_order_id = await self._owner(key[0], str(trade["symbol"]))
+        return _News(int(trade.get("timestamp") or 0) * 1000, key, trade, None, client_order_id)
+
+    async def _owner(self, venue_order_id: str, instrument: str) -> str:
+        """Return the client order id of an order, asked for once; empty where it has none: then it is not one of ours."""
+        if not venue_order_id:
+            return ""
+        shown: Order | None = await self._ask(self._manners.find_by_number(self._call, venue_order_id, instrument))
+        if shown is None:
+            raise VenueError(
+                f"the venue lists a trade of its order {venue_order_id} and does not show that order; it is asked again"
+            )
+        found = self._manners.client_order_id(shown)
+        self._ids[venue_order_id] = found
+        return found
+
+    async def _ends(self, read_through: Mapping[str, int]) -> list[_News]:
+        """Ask about followed orders that are not listed as live any more, and return those that are over."""
+        found: list[_News] = []
+        for name in {one.instrument: None for one in self._orders.values()}:
+            shown = await self._ask(self._manners.open_orders(self._call, name))
+            live = {str(one.get("id")) for one in shown}
+            for number in [n for n, one in self._orders.items() if one.instrument == name and n not in live][
+                :_MOST_ASKED
+            ]:
+                found += await self._end_of(number)
+        return found
+
+    async def _end_of(self, venue_order_id: str) -> list[_News]:
+        followed = self._orders[venue_order_id]
+        asked = self._manners.find_by_number(self._call, venue_order_id, followed.instrument)
+        shown: Order | None = await self._ask(asked)
+        expected = Expected(client_order_id=followed.client_order_id, instrument=followed.instrument)
+        if shown is None:
+            return []
+        try:
+            order = orders.venue_order(shown, expected, self._manners)
+        except Strange as problem:
+            raise VenueError(f"order {venue_order_id}: {problem}; it is asked about again") from None
+        if order.status not in ENDED:
+            return []
+        self._orders.pop(venue_order_id, None)
+        news = [_News(_now_ms() * 1000, (venue_order_id, ""), None, order, order.client_order_id)]
+        if order.cum_quantity:
+            # Executed long before it was met, perhaps: its trades are read from its beginning.
+            begun_ms = int(shown.get("timestamp") or followed.since_ms) - OVERLAP_MS
+            news += [
+                one for one in await self._trades(followed.instrument, max(begun_ms, 0)) if one.key[0] == venue_order_id
+            ]
+        return news
+
+    # ----------------------------------------------------------------- listening
+
+    def _listeners(self, queue: "asyncio.Queue[_News]") -> list["_Listener"]:
+        if not self._streams:
+            return []
+        methods = {"watchMyTrades": self._heard_trades, "watchOrders": self._heard_orders}
+        return [
+            _Listener(self._call, method, hear, queue, self._broken)
+            for method, hear in methods.items()
+            if self._call.has(method)
+        ]
+
+    def _broken(self) -> None:
+        """Have the lists read, after a stream broke: what it did not tell stands there."""
+        self.look_soon()
+
+    async def _heard_trades(self, shown: Sequence[Trade], queue: "asyncio.Queue[_News]") -> None:
+        for trade in shown:
+            if trade.get("symbol") in self.instruments:
+                await queue.put(await self._news(trade, self._manners.trade_key(trade)))
+
+    async def _heard_orders(self, shown: Sequence[Order], _: "asyncio.Queue[_News]") -> None:
+        for one in shown:
+            number, named = str(one.get("id") or ""), self._manners.client_order_id(one)
+            if number and named:
+                self._ids.setdefault(number, named)
+            if one.get("status") != "open":
+                self.look_soon()
+
+
+class _Listener:
+    """Listens to one of ccxt's streams for as long as it lives; a break is told and it is opened again."""
+
+    def __init__(
+        self,
+        call: Any,
+        method: str,
+        hear: Callable[[Sequence[Any], "asyncio.Queue[_News]"], Awaitable[None]],
+        queue: "asyncio.Queue[_News]",
+        broken: Callable[[], None],
+    ) -> None:
+        self.live = False
+        self.task = asyncio.ensure_future(self._run(call, method, hear, queue, broken))
+
+    async def _run(
+        self,
+        call: Any,
+        method: str,
+        hear: Callable[[Sequence[Any], "asyncio.Queue[_News]"], Awaitable[None]],
+        queue: "asyncio.Queue[_News]",
+        broken: Callable[[], None],
+    ) -> None:
+        name = "watch_my_trades" if method == "watchMyTrades" else "watch_orders"
+        while True:
+            try:
+                shown = await call(name)
+                if not self.live:
+                    self.live = True
+                    broken()  # what came between the lists and the stream's beginning stands in the lists
+                await hear(list(shown), queue)
+            except asyncio.CancelledError:
+                raise
+            except Exception:  # noqa: BLE001 - a stream may fail in any way; the lists tell what it did not
+                self.live = False
+                broken()
+                await asyncio.sleep(_STREAM_PAUSE_S)
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

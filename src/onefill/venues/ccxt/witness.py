@@ -1,0 +1,192 @@
+"""What happens to one request on its way through ccxt and its HTTP client, seen from beneath both.
+
+The library's errors say little about whether anything left. A witness is told by the HTTP session itself: when the first byte
+is about to be written, and what the whole answer was. It also keeps a request back at that last moment, if nothing may leave.
+"""
+
+import contextlib
+import contextvars
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import aiohttp
+import msgspec
+
+from onefill.core.client_errors import Failure, ancestry, codes_in
+from onefill.venues.ccxt.manners import Signing
+from onefill.venues.last_look import KeptBack, LookedAt
+
+_MOST_TEXT = 2_000
+_MOST_CAUSES = 20
+
+
+class Witness:
+    """Sees one request, or the few that one call of ccxt makes.
+
+    ``last_look`` returns why nothing may leave now, ``None`` if it may. ``stamp`` puts the expiry ``expires_at_ms`` into what
+    is signed.
+    """
+
+    def __init__(
+        self,
+        last_look: Callable[[], str | None],
+        expires_at_ms: int | None = None,
+        stamp: Callable[[Signing], None] | None = None,
+    ) -> None:
+        self.last_look = last_look
+        self.expires_at_ms = expires_at_ms
+        self.stamp = stamp
+        self.sent: bool | None = False
+        """Whether the first byte of a request left; ``None``: it may have."""
+        self.kept_back: str | None = None
+        self.status: int | None = None
+        self.text = ""
+
+    def leaves(self) -> None:
+        """Note that the first byte is about to be written. Raises KeptBack if it must not."""
+        self.kept_back = self.last_look()
+        if self.kept_back is not None:
+            raise KeptBack(self.kept_back)
+        self.sent, self.status, self.text = True, None, ""
+
+    def answered(self, status: int, text: str) -> None:
+        """Note a whole answer."""
+        self.status, self.text = status, text[:_MOST_TEXT]
+
+    def failure(self, error: BaseException) -> Failure:
+        """Return an error as it is judged."""
+        causes = list(_beneath(error))
+        return Failure(
+            sent=False if self.kept_back is not None else self.sent,
+            causes=frozenset(ancestry(type(one) for one in causes)),
+            codes=codes_in(_decoded(self.text)),
+            text=self.text,
+            status=self.status,
+            classes=ancestry([type(error)]),
+        )
+
+
+_present: contextvars.ContextVar[Witness | None] = contextvars.ContextVar("onefill_ccxt_witness", default=None)
+
+
+@contextlib.contextmanager
+def watched_by(witness: Witness) -> Iterator[Witness]:
+    """Have ``witness`` see the requests that this task makes in the block."""
+    token = _present.set(witness)
+    try:
+        yield witness
+    finally:
+        _present.reset(token)
+
+
+def present() -> Witness | None:
+    """Return who watches the request that is being made now."""
+    return _present.get()
+
+
+def _beneath(error: BaseException) -> Iterator[BaseException]:
+    """Yield the exceptions beneath an error, by whichever way they are kept there."""
+    seen: set[int] = {id(error)}
+    below: list[BaseException] = [error]
+    while below and len(seen) < _MOST_CAUSES:
+        one = below.pop()
+        if one is not error:
+            yield one
+        parts = (
+            one.__cause__,
+            one.__context__,
+            getattr(one, "reason", None),
+            getattr(one, "os_error", None),
+            *one.args,
+        )
+        for part in parts:
+            if isinstance(part, BaseException) and id(part) not in seen:
+                seen.add(id(part))
+                below.append(part)
+
+
+def _decoded(text: str) -> Any:
+    try:
+        return msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        return None
+
+
+# ---------------------------------------------------------------------- sessions
+
+
+def trace() -> aiohttp.TraceConfig:
+    """Return what tells a witness that the headers of a request are about to be written."""
+    config = aiohttp.TraceConfig()
+
+    async def leaving(
+        _: aiohttp.ClientSession, __: SimpleNamespace, ___: aiohttp.TraceRequestHeadersSentParams
+    ) -> None:
+        witness = present()
+        if witness is not None:
+            witness.leaves()
+
+    config.on_request_headers_sent.append(leaving)
+    return config
+
+
+class WatchedSession:
+    """An aiohttp session for ccxt: nothing is sent twice or elsewhere unasked, and a request's last moment is seen."""
+
+    def __init__(self, session: aiohttp.ClientSession) -> None:
+        self.inner = session
+        # aiohttp resends GET, PUT and DELETE after a dropped connection, unasked; there is no public switch for it.
+        setattr(session, "_retry_connection", False)  # noqa: B010 - the attribute is private, its name is all there is
+
+    def _request(self, method: str, url: Any, **given: Any) -> Any:
+        witness, body = present(), given.get("data")
+        if witness is not None and isinstance(body, bytes):
+            # Between headers and body lie turns of the event loop: the headers wait for the body, and it looks once more.
+            given["data"] = LookedAt(body, witness.last_look, "application/octet-stream")
+        given["allow_redirects"] = False  # a redirect would send the order a second time
+        return self.inner.request(method, url, **given)
+
+    def get(self, url: Any, **given: Any) -> Any:
+        """As aiohttp's."""
+        return self._request("GET", url, **given)
+
+    def post(self, url: Any, **given: Any) -> Any:
+        """As aiohttp's."""
+        return self._request("POST", url, **given)
+
+    def put(self, url: Any, **given: Any) -> Any:
+        """As aiohttp's."""
+        return self._request("PUT", url, **given)
+
+    def delete(self, url: Any, **given: Any) -> Any:
+        """As aiohttp's."""
+        return self._request("DELETE", url, **given)
+
+    def patch(self, url: Any, **given: Any) -> Any:
+        """As aiohttp's."""
+        return self._request("PATCH", url, **given)
+
+    def __getattr__(self, name: str) -> Any:
+        """Everything else is the session's own."""
+        return getattr(self.inner, name)
+
+
+class WatchedRequests:
+    """A requests session for ccxt: likewise."""
+
+    def __init__(self, session: Any) -> None:
+        self.inner = session
+
+    def request(self, *arguments: Any, **given: Any) -> Any:
+        """As requests' own, never following a redirect."""
+        witness = present()
+        if witness is not None:
+            witness.leaves()
+            witness.sent = None  # what its connection pool does from here on is not seen
+        given["allow_redirects"] = False
+        return self.inner.request(*arguments, **given)
+
+    def __getattr__(self, name: str) -> Any:
+        """Everything else is the session's own."""
+        return getattr(self.inner, name)
