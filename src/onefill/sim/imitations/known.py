@@ -4,10 +4,12 @@ from collections.abc import Mapping
 from typing import Final
 
 from onefill.sim.imitations.base import Imitation
+from onefill.sim.imitations.binance import BinanceSpot
 from onefill.sim.imitations.deribit import DeribitImitation
 from onefill.sim.imitations.kraken import KrakenImitation
 
 IMITATIONS: Final[Mapping[str, type[Imitation]]] = {
+    "binance_spot": BinanceSpot,
     "deribit": DeribitImitation,
     "kraken": KrakenImitation,
 }
