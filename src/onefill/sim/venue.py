@@ -13,6 +13,7 @@ from onefill.core.messages import (
     Holdings,
     Listed,
     LookupReply,
+    NotSent,
     PositionsReply,
     Rejected,
     ReplaceRejected,
@@ -28,6 +29,7 @@ from onefill.sim.exchange import Exchange
 
 BATCH = 1000
 """Most reports taken from the exchange at a time."""
+_CLOSED = NotSent("not connected: close() was called")
 
 
 def wall_clock_us() -> int:
@@ -67,7 +69,7 @@ class SimulatedVenue:
         self._arm()
 
     async def close(self) -> None:
-        """End the streams. What is pending stays pending until somebody calls the exchange again."""
+        """End the streams, and send no more. What is pending stays pending until somebody calls the exchange again."""
         self._closed = True
         if self._timer is not None:
             self._timer.cancel()
@@ -81,6 +83,8 @@ class SimulatedVenue:
 
     async def submit(self, request: SubmitRequest) -> SubmitReply:
         """Hand a new order to the exchange. An order for another account is refused here: its fills would go unseen."""
+        if self._closed:
+            return _CLOSED
         if request.account != self._account:
             return Rejected(
                 f"this connection trades for account {self._account!r} only; nothing was sent", "wrong_account"
@@ -92,10 +96,14 @@ class SimulatedVenue:
 
     async def cancel(self, request: CancelRequest) -> CancelReply:
         """Ask the exchange to cancel an order."""
+        if self._closed:
+            return _CLOSED
         return self._exchange.cancel(request, self._clock_us())
 
     async def replace(self, request: ReplaceRequest) -> ReplaceReply:
         """Ask the exchange to give a live order other quantity and price, for this connection's account only."""
+        if self._closed:
+            return _CLOSED
         if request.account != self._account:
             return ReplaceRejected(f"this connection trades for account {self._account!r} only; nothing was sent")
         return self._exchange.replace(request, self._clock_us())

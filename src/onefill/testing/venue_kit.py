@@ -1,0 +1,430 @@
+"""What the suite of venue adapters works with: the other side, and how a fact becomes a test."""
+
+import asyncio
+import time
+import unittest
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any, ClassVar, Final, TypeVar
+
+import msgspec
+
+from onefill.core.capabilities import Capabilities, Lookup, ReplaceStyle
+from onefill.core.identity import derived_id
+from onefill.core.messages import (
+    LIVE,
+    Accepted,
+    CancelReply,
+    CancelRequest,
+    ExecutionReport,
+    ReplaceReply,
+    ReplaceRequest,
+    SubmitReply,
+    SubmitRequest,
+    Unknown,
+    VenueOrder,
+    VenueStatus,
+)
+from onefill.core.values import Instrument, OrderType, Side, TimeInForce
+from onefill.ports.venue import Venue
+
+PATIENT_S: Final = 20.0
+"""How long an adapter waits for an answer that comes, in seconds: a busy machine is no fault of the adapter."""
+HASTY_S: Final = 1.0
+"""For one that does not come."""
+TIGHT_S: Final = 60.0
+"""Longer than any call may take here, in seconds: a bound for what must end by itself."""
+GOOD_FOR_US: Final = 30_000_000
+"""How long the suite's requests are good, where the venue honours an expiry."""
+Result = TypeVar("Result")
+
+
+class Ability(StrEnum):
+    """What a kit can do. What it cannot is declared in :attr:`VenueKit.cannot`."""
+
+    TRUTH = "truth"
+    COUNT = "count"
+    FILL = "fill"
+    REFUSE = "refuse"
+    LOSE_REPLY = "lose_reply"
+    LOSE_REQUEST = "lose_request"
+    GARBLE_REPLY = "garble_reply"
+    GO_AWAY = "go_away"
+    FALL_SILENT = "fall_silent"
+    CUT_STREAMS = "cut_streams"
+
+
+class Sent(msgspec.Struct, frozen=True):
+    """How many requests of each kind ever reached the venue, refused ones included."""
+
+    submits: int
+    cancels: int
+    replaces: int
+
+
+class VenueKit(ABC):
+    """The venue at the other end of an adapter under test, and how it is made to fail.
+
+    Each test has a kit of its own. ``account`` is the one that the adapter trades for, ``other_account`` one that it does not.
+    A buy of ``quantity`` at ``price``, and at up to a thousand steps above, rests, and so does a sell at twice the price;
+    ``quantity`` is at least a hundred of the instrument's steps, and an eighth of it at least the smallest order. Nobody else
+    trades there. What is lost or garbled may be an order, a cancel or a replace; a kit that cannot hurt one kind of them
+    cannot do it at all.
+    """
+
+    account: str
+    other_account: str = "somebody-else"
+    instrument: str
+    price: Decimal
+    quantity: Decimal
+    cannot: ClassVar[Mapping[Ability, str]] = {}
+    """What the kit cannot do, and why: the facts that need it are reported as not shown."""
+
+    @abstractmethod
+    def venue(self, answer_s: float) -> Venue:
+        """Return a new adapter for the account, not started, that waits for an answer for about ``answer_s``, in seconds."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Let go of everything. The adapters are closed by then."""
+
+    def now_us(self) -> int:
+        """Return the venue's time, µs since 1970."""
+        return time.time_ns() // 1000
+
+    async def truth(self) -> Sequence[VenueOrder]:
+        """Return every order of the account that the venue ever had, oldest first, asked by another way than the adapter's."""
+        raise NotImplementedError(_missing(Ability.TRUTH))
+
+    async def sent(self) -> Sent:
+        """Return how many requests ever reached the venue, counted there or right before it."""
+        raise NotImplementedError(_missing(Ability.COUNT))
+
+    async def fill(self, order: VenueOrder, quantity: Decimal) -> None:
+        """Have somebody else trade ``quantity`` with a live buy order at its price. It is the account's best bid then."""
+        raise NotImplementedError(_missing(Ability.FILL))
+
+    def refused(self, request: SubmitRequest) -> SubmitRequest:
+        """Return an order like this one that the venue itself refuses for what it is. It must leave the adapter."""
+        raise NotImplementedError(_missing(Ability.REFUSE))
+
+    async def lose_reply(self) -> None:
+        """Have the next order, cancel or replace carried out, and its reply lost."""
+        raise NotImplementedError(_missing(Ability.LOSE_REPLY))
+
+    async def lose_request(self) -> None:
+        """Have the next order, cancel or replace lost after it left the adapter, without an answer."""
+        raise NotImplementedError(_missing(Ability.LOSE_REQUEST))
+
+    async def garble_reply(self) -> None:
+        """Have the next order, cancel or replace carried out, and a reply come that is not the venue's own."""
+        raise NotImplementedError(_missing(Ability.GARBLE_REPLY))
+
+    async def go_away(self) -> None:
+        """Have connections refused, and those that are open cut. The venue keeps what it knows."""
+        raise NotImplementedError(_missing(Ability.GO_AWAY))
+
+    async def fall_silent(self) -> None:
+        """Take connections and requests, carry out nothing, and answer nothing."""
+        raise NotImplementedError(_missing(Ability.FALL_SILENT))
+
+    async def come_back(self) -> None:
+        """Be as before, where adapters look for it, after :meth:`go_away` or :meth:`fall_silent`."""
+        raise NotImplementedError("a kit that can go away or fall silent must be able to come back")
+
+    async def cut_streams(self) -> None:
+        """Cut every connection that is open, streams among them, without a word."""
+        raise NotImplementedError(_missing(Ability.CUT_STREAMS))
+
+
+def _missing(ability: Ability) -> str:
+    return f"the kit does not say how: write VenueKit.{ability}, or declare in cannot why it cannot be done"
+
+
+class Bench:
+    """The adapter under test at work: it asks as a gateway does, and keeps count of what it asked."""
+
+    def __init__(self, kit: VenueKit) -> None:
+        self.kit = kit
+        self.venue: Venue = kit.venue(PATIENT_S)
+        self.asked: Counter[str] = Counter()
+        """How often an order was asked for under each client order id, replaces included."""
+        self._opened = [self.venue]
+        self._number = 0
+        self._instrument: Instrument | None = None
+
+    # ------------------------------------------------------------------- venue
+
+    async def start(self) -> None:
+        """Start the adapter and learn the instrument."""
+        async with asyncio.timeout(TIGHT_S):
+            await self.venue.start()
+            self._instrument = (await self.venue.instruments())[self.kit.instrument]
+
+    async def open(self, answer_s: float = PATIENT_S) -> Venue:
+        """Return one more adapter, started."""
+        venue = self.unstarted(answer_s)
+        async with asyncio.timeout(TIGHT_S):
+            await venue.start()
+        return venue
+
+    def unstarted(self, answer_s: float = HASTY_S) -> Venue:
+        """Return one more adapter."""
+        venue = self.kit.venue(answer_s)
+        self._opened.append(venue)
+        return venue
+
+    async def reconnect(self) -> None:
+        """Go on with a new adapter in place of the present one."""
+        await self.venue.close()
+        self.venue = await self.open()
+
+    async def close(self) -> None:
+        """Close every adapter."""
+        async with asyncio.timeout(TIGHT_S):
+            for venue in self._opened:
+                await venue.close()
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the adapter declares."""
+        return self.venue.capabilities
+
+    @property
+    def timed(self) -> bool:
+        """Whether places of the stream are times."""
+        return bool(getattr(self.capabilities, "timed_stream", False))
+
+    @property
+    def instrument(self) -> Instrument:
+        """What is traded here."""
+        assert self._instrument is not None
+        return self._instrument
+
+    # ---------------------------------------------------------------- requests
+
+    def new_id(self) -> str:
+        """Return a client order id of the venue's format that was never used."""
+        self._number += 1
+        return derived_id(self.kit.account, "suite", f"order {self._number}", self.capabilities.id_format)
+
+    def order(self, **other: Any) -> SubmitRequest:
+        """Return a new buy that rests: each is a step above those before, and so the best bid."""
+        client_order_id = other.pop("client_order_id", None) or self.new_id()
+        fields: dict[str, Any] = {
+            "account": self.kit.account,
+            "instrument": self.kit.instrument,
+            "side": Side.BUY,
+            "quantity": self.kit.quantity,
+            "order_type": OrderType.LIMIT,
+            "price": self.kit.price + self._number * self.instrument.price_tick,
+            "time_in_force": TimeInForce.GTC,
+            "expires_at_us": self.expiry(),
+        } | other
+        return SubmitRequest(client_order_id=client_order_id, **fields)
+
+    def expiry(self, good_for_us: int = GOOD_FOR_US) -> int | None:
+        """Return when a request that is made now expires; ``None`` where the venue honours no expiry."""
+        return None if self.capabilities.request_expiry_s is None else self.kit.now_us() + good_for_us
+
+    def part(self, parts: int = 4) -> Decimal:
+        """Return a part of the kit's quantity, in whole steps."""
+        step = self.instrument.quantity_step
+        return (self.kit.quantity / parts // step) * step
+
+    def cancelling(self, order: VenueOrder, *, by_number: bool) -> CancelRequest:
+        """Return a cancel of an order, by the venue's number or by the client order id alone."""
+        return CancelRequest(
+            client_order_id=order.client_order_id,
+            account=self.kit.account,
+            instrument=self.kit.instrument,
+            venue_order_id=order.venue_order_id if by_number else None,
+        )
+
+    def replacing(self, order: VenueOrder, **other: Any) -> ReplaceRequest:
+        """Return a replace of an order by half as much again, a step above all before; under the id that the style wants."""
+        fields: dict[str, Any] = {
+            "account": self.kit.account,
+            "instrument": self.kit.instrument,
+            "venue_order_id": order.venue_order_id,
+            "side": order.side,
+            "quantity": order.quantity + self.part(2),
+            "order_type": order.order_type,
+            "time_in_force": TimeInForce.GTC,
+            "expires_at_us": self.expiry(),
+        } | other
+        fresh = self.new_id()
+        keeps = self.capabilities.replace is not ReplaceStyle.NEW_ID
+        fields.setdefault("client_order_id", order.client_order_id if keeps else fresh)
+        fields.setdefault("price", self.kit.price + self._number * self.instrument.price_tick)
+        return ReplaceRequest(orig_client_order_id=order.client_order_id, **fields)
+
+    async def submit(self, request: SubmitRequest, venue: Venue | None = None) -> SubmitReply:
+        """Send an order as a gateway does: what is raised counts as unknown."""
+        self.asked[request.client_order_id] += 1
+        return await _told((venue or self.venue).submit(request))
+
+    async def cancel(self, request: CancelRequest) -> CancelReply:
+        """Ask for a cancel, likewise."""
+        return await _told(self.venue.cancel(request))
+
+    async def replace(self, request: ReplaceRequest) -> ReplaceReply:
+        """Ask for a replace, likewise."""
+        self.asked[request.client_order_id] += 1
+        return await _told(self.venue.replace(request))
+
+    async def resting(self, **other: Any) -> VenueOrder:
+        """Send a new order that must be taken, and return it when it is live."""
+        request = self.order(**other)
+        reply = await self.submit(request)
+        assert isinstance(reply, Accepted), f"an order that rests was not taken: {reply}"
+        if Ability.TRUTH in self.kit.cannot:
+            return reply.order
+        return await self.true(request.client_order_id, _at_work)
+
+    async def filled(self, order: VenueOrder, quantity: Decimal) -> VenueOrder:
+        """Have an order trade, and return it as it is then."""
+        await self.kit.fill(order, quantity)
+        wanted = order.cum_quantity + quantity
+        return await self.true(order.client_order_id, lambda now: now.cum_quantity == wanted)
+
+    # ------------------------------------------------------------------- truth
+
+    async def truths(self, client_order_id: str) -> list[VenueOrder]:
+        """Return every order that the venue has under a client order id."""
+        return [order for order in await self.kit.truth() if order.client_order_id == client_order_id]
+
+    async def true(self, client_order_id: str, when: Callable[[VenueOrder], bool]) -> VenueOrder:
+        """Return the latest order under an id as the venue has it, as soon as ``when`` holds of it."""
+        found: list[VenueOrder] = []
+
+        async def seen() -> bool:
+            found[:] = await self.truths(client_order_id)
+            return bool(found) and when(found[-1])
+
+        await until(seen, f"order {client_order_id} did not become what it should be")
+        return found[-1]
+
+    async def check(self) -> None:
+        """Hold of every test: the venue has no order more often than it was asked for."""
+        if Ability.TRUTH in self.kit.cannot:
+            return
+        for name, count in Counter(order.client_order_id for order in await self.kit.truth()).items():
+            assert count <= self.asked[name], f"{name}: {count} orders were made of {self.asked[name]} requests"
+
+    # ------------------------------------------------------------------ reading
+
+    async def reports(self, after: int = 0, venue: Venue | None = None) -> list[ExecutionReport]:
+        """Return every report after a place, page by page, as a gateway reads; places are judged on the way."""
+        found: list[ExecutionReport] = []
+        async with asyncio.timeout(TIGHT_S):
+            while page := await (venue or self.venue).executions(after):
+                for report in page:
+                    self.judge_place(report, after)
+                    after = report.position
+                fresh = [report for report in page if report not in found] if self.timed else page
+                found += fresh
+                if not fresh:
+                    break
+        return found
+
+    def judge_place(self, report: ExecutionReport, before: int) -> None:
+        """Assert that a report's place follows: by one, or, where places are times, that it does not fall."""
+        if self.timed:
+            assert report.position >= before, f"place {report.position} came after {before}"
+        else:
+            assert report.position == before + 1, f"place {report.position} came where {before + 1} was due"
+
+
+def _at_work(order: VenueOrder) -> bool:
+    return order.status in LIVE and order.status is not VenueStatus.PENDING_NEW
+
+
+async def until(condition: Callable[[], Awaitable[bool]], otherwise: str) -> None:
+    """Wait until ``condition`` holds; fail with ``otherwise`` if it never does."""
+    bound = asyncio.timeout(PATIENT_S)
+    try:
+        async with bound:
+            while not await condition():  # noqa: ASYNC110 - the venue tells nobody when it is so
+                await asyncio.sleep(0.01)
+    except TimeoutError:
+        assert not bound.expired(), otherwise
+        raise
+
+
+async def bounded(call: Awaitable[Result]) -> Result:
+    """Return what a call returns; one that does not end by itself fails."""
+    bound = asyncio.timeout(TIGHT_S)
+    try:
+        async with bound:
+            return await call
+    except TimeoutError:
+        assert not bound.expired(), f"a call did not end within {TIGHT_S:g} s"
+        raise
+
+
+async def _told(call: Awaitable[Result]) -> Result | Unknown:
+    try:
+        return await bounded(call)
+    except AssertionError:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever an adapter raises
+        return Unknown(f"raised {error!r}")
+
+
+def can_be_found(capabilities: Capabilities) -> bool:
+    """Tell whether the adapter declares that an order is found by a direct look-up."""
+    return capabilities.lookup is Lookup.DIRECT
+
+
+class VenueUnderTest:
+    """What a suite needs of a venue. Each test gets an instance of its own."""
+
+    async def kit(self) -> VenueKit:
+        """Return a new venue that nobody ever traded at."""
+        raise NotImplementedError
+
+    def not_shown(self, name: str, why: str) -> None:
+        """Report that the test ``name`` could not be run, and why. By default pytest shows it as skipped, with the reason."""
+        raise unittest.SkipTest(f"{name} is not shown: {why}")
+
+
+Scenario = Callable[[Any, Bench], Coroutine[Any, Any, None]]
+
+
+def fact(*needs: Ability) -> Callable[[Scenario], Callable[[Any], None]]:
+    """Make a test that pytest can call: make the kit, run the scenario, look at what the venue has, close.
+
+    ``needs``: what the kit must be able to do for it.
+    """
+
+    def made(scenario: Scenario) -> Callable[[Any], None]:
+        def test(self: VenueUnderTest) -> None:
+            asyncio.run(_run(self, scenario, needs))
+
+        # Not functools.wraps: pytest would follow it, and take the bench for a fixture.
+        test.__name__, test.__qualname__, test.__doc__ = scenario.__name__, scenario.__qualname__, scenario.__doc__
+        return test
+
+    return made
+
+
+async def _run(case: VenueUnderTest, scenario: Scenario, needs: Sequence[Ability]) -> None:
+    kit = await case.kit()
+    try:
+        missing = [f"the kit cannot {need}: {kit.cannot[need]}" for need in needs if need in kit.cannot]
+        if missing:
+            case.not_shown(scenario.__name__, "; ".join(missing))
+            return
+        bench = Bench(kit)
+        try:
+            await bench.start()
+            await scenario(case, bench)
+            await bench.check()
+        finally:
+            await bench.close()
+    finally:
+        await kit.close()
