@@ -3,6 +3,9 @@
 from collections.abc import Mapping
 from typing import Final
 
+from onefill.venues.ccxt.kraken import Kraken
 from onefill.venues.ccxt.manners import Manners
 
-MANNERS: Final[Mapping[str, type[Manners]]] = {}
+MANNERS: Final[Mapping[str, type[Manners]]] = {
+    "kraken": Kraken,
+}
