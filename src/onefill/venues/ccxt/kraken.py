@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Final
 
 from onefill.core.messages import CancelRequest, ReplaceRequest
 from onefill.venues.ccxt.manners import Call, Manners, Order, Signing, Trade
+from onefill.venues.ccxt.orders import Strange
 from onefill.venues.last_look import KeptBack
 
 NEAREST_DEADLINE_MS: Final = 2_000
@@ -40,18 +41,21 @@ class Kraken(Manners):
         return None
 
     async def replace(self, call: Call, request: ReplaceRequest, order_type: str) -> Order:
-        """Amend the order, once: it keeps its number and its id. The id in ccxt's reply is the amend's, and is left out."""
-        reply = await super().replace(call, request, order_type)
-        return {
-            "id": request.venue_order_id,
-            "clientOrderId": request.client_order_id,
-            "symbol": request.instrument,
-            "side": request.side.value,
-            "type": order_type,
-            "amount": str(request.quantity),
-            "price": None if request.price is None else str(request.price),
-            "info": reply.get("info"),
-        }
+        """Amend the order, once, and ask how it stands. It keeps number and id; the id in ccxt's reply is the amend's.
+
+        Raises Strange if the amend was taken, and the order cannot be shown.
+        """
+        await super().replace(call, request, order_type)
+        try:
+            if request.venue_order_id is not None:
+                shown = await self.find_by_number(call, request.venue_order_id, request.instrument)
+            else:
+                shown = await self.find(call, request.client_order_id, request.instrument)
+        except Exception as error:  # noqa: BLE001 - it is about the question: the amend itself was taken
+            raise Strange(f"the venue took the amend, and did not show the order: {type(error).__name__}") from None
+        if shown is None:
+            raise Strange("the venue took the amend, and shows no such order")
+        return shown
 
     def replaced_id(self, request: ReplaceRequest) -> dict[str, Any]:
         """Return how the order is named: by its id where its number is not known."""
