@@ -201,8 +201,14 @@ class Client:
     async def __call__(self, method: str, *arguments: Any) -> Any:
         """Return what a method returns, called once. Raises ccxt's own errors, and TimeoutError."""
         function = getattr(self.exchange, method)
-        if self.asynchronous:
-            return await function(*arguments)
+        async with asyncio.timeout(self._timeout_s):
+            return await (function(*arguments) if self.asynchronous else self._in_thread(function, arguments))
+
+    async def listen(self, method: str) -> Any:
+        """Return the next that a stream's method tells, however long that takes."""
+        return await getattr(self.exchange, method)()
+
+    async def _in_thread(self, function: Any, arguments: tuple[Any, ...]) -> Any:
         if self._pool is None:
             self._pool = concurrent.futures.ThreadPoolExecutor(1, "onefill-ccxt")
         context = contextvars.copy_context()

@@ -11,11 +11,12 @@ reading on from a place misses nothing of any of them.
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from typing import Any, Final
 
 import msgspec
 
+from onefill.core.client_errors import ancestry
 from onefill.core.errors import VenueError
 from onefill.core.messages import ExecutionReport, VenueOrder
 from onefill.venues.ccxt import orders
@@ -27,8 +28,15 @@ OVERLAP_MS: Final = 60_000
 _MOST_ASKED: Final = 20
 """Orders that are asked about, one by one, in each round."""
 _STREAM_PAUSE_S: Final = 1.0
+_LONGEST_PAUSE_S: Final = 60.0
+_LEAST_PAUSE_S: Final = 0.2
+"""Between two rounds, whatever happens: the lists are not to use up what the venue grants for orders."""
 _QUIET_FACTOR: Final = 15
-"""So many times less often the lists are read while a stream runs."""
+"""So many times less often the lists are read where a stream runs, or nothing is expected."""
+_OWNER_AFTER_MS: Final = 120_000
+"""For so long after a trade its order may not be shown yet. After that it is taken for nobody's here."""
+_NOT_FOR_US: Final = frozenset({"ArgumentsRequired", "NotSupported", "AuthenticationError"})
+"""What ends listening for good: it would never be otherwise."""
 _ORDERS_EVERY: Final = 5
 """In so many rounds, one looks at orders that may have ended."""
 _MOST_KNOWN: Final = 200_000
@@ -43,8 +51,6 @@ class Followed(msgspec.Struct, gc=False):
     client_order_id: str
     instrument: str
     since_ms: int
-    done: str = ""
-    """How it ended, once that was told."""
 
 
 class _News(msgspec.Struct, frozen=True, gc=False):
@@ -78,6 +84,8 @@ class Feed:
         self._place = 0
         """The last place that it gave."""
         self._woken = asyncio.Event()
+        self._hurried = False
+        """Something was executed or ended, as it seems: all lists are to be read."""
 
     # --------------------------------------------------------------- what is met
 
@@ -107,38 +115,22 @@ class Feed:
         """Yield what happens after a place, as it comes. Raises VenueError where the venue cannot be asked."""
         self._place, self._told = after, set()
         since_ms = max(after // 1000 - OVERLAP_MS, 0)
-        read_through = dict.fromkeys(self.instruments, since_ms + OVERLAP_MS)
+        read_through: dict[str, int] = {}
         queue: asyncio.Queue[_News] = asyncio.Queue()
         listeners = self._listeners(queue)
         rounds = 0
         try:
             while True:
                 self._woken.clear()
-                failure: VenueError | None = None
-                found: list[_News] = []
-                for name in list(self.instruments):
-                    begun_ms = _now_ms()
-                    from_ms = min(read_through.get(name, since_ms + OVERLAP_MS), begun_ms) - OVERLAP_MS
-                    try:
-                        found += await self._trades(name, max(from_ms, 0))
-                    except VenueError as error:  # the others go on, and no place passes this one by
-                        failure = failure or error
-                    else:
-                        read_through[name] = begun_ms
-                if rounds % _ORDERS_EVERY == 0 or self._orders_news:
-                    self._orders_news = False
-                    try:
-                        found += await self._ends(read_through)
-                    except VenueError as error:
-                        failure = failure or error
+                found, failure = await self._round(rounds, since_ms, read_through)
                 rounds += 1
                 through_us = min(read_through.values(), default=_now_ms()) * 1000
                 for report in self._placed(found, through_us):
                     yield report
                 if failure is not None:
                     raise failure
-                pause_s = self._poll_s * (_QUIET_FACTOR if any(one.live for one in listeners) else 1)
-                async for news in self._until(queue, pause_s):
+                quiet = not self._orders or any(one.live for one in listeners)
+                async for news in self._until(queue, self._poll_s * (_QUIET_FACTOR if quiet else 1)):
                     for report in self._placed([news], through_us):
                         yield report
         finally:
@@ -146,22 +138,47 @@ class Feed:
                 one.task.cancel()
             await asyncio.gather(*(one.task for one in listeners), return_exceptions=True)
 
-    _orders_news = False
-    """A stream told of an order that may have ended, or one came that ends at once."""
+    async def _round(
+        self, rounds: int, since_ms: int, read_through: dict[str, int]
+    ) -> tuple[list[_News], VenueError | None]:
+        """Read the lists. Return what is new, and what went wrong with any of them; the others are read all the same."""
+        found: list[_News] = []
+        failure: VenueError | None = None
+        expected = {one.instrument for one in self._orders.values()}
+        for name in list(self.instruments):
+            if name in read_through and name not in expected and rounds % _QUIET_FACTOR and not self._hurried:
+                continue
+            begun_ms = _now_ms()
+            from_ms = min(read_through.get(name, since_ms + OVERLAP_MS), begun_ms) - OVERLAP_MS
+            try:
+                found += await self._trades(name, max(from_ms, 0))
+            except VenueError as error:  # the others go on, and no place passes this one by
+                failure = failure or error
+                read_through.setdefault(name, since_ms + OVERLAP_MS)
+            else:
+                read_through[name] = begun_ms
+        if self._hurried or rounds % _ORDERS_EVERY == 0:
+            self._hurried = False
+            try:
+                found += await self._ends()
+            except VenueError as error:
+                failure = failure or error
+        return found, failure
 
     def look_soon(self) -> None:
         """Have the lists read now: something was executed, or ended."""
-        self._orders_news = True
+        self._hurried = True
         self._woken.set()
 
     async def _until(self, queue: "asyncio.Queue[_News]", pause_s: float) -> AsyncGenerator[_News, None]:
         """Yield what the streams tell until it is time for the lists again."""
-        end_s = time.monotonic() + pause_s
+        begun_s = time.monotonic()
         woken = asyncio.ensure_future(self._woken.wait())
         try:
-            while not self._woken.is_set() and (left_s := end_s - time.monotonic()) > 0:
+            while (left_s := begun_s + (_LEAST_PAUSE_S if woken.done() else pause_s) - time.monotonic()) > 0:
                 getting = asyncio.ensure_future(queue.get())
-                await asyncio.wait({getting, woken}, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
+                waited = {getting} if woken.done() else {getting, woken}
+                await asyncio.wait(waited, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
                 if getting.done():
                     yield getting.result()
                 else:
@@ -201,7 +218,7 @@ class Feed:
         since_ms = max((after if again else self._place) // 1000 - OVERLAP_MS, 0)
         found: list[_News] = []
         for name in list(self.instruments):
-            found += await self._trades(name, since_ms)
+            found += await self._trades(name, since_ms, again=again)
         reports, place = [], after
         for news in sorted(found, key=lambda one: (one.at_us, one.key)):
             if (again and news.at_us <= after) or (not again and news.key in self._told):
@@ -212,35 +229,44 @@ class Feed:
                 reports.append(report)
         return reports
 
-    async def _trades(self, instrument: str, since_ms: int) -> list[_News]:
+    async def _trades(self, instrument: str, since_ms: int, *, again: bool = False) -> list[_News]:
+        """Return the trades since a moment that this stream has not told, or all of them."""
         shown: Sequence[Trade] = await self._ask(self._manners.trades(self._call, instrument, since_ms))
         news = []
         for trade in shown:
             key = self._manners.trade_key(trade)
-            if key not in self._told:
+            if again or key not in self._told:
                 news.append(await self._news(trade, key))
         return news
 
     async def _news(self, trade: Trade, key: tuple[str, str]) -> _News:
         client_order_id = self._manners.trade_client_order_id(trade) or self._ids.get(key[0])
         if client_order_id is None:
-            client_order_id = await self._owner(key[0], str(trade["symbol"]))
+            client_order_id = await self._owner(key[0], str(trade["symbol"]), int(trade.get("timestamp") or 0))
         return _News(int(trade.get("timestamp") or 0) * 1000, key, trade, None, client_order_id)
 
-    async def _owner(self, venue_order_id: str, instrument: str) -> str:
-        """Return the client order id of an order, asked for once; empty where it has none: then it is not one of ours."""
+    async def _owner(self, venue_order_id: str, instrument: str, traded_at_ms: int) -> str:
+        """Return the client order id of an order, asked for once; empty where it has none: then it is not one of ours.
+
+        Raises VenueError while its order is not shown, which is so for a moment after it was made.
+        """
         if not venue_order_id:
             return ""
-        shown: Order | None = await self._ask(self._manners.find_by_number(self._call, venue_order_id, instrument))
-        if shown is None:
+        shown: Order | None = None
+        try:
+            shown = await self._ask(self._manners.find_by_number(self._call, venue_order_id, instrument))
+        except VenueError as error:
+            if "OrderNotFound" not in ancestry([type(error.__cause__)]):
+                raise
+        if shown is None and _now_ms() < traded_at_ms + _OWNER_AFTER_MS:
             raise VenueError(
-                f"the venue lists a trade of its order {venue_order_id} and does not show that order; it is asked again"
+                f"the venue lists a trade of its order {venue_order_id} and does not show that order yet; it is asked again"
             )
-        found = self._manners.client_order_id(shown)
+        found = "" if shown is None else self._manners.client_order_id(shown)
         self._ids[venue_order_id] = found
         return found
 
-    async def _ends(self, read_through: Mapping[str, int]) -> list[_News]:
+    async def _ends(self) -> list[_News]:
         """Ask about followed orders that are not listed as live any more, and return those that are over."""
         found: list[_News] = []
         for name in {one.instrument: None for one in self._orders.values()}:
@@ -253,7 +279,8 @@ class Feed:
         return found
 
     async def _end_of(self, venue_order_id: str) -> list[_News]:
-        followed = self._orders[venue_order_id]
+        followed = self._orders.pop(venue_order_id)
+        self._orders[venue_order_id] = followed  # the others come first next time
         asked = self._manners.find_by_number(self._call, venue_order_id, followed.instrument)
         shown: Order | None = await self._ask(asked)
         expected = Expected(client_order_id=followed.client_order_id, instrument=followed.instrument)
@@ -328,19 +355,23 @@ class _Listener:
         broken: Callable[[], None],
     ) -> None:
         name = "watch_my_trades" if method == "watchMyTrades" else "watch_orders"
+        pause_s = _STREAM_PAUSE_S
         while True:
             try:
-                shown = await call(name)
+                shown = await call.listen(name)
                 if not self.live:
-                    self.live = True
+                    self.live, pause_s = True, _STREAM_PAUSE_S
                     broken()  # what came between the lists and the stream's beginning stands in the lists
                 await hear(list(shown), queue)
             except asyncio.CancelledError:
                 raise
-            except Exception:  # noqa: BLE001 - a stream may fail in any way; the lists tell what it did not
+            except Exception as error:  # noqa: BLE001 - a stream may fail in any way; the lists tell what it did not
                 self.live = False
+                if not _NOT_FOR_US.isdisjoint(ancestry([type(error)])):
+                    return
                 broken()
-                await asyncio.sleep(_STREAM_PAUSE_S)
+                await asyncio.sleep(pause_s)
+                pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
 
 def _now_ms() -> int:

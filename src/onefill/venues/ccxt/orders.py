@@ -63,10 +63,14 @@ def venue_order(shown: Any, expected: Expected, manners: Manners) -> VenueOrder:
     quantity = _first(number(shown.get("amount")), expected.quantity)
     if side is None or quantity is None or quantity <= _ZERO:
         raise Strange("the answer shows an order without side or quantity")
-    order_type = _choice(OrderType, shown.get("type"), expected.order_type) or OrderType.LIMIT
-    price = None
-    if order_type is OrderType.LIMIT:
-        price = _first(number(shown.get("price")), expected.price)
+    price = _first(number(shown.get("price")), expected.price)
+    order_type = _choice(OrderType, shown.get("type"), expected.order_type)
+    if order_type is None:
+        raise Strange(f"the answer shows an order of type {shown.get('type')!r}")
+    if order_type is OrderType.MARKET:
+        price = None  # what such an order shows as its price is what it traded at
+    elif price is None:
+        raise Strange("the answer shows a limit order without its price")
     done = number(shown.get("filled")) or _ZERO
     return VenueOrder(
         client_order_id=client_order_id,

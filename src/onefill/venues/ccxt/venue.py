@@ -60,7 +60,7 @@ T = TypeVar("T")
 _SHOWN: Final = 300
 _PAUSE_S: Final = 1.0
 """How long to wait after a refusal for rate that says no time."""
-_MOST_EXPECTED: Final = 100_000
+_MOST_KEPT: Final = 100_000
 
 
 class CcxtVenue:
@@ -116,7 +116,8 @@ class CcxtVenue:
         self._feed = Feed(self._client, self.manners, account, self._question, poll_s=poll_s, streams=streams)
         for symbol in instruments:
             self._feed.meet(symbol)
-        self._expected: dict[str, Expected] = {}
+        self._ours: dict[str, None] = {}
+        """Client order ids that were sent from here."""
         self.shown: dict[str, Any] = {}
         """By client order id: the order as ccxt showed it last, in a reply or when it was asked about."""
         self._markets: Mapping[str, Any] = {}
@@ -165,7 +166,8 @@ class CcxtVenue:
         refusal = self._refusal(request)
         if refusal is not None:
             return refusal
-        expected = self._expect(request)
+        expected = _expected(request)
+        self._ours[request.client_order_id] = None
         self._feed.meet(request.instrument)
         exchange = self._client.exchange
         arguments = (
@@ -241,9 +243,9 @@ class CcxtVenue:
 
     def _canceled(self, shown: Any, request: CancelRequest) -> CancelReply:
         """Read a cancel's reply. Most venues confirm that the cancel was taken, and show nothing of the order."""
-        expected = self._expected.get(request.client_order_id)
-        if shown is None or expected is None:
+        if shown is None:
             return Unknown("the venue took the cancel, and shows no order; it is looked up", answered=True)
+        expected = Expected(client_order_id=request.client_order_id, instrument=request.instrument)
         try:
             order = orders.venue_order(shown, expected, self.manners)
         except Strange as problem:
@@ -268,7 +270,7 @@ class CcxtVenue:
         try:
             asked = self.manners.replace(self._client, request, request.order_type.value)
             shown = await self._watched(witness, asked)
-            order = orders.venue_order(shown, self._expect(request), self.manners)
+            order = orders.venue_order(shown, _expected(request), self.manners)
         except Strange as problem_shown:
             return Unknown(f"the venue answered, and {problem_shown}")
         except (KeyboardInterrupt, SystemExit, asyncio.CancelledError):
@@ -297,8 +299,7 @@ class CcxtVenue:
             shown = await self._watched(witness, self.manners.find(self._client, client_order_id, instrument))
             if shown is None:
                 return NotFound("the venue shows no order under this client order id")
-            known = self._expected.get(client_order_id)
-            expected = known or Expected(client_order_id=client_order_id, instrument=instrument)
+            expected = Expected(client_order_id=client_order_id, instrument=instrument)
             order = orders.venue_order(shown, expected, self.manners)
         except Strange as problem:
             return Unknown(f"the venue answered, and {problem}")
@@ -317,9 +318,13 @@ class CcxtVenue:
             ended = await self._question(self.manners.ended_orders(self._client, instrument, since_us // 1000))
             # Open first: what ends in between stands in the second list.
             by_number = {str(one.get("id")): one for one in (*live, *ended)}
-            return Listed(tuple(orders.listed(one, self.manners) for one in by_number.values()))
+            found = tuple(orders.listed(one, self.manners) for one in by_number.values())
         except (VenueError, Strange) as problem:
             return Unknown(str(problem))
+        for order in found:
+            if order.client_order_id in self._ours:
+                self._note(order, by_number[order.venue_order_id])
+        return Listed(found)
 
     async def open_orders(self, account: str) -> ScanReply:
         """List every live order of the account, whoever sent it."""
@@ -419,24 +424,11 @@ class CcxtVenue:
             return f"the client library would send price {plain(sent[1])} for {plain(price)} in {symbol}"
         return None
 
-    def _expect(self, request: SubmitRequest | ReplaceRequest) -> Expected:
-        expected = Expected(
-            client_order_id=request.client_order_id,
-            instrument=request.instrument,
-            side=request.side,
-            quantity=request.quantity,
-            order_type=request.order_type,
-            price=request.price if request.order_type is OrderType.LIMIT else None,
-        )
-        self._expected[request.client_order_id] = expected
-        while len(self._expected) > _MOST_EXPECTED:
-            self._expected.pop(next(iter(self._expected)))
-        return expected
-
     def _note(self, order: VenueOrder, shown: Any) -> None:
         self.shown[order.client_order_id] = shown
-        while len(self.shown) > _MOST_EXPECTED:
-            self.shown.pop(next(iter(self.shown)))
+        for kept in (self.shown, self._ours):
+            while len(kept) > _MOST_KEPT:
+                kept.pop(next(iter(kept)))
         over = order.status in orders.ENDED and not order.cum_quantity
         self._feed.met(order.client_order_id, order.venue_order_id, order.instrument, over=over)
         if order.cum_quantity or order.status in orders.ENDED:
@@ -453,15 +445,17 @@ class CcxtVenue:
                 call.close()
             witness.kept_back = "not connected: start() was not called, or close() was"
             raise VenueError(witness.kept_back)
-        with watched_by(witness):
-            async with asyncio.timeout(self._timeout_s):
-                return await call
+        try:
+            with watched_by(witness):
+                async with asyncio.timeout(self._timeout_s):
+                    return await call
+        finally:
+            witness.abandon()
 
     async def _question(self, call: Awaitable[T]) -> T:
-        """Return what a question gets. Raises VenueError with what went wrong."""
+        """Return what a question gets, each call of it bounded. Raises VenueError with what went wrong."""
         try:
-            async with asyncio.timeout(self._timeout_s):
-                return await call
+            return await call
         except (KeyboardInterrupt, SystemExit, asyncio.CancelledError, VenueError):
             raise
         except BaseException as error:
@@ -474,6 +468,17 @@ class CcxtVenue:
 
 
 _TAKEN: Final = LIVE | {VenueStatus.FILLED}
+
+
+def _expected(request: SubmitRequest | ReplaceRequest) -> Expected:
+    return Expected(
+        client_order_id=request.client_order_id,
+        instrument=request.instrument,
+        side=request.side,
+        quantity=request.quantity,
+        order_type=request.order_type,
+        price=request.price if request.order_type is OrderType.LIMIT else None,
+    )
 
 
 def _words(error: BaseException) -> str:

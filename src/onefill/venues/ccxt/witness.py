@@ -6,6 +6,7 @@ is about to be written, and what the whole answer was. It also keeps a request b
 
 import contextlib
 import contextvars
+import threading
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -42,13 +43,35 @@ class Witness:
         self.kept_back: str | None = None
         self.status: int | None = None
         self.text = ""
+        self._abandoned = False
+        self._lock = threading.Lock()  # a synchronous client sends in another thread than the one that judges
 
-    def leaves(self) -> None:
-        """Note that the first byte is about to be written. Raises KeptBack if it must not."""
-        self.kept_back = self.last_look()
-        if self.kept_back is not None:
-            raise KeptBack(self.kept_back)
-        self.sent, self.status, self.text = True, None, ""
+    def leaves(self, *, seen: bool = True) -> None:
+        """Note that the first byte is about to be written. Raises KeptBack if it must not.
+
+        ``seen``: whether the write itself is seen, too, or only that it may begin now.
+        """
+        reason = self.last_look()
+        with self._lock:
+            if reason is None and self._abandoned:
+                reason = "nobody waits for it any more"
+            if reason is not None:
+                if self.sent is False:
+                    self.kept_back = reason
+                raise KeptBack(reason)
+            self.sent, self.status, self.text = True if seen else None, None, ""
+
+    def again(self) -> str | None:
+        """Look once more, right before a body is written whose headers wait for it."""
+        reason = self.last_look()
+        if reason is not None:
+            self.kept_back = reason
+        return reason
+
+    def abandon(self) -> None:
+        """Have nothing leave from here on. What is judged after this stays true."""
+        with self._lock:
+            self._abandoned = True
 
     def answered(self, status: int, text: str) -> None:
         """Note a whole answer."""
@@ -143,7 +166,7 @@ class WatchedSession:
         witness, body = present(), given.get("data")
         if witness is not None and isinstance(body, bytes):
             # Between headers and body lie turns of the event loop: the headers wait for the body, and it looks once more.
-            given["data"] = LookedAt(body, witness.last_look, "application/octet-stream")
+            given["data"] = LookedAt(body, witness.again, "application/octet-stream")
         given["allow_redirects"] = False  # a redirect would send the order a second time
         return self.inner.request(method, url, **given)
 
@@ -182,8 +205,7 @@ class WatchedRequests:
         """As requests' own, never following a redirect."""
         witness = present()
         if witness is not None:
-            witness.leaves()
-            witness.sent = None  # what its connection pool does from here on is not seen
+            witness.leaves(seen=False)  # what its connection pool does from here on is not seen
         given["allow_redirects"] = False
         return self.inner.request(*arguments, **given)
 
