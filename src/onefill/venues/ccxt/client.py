@@ -55,10 +55,16 @@ class _Exact:
         parent: Any = super()
         params = {} if params is None else params
         witness, me = present(), self.__dict__
-        if witness is None or witness.stamp is None or witness.expires_at_ms is None or not isinstance(params, dict):
+        if witness is None or witness.stamp is None or witness.expires_at_ms is None:
             return parent.sign(path, api, method, params, *rest)
+        batch = isinstance(params, list)
+        if batch and len(params) != 1:
+            witness.kept_back = "a batch of several requests has no expiry of its own"
+            raise KeptBack(witness.kept_back)
+        # ccxt sends single orders to some venues as a batch of one: it is stamped as that one.
+        only = dict(params[0] if batch else params)
         now_ms: int = parent.milliseconds()
-        signing = Signing(method, path, api, dict(params), witness.expires_at_ms, now_ms)
+        signing = Signing(method, path, api, only, witness.expires_at_ms, now_ms)
         if signing.left_ms <= 0:
             witness.kept_back = "its expiry had come before it could be signed"
             raise KeptBack(witness.kept_back)
@@ -66,7 +72,7 @@ class _Exact:
         options = me["options"]
         me["options"] = {**options, **signing.options} if signing.options else options
         try:
-            signed = parent.sign(path, api, method, signing.params, *rest)
+            signed = parent.sign(path, api, method, [signing.params] if batch else signing.params, *rest)
         finally:
             me["options"] = options
         if signing.headers:
