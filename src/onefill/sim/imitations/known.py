@@ -5,11 +5,13 @@ from typing import Final
 
 from onefill.sim.imitations.base import Imitation
 from onefill.sim.imitations.binance import BinanceSpot
+from onefill.sim.imitations.bybit import BybitImitation
 from onefill.sim.imitations.deribit import DeribitImitation
 from onefill.sim.imitations.kraken import KrakenImitation
 
 IMITATIONS: Final[Mapping[str, type[Imitation]]] = {
     "binance_spot": BinanceSpot,
+    "bybit": BybitImitation,
     "deribit": DeribitImitation,
     "kraken": KrakenImitation,
 }
