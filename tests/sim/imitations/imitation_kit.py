@@ -3,12 +3,15 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
+from decimal import Decimal
 from typing import Any
 
 import ccxt.async_support
 import ccxt.pro
 import pytest
 
+from onefill.core.messages import Accepted, SubmitRequest
+from onefill.core.values import OrderType, Side, TimeInForce
 from onefill.sim.imitations.base import Imitation
 from onefill.sim.venue import wall_clock_us
 from onefill.venues.ccxt.address import point
@@ -60,6 +63,22 @@ async def served(imitation: Imitation, *, pro: bool = False, **config: Any) -> A
             yield client
     finally:
         await imitation.close()
+
+
+def by_another(imitation: Imitation, symbol: str, side: str, quantity: object, price: object) -> None:
+    """Have somebody else's limit order come to the venue."""
+    request = SubmitRequest(
+        client_order_id=f"other-{imitation.exchange.counts().orders}",
+        account="somebody-else",
+        instrument=symbol,
+        side=Side(side),
+        quantity=Decimal(str(quantity)),
+        order_type=OrderType.LIMIT,
+        price=Decimal(str(price)),
+        time_in_force=TimeInForce.GTC,
+        expires_at_us=None,
+    )
+    assert isinstance(imitation.exchange.submit(request, imitation.clock_us()), Accepted)
 
 
 async def failure(kind: type[BaseException], call: Awaitable[Any]) -> str:

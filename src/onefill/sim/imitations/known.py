@@ -5,12 +5,14 @@ from typing import Final
 
 from onefill.sim.imitations.base import Imitation
 from onefill.sim.imitations.binance import BinanceSpot
+from onefill.sim.imitations.binance_usdm import BinanceUsdm
 from onefill.sim.imitations.bybit import BybitImitation
 from onefill.sim.imitations.deribit import DeribitImitation
 from onefill.sim.imitations.kraken import KrakenImitation
 
 IMITATIONS: Final[Mapping[str, type[Imitation]]] = {
     "binance_spot": BinanceSpot,
+    "binance_usdm": BinanceUsdm,
     "bybit": BybitImitation,
     "deribit": DeribitImitation,
     "kraken": KrakenImitation,

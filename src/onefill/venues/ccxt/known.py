@@ -3,12 +3,15 @@
 from collections.abc import Mapping
 from typing import Final
 
+from onefill.venues.ccxt.binance import BinanceSpot, BinanceUsdm
 from onefill.venues.ccxt.bybit import BybitManners
 from onefill.venues.ccxt.deribit import DeribitManners
 from onefill.venues.ccxt.kraken import Kraken
 from onefill.venues.ccxt.manners import Manners
 
 MANNERS: Final[Mapping[str, type[Manners]]] = {
+    "binance": BinanceSpot,
+    "binanceusdm": BinanceUsdm,
     "bybit": BybitManners,
     "deribit": DeribitManners,
     "kraken": Kraken,

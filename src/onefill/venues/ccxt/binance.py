@@ -1,0 +1,188 @@
+"""Binance spot and USD-M futures over ccxt.
+
+Sources: ccxt 4.5.90, ``binance.py`` and ``binanceusdm.py``, for every request and parameter; Binance's REST documentation, as
+the profiles ``binance_spot`` and ``binance_usdm`` name it, for what they mean.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Final
+
+import msgspec
+
+from onefill.core.errors import VenueError
+from onefill.core.messages import ReplaceRequest
+from onefill.venues.ccxt.manners import Call, Manners, Order, Signing, Trade
+
+DAY_MS: Final = 86_400_000
+_MAX_WINDOW_MS: Final = 60_000
+"""The venue takes no longer recvWindow."""
+_MOST_SPANS: Final = 32
+"""So many empty spans are asked about one by one; a beginning further back is searched for by trade id."""
+
+_NO_CHANGE: Final = re.compile(r'"code"\s*:\s*-5027\b')
+
+
+class BinanceManners(Manners):
+    """What spot and futures share."""
+
+    page: ClassVar[int] = 1000
+    span_ms: ClassVar[int] = DAY_MS
+    """The longest time between ``startTime`` and ``endTime`` of one question."""
+
+    def stamp(self, signing: Signing) -> None:
+        """Give the request the time it has left as its recvWindow. The venue counts it from the time stamp, set now as well."""
+        signing.params["recvWindow"] = min(signing.left_ms, _MAX_WINDOW_MS)
+
+    def client_order_id(self, shown: Order) -> str:
+        """Return the order's id; a spot cancel's reply has the cancel's own in its place, and the order's beside it."""
+        info = shown.get("info")
+        original = info.get("origClientOrderId") if isinstance(info, Mapping) else None
+        return str(original or shown.get("clientOrderId") or "")
+
+    async def ended_orders(self, call: Call, instrument: str, since_ms: int) -> Sequence[Order]:
+        """Return every order made since a moment, and every order that traded since; ccxt's own list has filled ones only.
+
+        An older order that was cancelled since, without a trade, is not among them: the venue lists by the time of making.
+        """
+        found: dict[str, Order] = {}
+        now_ms: int = call.exchange.milliseconds()
+        start = since_ms
+        while start <= now_ms:
+            until = {"until": start + self.span_ms}
+            listed: Sequence[Order] = await call("fetch_orders", instrument, start, self.page, until)
+            new = {str(one["id"]): one for one in listed}
+            stuck = len(listed) >= self.page and not new.keys() - found.keys()
+            if stuck:
+                raise VenueError(
+                    f"more than {self.page} orders in {instrument} were made in one ms; they cannot be listed"
+                )
+            found |= new
+            if len(listed) < self.page:
+                start += self.span_ms + 1
+            else:
+                start = max(int(one["timestamp"]) for one in listed)
+        for trade in await self.trades(call, instrument, since_ms):
+            number = str(trade["order"])
+            if number not in found:
+                found[number] = await call("fetch_order", number, instrument)
+        return list(found.values())
+
+    # ------------------------------------------------------------------ trades
+
+    async def trades(self, call: Call, instrument: str, since_ms: int) -> Sequence[Trade]:
+        """Return the account's trades since a moment. Only the first is looked for by time; from it on, ids lead.
+
+        The id of a match with oneself stands for two trades, so each page begins with the last id of the page before.
+        """
+        first = await self._first_trade(call, instrument, since_ms)
+        found: dict[tuple[str, str], Trade] = {}
+        while first is not None:
+            page: Sequence[Trade] = await call("fetch_my_trades", instrument, None, self.page, {"fromId": first})
+            found |= {self.trade_key(trade): trade for trade in page}
+            last = max((_id(trade) for trade in page), default=first)
+            if len(page) < self.page:
+                break
+            if last == first:
+                raise VenueError(f"{instrument}: a page of trades after {first} led nowhere; nothing was taken in")
+            first = last
+        since = (trade for trade in found.values() if int(trade["timestamp"]) >= since_ms)
+        return sorted(since, key=lambda trade: (int(trade["timestamp"]), _id(trade), str(trade["order"])))
+
+    async def _first_trade(self, call: Call, instrument: str, since_ms: int) -> int | None:
+        """Return the id of the first trade at or after a moment, ``None`` if there is none."""
+        now_ms: int = call.exchange.milliseconds()
+        if now_ms - since_ms > _MOST_SPANS * self.span_ms:
+            return await self._searched(call, instrument, since_ms)
+        start = since_ms
+        while start <= now_ms:
+            until = {"until": start + self.span_ms}
+            page: Sequence[Trade] = await call("fetch_my_trades", instrument, start, self.page, until)
+            if page:
+                return min(_id(trade) for trade in page)
+            start += self.span_ms + 1
+        return None
+
+    async def _searched(self, call: Call, instrument: str, since_ms: int) -> int | None:
+        """Find that trade by halving the ids between the account's first and its latest: they rise with time."""
+
+        async def one(params: dict[str, Any]) -> Trade | None:
+            page: Sequence[Trade] = await call("fetch_my_trades", instrument, None, 1, params)
+            return page[0] if page else None
+
+        first, latest = await one({"fromId": 1}), await one({})
+        if first is None or latest is None or int(latest["timestamp"]) < since_ms:
+            return None
+        before, after = _id(first), _id(latest)
+        if int(first["timestamp"]) >= since_ms:
+            return before
+        while after - before > 1:
+            middle = (before + after) // 2
+            trade = await one({"fromId": middle})
+            if trade is None or int(trade["timestamp"]) >= since_ms:
+                after = middle
+            else:
+                before = max(_id(trade), middle)
+        return after
+
+
+class BinanceSpot(BinanceManners):
+    """Binance spot.
+
+    A replace is cancelReplace: the order ends and another begins, whose quantity counts from zero. So it is asked for with the
+    restriction that nothing was executed; an order that has traded is refused, and stays as it is.
+    """
+
+    profile: ClassVar[str | None] = "binance_spot"
+    config: ClassVar[Mapping[str, Any]] = {
+        "options": {
+            "defaultType": "spot",
+            "fetchMarkets": {"types": ["spot"]},
+            "fetchMargins": False,
+            "fetchCurrencies": False,
+            "fetchOpenOrders": {"warnWithoutSymbol": False},
+        }
+    }
+
+    def replaced_id(self, request: ReplaceRequest) -> dict[str, Any]:
+        """Return the new order's id, the old one's, and the restriction. Both names of the old one must fit."""
+        named: dict[str, Any] = {"cancelOrigClientOrderId": request.orig_client_order_id}
+        if request.venue_order_id is not None:
+            named["cancelOrderId"] = request.venue_order_id
+        return {**named, "newClientOrderId": request.client_order_id, "cancelRestrictions": "ONLY_NEW"}
+
+
+class BinanceUsdm(BinanceManners):
+    """Binance USD-M futures. A modify keeps both ids of the order."""
+
+    profile: ClassVar[str | None] = "binance_usdm"
+    config: ClassVar[Mapping[str, Any]] = {
+        "options": {
+            "fetchCurrencies": False,
+            "fetchOpenOrders": {"warnWithoutSymbol": False},
+            # Positions are told without margin tiers; ccxt would ask for these before the first answer.
+            "leverageBrackets": {},
+        }
+    }
+    span_ms: ClassVar[int] = 7 * DAY_MS
+
+    async def replace(self, call: Call, request: ReplaceRequest, order_type: str) -> Order:
+        """Ask for a modify, once. The venue refuses one that changes nothing (-5027): the order is then shown as it is."""
+        if request.venue_order_id is None:
+            shown = await self.find(call, request.orig_client_order_id, request.instrument)
+            request = msgspec.structs.replace(request, venue_order_id=str((shown or {}).get("id") or ""))
+        try:
+            return await super().replace(call, request, order_type)
+        except Exception as error:
+            if not _NO_CHANGE.search(str(error)):
+                raise
+            found: Order = await call("fetch_order", request.venue_order_id, request.instrument)
+            return found
+
+    def replaced_id(self, request: ReplaceRequest) -> dict[str, Any]:
+        """Return the order's own id, which stays; beside its number, both must fit."""
+        return {"origClientOrderId": request.orig_client_order_id}
+
+
+def _id(trade: Trade) -> int:
+    return int(trade["id"])
