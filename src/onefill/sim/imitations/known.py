@@ -7,6 +7,7 @@ from onefill.sim.imitations.base import Imitation
 from onefill.sim.imitations.binance import BinanceSpot
 from onefill.sim.imitations.binance_usdm import BinanceUsdm
 from onefill.sim.imitations.bybit import BybitImitation
+from onefill.sim.imitations.coinbase import CoinbaseImitation
 from onefill.sim.imitations.deribit import DeribitImitation
 from onefill.sim.imitations.kraken import KrakenImitation
 
@@ -14,6 +15,7 @@ IMITATIONS: Final[Mapping[str, type[Imitation]]] = {
     "binance_spot": BinanceSpot,
     "binance_usdm": BinanceUsdm,
     "bybit": BybitImitation,
+    "coinbase": CoinbaseImitation,
     "deribit": DeribitImitation,
     "kraken": KrakenImitation,
 }
