@@ -10,6 +10,7 @@ import contextlib
 import contextvars
 import inspect
 import threading
+import time
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any, Final
@@ -23,6 +24,9 @@ from onefill.venues.ccxt.witness import WatchedRequests, WatchedSession, present
 from onefill.venues.last_look import KeptBack
 
 MISSING: Final = "the ccxt library is not installed: pip install 'onefill[ccxt]'"
+
+
+_CLOCK: Final = "_onefill_clock_difference_ms"
 
 
 class _Exact:
@@ -209,6 +213,25 @@ class Client:
         function = getattr(self.exchange, method)
         async with asyncio.timeout(self._timeout_s):
             return await (function(*arguments) if self.asynchronous else self._in_thread(function, arguments))
+
+    @property
+    def clock_difference_ms(self) -> int:
+        """By how much the venue's clock is ahead of ours, as it was read last; 0 where it cannot be read."""
+        return int(self.exchange.__dict__.get(_CLOCK, 0))
+
+    async def read_clock(self) -> None:
+        """Read the venue's clock, where it shows one. A difference that the way there may explain is none."""
+        if not self.exchange.has.get("fetchTime"):
+            return
+        asked_ms = time.time_ns() / 1_000_000
+        try:
+            shown = int(await self("fetch_time"))
+        except Exception:  # noqa: BLE001 - then it stays as it was read last
+            return
+        answered_ms = time.time_ns() / 1_000_000
+        difference_ms = round(shown - (asked_ms + answered_ms) / 2)
+        certain = abs(difference_ms) > (answered_ms - asked_ms) / 2 + 1
+        self.exchange.__dict__[_CLOCK] = difference_ms if certain else 0
 
     async def listen(self, method: str) -> Any:
         """Return the next that a stream's method tells, however long that takes."""

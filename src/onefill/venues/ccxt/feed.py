@@ -40,9 +40,10 @@ _NOT_FOR_US: Final = frozenset({"ArgumentsRequired", "NotSupported", "Authentica
 _ORDERS_EVERY: Final = 5
 """In so many rounds, one looks at orders that may have ended."""
 _MOST_KNOWN: Final = 200_000
+_CLOCK_EVERY_MS: Final = 600_000
 
 Ask = Callable[[Awaitable[Any]], Awaitable[Any]]
-"""Bounds a question and turns what goes wrong into VenueError."""
+"""Returns what a question gets, or raises VenueError with what went wrong."""
 
 
 class Followed(msgspec.Struct, gc=False):
@@ -64,15 +65,27 @@ class _News(msgspec.Struct, frozen=True, gc=False):
 
 
 class Feed:
-    """What one account does, told in order. ``ask`` bounds each question; ``call`` makes it."""
+    """What one account does, told in order. ``call`` asks the venue; ``ask`` turns what goes wrong into VenueError."""
 
-    def __init__(self, call: Any, manners: Manners, account: str, ask: Ask, *, poll_s: float, streams: bool) -> None:
+    def __init__(
+        self,
+        call: Any,
+        manners: Manners,
+        account: str,
+        ask: Ask,
+        *,
+        poll_s: float,
+        streams: bool,
+        clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+    ) -> None:
         self._call = call
         self._manners = manners
         self._account = account
         self._ask = ask
         self._poll_s = poll_s
         self._streams = streams
+        self._clock_ms = clock_ms
+        self._clock_read_ms: int | None = None
         self.instruments: dict[str, None] = {}
         """What is followed, in the order in which it was met."""
         self._orders: dict[str, Followed] = {}
@@ -86,6 +99,10 @@ class Feed:
         self._woken = asyncio.Event()
         self._hurried = False
         """Something was executed or ended, as it seems: all lists are to be read."""
+
+    def _now_ms(self) -> int:
+        """Return the time by the venue's clock, as far as that is known: trades bear its time, not ours."""
+        return self._clock_ms() + int(self._call.clock_difference_ms)
 
     # --------------------------------------------------------------- what is met
 
@@ -104,7 +121,7 @@ class Feed:
         if over:
             self._orders.pop(venue_order_id, None)
         elif venue_order_id not in self._orders:
-            self._orders[venue_order_id] = Followed(client_order_id, instrument, _now_ms())
+            self._orders[venue_order_id] = Followed(client_order_id, instrument, self._now_ms())
             self._woken.set()
         while len(self._ids) > _MOST_KNOWN:
             self._ids.pop(next(iter(self._ids)))
@@ -124,7 +141,7 @@ class Feed:
                 self._woken.clear()
                 found, failure = await self._round(rounds, since_ms, read_through)
                 rounds += 1
-                through_us = min(read_through.values(), default=_now_ms()) * 1000
+                through_us = min(read_through.values(), default=self._now_ms()) * 1000
                 for report in self._placed(found, through_us):
                     yield report
                 if failure is not None:
@@ -142,13 +159,16 @@ class Feed:
         self, rounds: int, since_ms: int, read_through: dict[str, int]
     ) -> tuple[list[_News], VenueError | None]:
         """Read the lists. Return what is new, and what went wrong with any of them; the others are read all the same."""
+        if self._clock_read_ms is None or self._clock_ms() - self._clock_read_ms > _CLOCK_EVERY_MS:
+            await self._call.read_clock()
+            self._clock_read_ms = self._clock_ms()
         found: list[_News] = []
         failure: VenueError | None = None
         expected = {one.instrument for one in self._orders.values()}
         for name in list(self.instruments):
             if name in read_through and name not in expected and rounds % _QUIET_FACTOR and not self._hurried:
                 continue
-            begun_ms = _now_ms()
+            begun_ms = self._now_ms()
             from_ms = min(read_through.get(name, since_ms + OVERLAP_MS), begun_ms) - OVERLAP_MS
             try:
                 found += await self._trades(name, max(from_ms, 0))
@@ -160,7 +180,7 @@ class Feed:
         if self._hurried or rounds % _ORDERS_EVERY == 0:
             self._hurried = False
             try:
-                found += await self._ends()
+                await self._ends(found)
             except VenueError as error:
                 failure = failure or error
         return found, failure
@@ -172,10 +192,11 @@ class Feed:
 
     async def _until(self, queue: "asyncio.Queue[_News]", pause_s: float) -> AsyncGenerator[_News, None]:
         """Yield what the streams tell until it is time for the lists again."""
-        begun_s = time.monotonic()
+        loop = asyncio.get_running_loop()
+        begun_s = loop.time()
         woken = asyncio.ensure_future(self._woken.wait())
         try:
-            while (left_s := begun_s + (_LEAST_PAUSE_S if woken.done() else pause_s) - time.monotonic()) > 0:
+            while (left_s := begun_s + (_LEAST_PAUSE_S if woken.done() else pause_s) - loop.time()) > 0:
                 getting = asyncio.ensure_future(queue.get())
                 waited = {getting} if woken.done() else {getting, woken}
                 await asyncio.wait(waited, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
@@ -258,7 +279,7 @@ class Feed:
         except VenueError as error:
             if "OrderNotFound" not in ancestry([type(error.__cause__)]):
                 raise
-        if shown is None and _now_ms() < traded_at_ms + _OWNER_AFTER_MS:
+        if shown is None and self._now_ms() < traded_at_ms + _OWNER_AFTER_MS:
             raise VenueError(
                 f"the venue lists a trade of its order {venue_order_id} and does not show that order yet; it is asked again"
             )
@@ -266,40 +287,37 @@ class Feed:
         self._ids[venue_order_id] = found
         return found
 
-    async def _ends(self) -> list[_News]:
-        """Ask about followed orders that are not listed as live any more, and return those that are over."""
-        found: list[_News] = []
-        for name in {one.instrument: None for one in self._orders.values()}:
+    async def _ends(self, found: list[_News]) -> None:
+        """Ask about followed orders that are not listed as live any more, and add what is over to ``found``."""
+        for name in list(dict.fromkeys(one.instrument for one in self._orders.values())):
             shown = await self._ask(self._manners.open_orders(self._call, name))
             live = {str(one.get("id")) for one in shown}
-            for number in [n for n, one in self._orders.items() if one.instrument == name and n not in live][
-                :_MOST_ASKED
-            ]:
+            gone = [number for number, one in self._orders.items() if one.instrument == name and number not in live]
+            for number in gone[:_MOST_ASKED]:
                 found += await self._end_of(number)
-        return found
 
     async def _end_of(self, venue_order_id: str) -> list[_News]:
         followed = self._orders.pop(venue_order_id)
         self._orders[venue_order_id] = followed  # the others come first next time
-        asked = self._manners.find_by_number(self._call, venue_order_id, followed.instrument)
-        shown: Order | None = await self._ask(asked)
-        expected = Expected(client_order_id=followed.client_order_id, instrument=followed.instrument)
+        shown: Order | None = await self._ask(
+            self._manners.find_by_number(self._call, venue_order_id, followed.instrument)
+        )
         if shown is None:
             return []
+        expected = Expected(client_order_id=followed.client_order_id, instrument=followed.instrument)
         try:
             order = orders.venue_order(shown, expected, self._manners)
         except Strange as problem:
             raise VenueError(f"order {venue_order_id}: {problem}; it is asked about again") from None
         if order.status not in ENDED:
             return []
-        self._orders.pop(venue_order_id, None)
-        news = [_News(_now_ms() * 1000, (venue_order_id, ""), None, order, order.client_order_id)]
+        news = [_News(self._now_ms() * 1000, (venue_order_id, ""), None, order, order.client_order_id)]
         if order.cum_quantity:
             # Executed long before it was met, perhaps: its trades are read from its beginning.
             begun_ms = int(shown.get("timestamp") or followed.since_ms) - OVERLAP_MS
-            news += [
-                one for one in await self._trades(followed.instrument, max(begun_ms, 0)) if one.key[0] == venue_order_id
-            ]
+            trades = await self._trades(followed.instrument, max(begun_ms, 0))
+            news += [one for one in trades if one.key[0] == venue_order_id]
+        self._orders.pop(venue_order_id, None)
         return news
 
     # ----------------------------------------------------------------- listening
@@ -372,7 +390,3 @@ class _Listener:
                 broken()
                 await asyncio.sleep(pause_s)
                 pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

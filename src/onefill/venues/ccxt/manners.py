@@ -35,7 +35,8 @@ class Signing:
     """A request at the moment at which it is signed, after any wait for the rate limit. Manners may change it in place.
 
     ``path`` and ``api`` are ccxt's words for the endpoint. ``params`` are what is signed, or the one request of a batch.
-    ``expires_at_ms``: the venue must refuse the request after this moment, by our clock; ``now_ms``: the moment.
+    ``expires_at_ms``: the venue must refuse the request after this moment; ``now_ms``: this one. Both are by the venue's
+    clock, as far as it is known.
     ``headers`` are added to the signed request's. ``options`` replace the client's ``options`` while this request is signed.
     """
 
