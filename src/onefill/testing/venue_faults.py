@@ -7,7 +7,6 @@ from onefill.core.errors import VenueError
 from onefill.core.messages import (
     LIVE,
     Accepted,
-    Canceled,
     CancelReply,
     Found,
     NotSent,
@@ -112,7 +111,7 @@ class FaultFacts(VenueUnderTest):
         await bench.kit.come_back()
         assert await bench.kit.sent() == before
         assert isinstance(await bench.submit(bench.order()), Accepted)
-        assert isinstance(await bench.cancel(bench.cancelling(order, by_number=True)), Canceled)
+        await bench.cancelled(order)
 
     @fact(Ability.COUNT, Ability.FALL_SILENT)
     async def test_silence_ends_by_itself(self, bench: Bench) -> None:
@@ -188,7 +187,7 @@ async def _learns_nothing(bench: Bench, venue: Venue, order: VenueOrder) -> None
         venue.scan(account, instrument, bench.kit.now_us() - 60_000_000),
         venue.open_orders(account),
         venue.positions(account),
-        venue.executions(0),
+        venue.executions(bench.beginning),
     ]
     for number, answer in enumerate(await bounded(asyncio.gather(*questions, return_exceptions=True))):
         if isinstance(answer, Exception) and number == len(questions) - 1:

@@ -9,7 +9,6 @@ from onefill.core.capabilities import Lookup, ReplaceStyle
 from onefill.core.messages import (
     LIVE,
     Accepted,
-    Canceled,
     Found,
     Listed,
     NotSent,
@@ -91,9 +90,11 @@ class History:
         if not live:
             return
         order = self.chance.choice(live)
-        lost = await self._perhaps_lost()
-        reply = await bench.cancel(bench.cancelling(order, by_number=True))
-        assert isinstance(reply, Unknown | NotSent if lost else Canceled), reply
+        if await self._perhaps_lost():
+            reply = await bench.cancel(bench.cancelling(order, by_number=True))
+            assert isinstance(reply, Unknown | NotSent), reply
+        else:
+            await bench.cancelled(order)
 
     async def _replace(self) -> None:
         bench, live = self.bench, await self._live()
@@ -151,4 +152,4 @@ class HistoryFacts(VenueUnderTest):
         """End what is live, so that the next day begins with an empty book."""
         for order in await bench.kit.truth():
             if order.status in LIVE:
-                await bench.cancel(bench.cancelling(order, by_number=True))
+                await bench.cancelled(order)

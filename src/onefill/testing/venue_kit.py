@@ -17,6 +17,7 @@ from onefill.core.identity import derived_id
 from onefill.core.messages import (
     LIVE,
     Accepted,
+    Canceled,
     CancelReply,
     CancelRequest,
     ExecutionReport,
@@ -29,7 +30,7 @@ from onefill.core.messages import (
     VenueStatus,
 )
 from onefill.core.values import Instrument, OrderType, Side, TimeInForce
-from onefill.ports.venue import Venue
+from onefill.ports.venue import TimedStream, Venue
 
 PATIENT_S: Final = 20.0
 """How long an adapter waits for an answer that comes, in seconds: a busy machine is no fault of the adapter."""
@@ -39,6 +40,8 @@ TIGHT_S: Final = 60.0
 """Longer than any call may take here, in seconds: a bound for what must end by itself."""
 GOOD_FOR_US: Final = 30_000_000
 """How long the suite's requests are good, where the venue honours an expiry."""
+BEFORE_US: Final = 1_000_000
+"""How far before a test its stream begins, where places are times."""
 Result = TypeVar("Result")
 
 
@@ -155,6 +158,7 @@ class Bench:
         self._opened = [self.venue]
         self._number = 0
         self._instrument: Instrument | None = None
+        self._begun_us = kit.now_us() - BEFORE_US
 
     # ------------------------------------------------------------------- venue
 
@@ -196,7 +200,12 @@ class Bench:
     @property
     def timed(self) -> bool:
         """Whether places of the stream are times."""
-        return bool(getattr(self.capabilities, "timed_stream", False))
+        return isinstance(self.venue, TimedStream)
+
+    @property
+    def beginning(self) -> int:
+        """The place before everything that happens in the test."""
+        return self._begun_us if self.timed else 0
 
     @property
     def instrument(self) -> Instrument:
@@ -271,6 +280,17 @@ class Bench:
         """Ask for a cancel, likewise."""
         return await _told(self.venue.cancel(request))
 
+    async def cancelled(self, order: VenueOrder, *, by_number: bool = True) -> CancelReply:
+        """Have a live order cancelled, and return what was said of it when it is.
+
+        Many venues confirm a cancel and show no order: Unknown, with ``answered`` set, is then all that may be said.
+        """
+        reply = await self.cancel(self.cancelling(order, by_number=by_number))
+        assert isinstance(reply, Canceled) or (isinstance(reply, Unknown) and reply.answered), reply
+        if Ability.TRUTH not in self.kit.cannot:
+            await self.true(order.client_order_id, lambda now: now.status is VenueStatus.CANCELED)
+        return reply
+
     async def replace(self, request: ReplaceRequest) -> ReplaceReply:
         """Ask for a replace, likewise."""
         self.asked[request.client_order_id] += 1
@@ -317,24 +337,30 @@ class Bench:
 
     # ------------------------------------------------------------------ reading
 
-    async def reports(self, after: int = 0, venue: Venue | None = None) -> list[ExecutionReport]:
-        """Return every report after a place, page by page, as a gateway reads; places are judged on the way."""
+    async def reports(self, after: int | None = None, venue: Venue | None = None) -> list[ExecutionReport]:
+        """Return every report after a place, by default all, page by page; places are judged on the way."""
         found: list[ExecutionReport] = []
+        after = self.beginning if after is None else after
         async with asyncio.timeout(TIGHT_S):
             while page := await (venue or self.venue).executions(after):
                 for report in page:
                     self.judge_place(report, after)
                     after = report.position
-                fresh = [report for report in page if report not in found] if self.timed else page
+                told = [self.news(report) for report in found]
+                fresh = [report for report in page if self.news(report) not in told] if self.timed else page
                 found += fresh
                 if not fresh:
                     break
         return found
 
+    def news(self, report: ExecutionReport) -> ExecutionReport:
+        """Return what a report tells: where places are times it may be told again, under a higher place."""
+        return msgspec.structs.replace(report, position=0) if self.timed else report
+
     def judge_place(self, report: ExecutionReport, before: int) -> None:
-        """Assert that a report's place follows: by one, or, where places are times, that it does not fall."""
+        """Assert that a report's place follows: by one, or, where places are times, that it rises."""
         if self.timed:
-            assert report.position >= before, f"place {report.position} came after {before}"
+            assert report.position > before, f"place {report.position} came after {before}"
         else:
             assert report.position == before + 1, f"place {report.position} came where {before + 1} was due"
 

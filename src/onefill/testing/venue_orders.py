@@ -10,7 +10,6 @@ from onefill.core.identity import sequence_id
 from onefill.core.messages import (
     LIVE,
     Accepted,
-    CancelRequest,
     DuplicateId,
     NotSent,
     Rejected,
@@ -184,15 +183,7 @@ class OrderFacts(VenueUnderTest):
         """The id of a cancelled order is refused where ids count for ever; elsewhere, what is said of the repeat is true."""
         request = bench.order()
         order = await bench.resting(**{name: getattr(request, name) for name in request.__struct_fields__})
-        await bench.cancel(
-            CancelRequest(
-                client_order_id=order.client_order_id,
-                account=request.account,
-                instrument=order.instrument,
-                venue_order_id=order.venue_order_id,
-            )
-        )
-        await bench.true(request.client_order_id, lambda now: now.status not in LIVE)
+        await bench.cancelled(order)
         await _repeat(bench, request, order, refuses=_outlives(bench))
 
 

@@ -102,8 +102,7 @@ async def _one_of_each(bench: Bench) -> list[str]:
     dead = await bench.resting()
     stopped = await bench.filled(await bench.resting(), bench.part())
     for order in (dead, stopped):
-        await bench.cancel(bench.cancelling(order, by_number=True))
-        await bench.true(order.client_order_id, lambda now: now.status not in LIVE)
+        await bench.cancelled(order)
     return [order.client_order_id for order in (new, partly, full, dead, stopped)]
 
 

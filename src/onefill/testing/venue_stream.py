@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 from collections.abc import AsyncIterator, Iterable, Sequence
 from decimal import Decimal
 
@@ -10,7 +11,6 @@ import msgspec
 from onefill.core.capabilities import ExecutionIdScope, ReplaceStyle
 from onefill.core.messages import ExecutionKind, ExecutionReport, VenueOrder
 from onefill.core.values import EXACT
-from onefill.ports.venue import Venue
 from onefill.testing.venue_kit import PATIENT_S, Ability, Bench, VenueUnderTest, bounded, fact, until
 
 
@@ -41,10 +41,11 @@ class StreamFacts(VenueUnderTest):
         made = await trade(bench, 3) + await trade(bench, 1)
         whole = await caught_up(bench, made)
         for seen in (*whole, None):
-            after = 0 if seen is None else seen.position
+            after = bench.beginning if seen is None else seen.position
             rest = await bench.reports(after)
+            told = [bench.news(report) for report in rest]
             wanted = [report for report in whole if report.position > after]
-            missing = [report for report in wanted if report not in rest]
+            missing = [report for report in wanted if bench.news(report) not in told]
             assert not missing, f"after place {after} these were lost: {missing}"
             assert bench.timed or rest == wanted
 
@@ -65,8 +66,8 @@ class StreamFacts(VenueUnderTest):
             if _trade(report):
                 again = told[report.venue_order_id, report.execution_id]
                 assert (again.last_quantity, again.last_price) == (report.last_quantity, report.last_price)
-                assert again.position == report.position
-        last = max((report.position for report in before), default=0)
+                assert bench.news(again) == bench.news(report)
+        last = max((report.position for report in before), default=bench.beginning)
         assert missing_in(bench, await bench.reports(last), made[-1:]) == []
 
     @fact(Ability.TRUTH, Ability.FILL)
@@ -74,7 +75,8 @@ class StreamFacts(VenueUnderTest):
         """A stream gives what happened after its place, and then what happens, in order, until the adapter is closed."""
         made = await trade(bench, 1)
         found: list[ExecutionReport] = []
-        reader = asyncio.ensure_future(_read(bench, bench.venue.stream(0), found, 0))
+        begun = bench.beginning
+        reader = asyncio.ensure_future(_read(bench, bench.venue.stream(begun), found, begun))
         try:
             await _until_told(bench, found, made, reader)
             for _ in range(2):
@@ -98,7 +100,7 @@ class StreamFacts(VenueUnderTest):
                 made += await trade(bench, 1)
                 await _until_told(bench, found, made, reader)
                 await bench.kit.cut_streams()
-                await until(lambda: _answered(bench.venue), "the adapter does not get over a cut")
+                await until(functools.partial(_answered, bench), "the adapter does not get over a cut")
                 if number:
                     made += await trade(bench, 1)
             await _until_told(bench, found, made, reader)
@@ -247,7 +249,7 @@ async def _read(bench: Bench, stream: AsyncIterator[ExecutionReport], into: list
 async def _follow(bench: Bench, into: list[ExecutionReport]) -> None:
     """Read as a gateway does: when a stream ends or raises, again after the last place."""
     while True:
-        after = into[-1].position if into else 0
+        after = into[-1].position if into else bench.beginning
         try:
             await _read(bench, bench.venue.stream(after), into, after)
         except AssertionError:
@@ -271,10 +273,10 @@ async def _until_told(
     assert not _surplus(bench, found, made)
 
 
-async def _answered(venue: Venue) -> bool:
+async def _answered(bench: Bench) -> bool:
     """Tell whether questions are answered again: then the connections that were cut are out of use."""
     try:
-        await bounded(venue.executions(0))
+        await bounded(bench.venue.executions(bench.beginning))
     except AssertionError:
         raise
     except Exception:  # noqa: BLE001 - whatever an adapter raises
