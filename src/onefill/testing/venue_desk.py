@@ -150,7 +150,7 @@ class DeskFacts(VenueUnderTest):
         """A replace of a cancelled order is refused, nothing is raised, and no new order comes of it."""
         order = await bench.resting()
         await bench.cancelled(order)
-        count = len(await bench.kit.truth())
+        count = len(await bench.truth())
         request = bench.replacing(order)
         if bench.capabilities.replace is ReplaceStyle.NONE:
             assert not isinstance(await bench.replace(request), Replaced)
@@ -159,8 +159,8 @@ class DeskFacts(VenueUnderTest):
             reply = await bounded(bench.venue.replace(request))
             assert isinstance(reply, ReplaceRejected), reply
             assert reply.reason.strip()
-        assert len(await bench.kit.truth()) == count
-        assert not any(now.status in LIVE for now in await bench.kit.truth())
+        assert len(await bench.truth()) == count
+        assert not any(now.status in LIVE for now in await bench.truth())
 
     @fact(Ability.TRUTH)
     async def test_an_expired_replace_has_no_effect(self, bench: Bench) -> None:

@@ -18,11 +18,9 @@ from onefill.core.messages import (
     VenueOrder,
     VenueStatus,
 )
-from onefill.testing.venue_kit import Ability, Bench, VenueUnderTest, bounded, fact, until
+from onefill.testing.venue_kit import BACK_US, Ability, Bench, VenueUnderTest, bounded, fact, until
 from onefill.testing.venue_questions import same_state
 from onefill.testing.venue_stream import Traded, caught_up
-
-_BACK_US = 3_600_000_000
 
 
 class History:
@@ -57,11 +55,11 @@ class History:
     async def _live(self) -> list[VenueOrder]:
         """Return the live orders, the best bid last. What the venue has not decided yet is waited for."""
         await until(self._decided, "an order is never decided")
-        live = [order for order in await self.bench.kit.truth() if order.status in LIVE]
+        live = [order for order in await self.bench.truth() if order.status in LIVE]
         return sorted(live, key=lambda order: order.price or Decimal(0))
 
     async def _decided(self) -> bool:
-        return all(order.status is not VenueStatus.PENDING_NEW for order in await self.bench.kit.truth())
+        return all(order.status is not VenueStatus.PENDING_NEW for order in await self.bench.truth())
 
     async def _submit(self) -> None:
         bench = self.bench
@@ -89,7 +87,7 @@ class History:
         bench, live = self.bench, await self._live()
         if not live:
             return
-        order = self.chance.choice(live)
+        order = await bench.shown(self.chance.choice(live).client_order_id)
         if await self._perhaps_lost():
             reply = await bench.cancel(bench.cancelling(order, by_number=True))
             assert isinstance(reply, Unknown | NotSent), reply
@@ -100,24 +98,30 @@ class History:
         bench, live = self.bench, await self._live()
         if not live or bench.capabilities.replace is ReplaceStyle.NONE:
             return
-        order = self.chance.choice(live)
+        order = await bench.shown(self.chance.choice(live).client_order_id)
         request = bench.replacing(order)
         lost = await self._perhaps_lost()
         reply = await bench.replace(request)
-        assert isinstance(reply, Unknown | NotSent if lost else Replaced), reply
+        # An adapter may ask how the order stands before it answers, and so know more than the reply said.
+        assert isinstance(reply, Replaced | Unknown | NotSent if lost else Replaced), reply
+        if isinstance(reply, Replaced):
+            now = await bench.shown(request.client_order_id)
+            assert (now.quantity, now.price) == (request.quantity, request.price)
         if request.client_order_id != order.client_order_id:
             self.sent.append(request.client_order_id)
 
     async def shown(self, name: str) -> bool:
         """Tell whether the adapter shows the order under an id as the venue has it, or that there is none."""
         bench, kit = self.bench, self.bench.kit
+        if await bench.truths(name):
+            await bench.shown(name)
         true = (await bench.truths(name))[-1:]
         reply = await bounded(bench.venue.lookup(name, kit.account, kit.instrument))
         assert not isinstance(reply, Rejected)
         if bench.capabilities.lookup is Lookup.DIRECT and not isinstance(reply, Unknown):
             found = [reply.order] if isinstance(reply, Found) else []
             return len(found) == len(true) and all(map(same_state, found, true))
-        listed = await bounded(bench.venue.scan(kit.account, kit.instrument, kit.now_us() - _BACK_US))
+        listed = await bounded(bench.venue.scan(kit.account, kit.instrument, kit.now_us() - BACK_US))
         if not isinstance(listed, Listed):
             return bench.capabilities.lookup is Lookup.NONE
         under = [order for order in listed.orders if order.client_order_id == name][-1:]
@@ -150,6 +154,6 @@ class HistoryFacts(VenueUnderTest):
 
     async def _clear(self, bench: Bench) -> None:
         """End what is live, so that the next day begins with an empty book."""
-        for order in await bench.kit.truth():
+        for order in await bench.truth():
             if order.status in LIVE:
-                await bench.cancelled(order)
+                await bench.cancelled(await bench.shown(order.client_order_id))

@@ -21,6 +21,9 @@ from onefill.core.messages import (
     CancelReply,
     CancelRequest,
     ExecutionReport,
+    Found,
+    Listed,
+    Replaced,
     ReplaceReply,
     ReplaceRequest,
     SubmitReply,
@@ -40,6 +43,8 @@ TIGHT_S: Final = 60.0
 """Longer than any call may take here, in seconds: a bound for what must end by itself."""
 GOOD_FOR_US: Final = 30_000_000
 """How long the suite's requests are good, where the venue honours an expiry."""
+BACK_US: Final = 3_600_000_000
+"""How far back lists are asked for."""
 BEFORE_US: Final = 1_000_000
 """How far before a test its stream begins, where places are times."""
 Result = TypeVar("Result")
@@ -83,6 +88,8 @@ class VenueKit(ABC):
     instrument: str
     price: Decimal
     quantity: Decimal
+    own_numbers: ClassVar[bool] = False
+    """Whether :meth:`truth` has numbers for orders that are not those that the venue shows."""
     cannot: ClassVar[Mapping[Ability, str]] = {}
     """What the kit cannot do, and why: the facts that need it are reported as not shown."""
 
@@ -156,6 +163,8 @@ class Bench:
         self.asked: Counter[str] = Counter()
         """How often an order was asked for under each client order id, replaces included."""
         self._opened = [self.venue]
+        self._numbers: dict[str, str] = {}
+        """The venue's numbers by the kit's, where they differ."""
         self._number = 0
         self._instrument: Instrument | None = None
         self._begun_us = kit.now_us() - BEFORE_US
@@ -274,7 +283,10 @@ class Bench:
     async def submit(self, request: SubmitRequest, venue: Venue | None = None) -> SubmitReply:
         """Send an order as a gateway does: what is raised counts as unknown."""
         self.asked[request.client_order_id] += 1
-        return await _told((venue or self.venue).submit(request))
+        reply = await _told((venue or self.venue).submit(request))
+        if isinstance(reply, Accepted):
+            await self._learn(reply.order)
+        return reply
 
     async def cancel(self, request: CancelRequest) -> CancelReply:
         """Ask for a cancel, likewise."""
@@ -294,7 +306,10 @@ class Bench:
     async def replace(self, request: ReplaceRequest) -> ReplaceReply:
         """Ask for a replace, likewise."""
         self.asked[request.client_order_id] += 1
-        return await _told(self.venue.replace(request))
+        reply = await _told(self.venue.replace(request))
+        if isinstance(reply, Replaced):
+            await self._learn(reply.order, anew=True)
+        return reply
 
     async def resting(self, **other: Any) -> VenueOrder:
         """Send a new order that must be taken, and return it when it is live."""
@@ -315,7 +330,37 @@ class Bench:
 
     async def truths(self, client_order_id: str) -> list[VenueOrder]:
         """Return every order that the venue has under a client order id."""
-        return [order for order in await self.kit.truth() if order.client_order_id == client_order_id]
+        return [order for order in await self.truth() if order.client_order_id == client_order_id]
+
+    async def truth(self) -> list[VenueOrder]:
+        """Return every order that the venue has, oldest first, under the numbers that it shows, as far as it showed them."""
+        orders, numbers = await self.kit.truth(), self._numbers
+        return [
+            msgspec.structs.replace(order, venue_order_id=numbers[order.venue_order_id])
+            if order.venue_order_id in numbers
+            else order
+            for order in orders
+        ]
+
+    async def shown(self, client_order_id: str) -> VenueOrder:
+        """Return the latest order under an id as the venue has it, under the number that the venue shows."""
+        account, instrument = self.kit.account, self.kit.instrument
+        if self.kit.own_numbers:
+            found = await bounded(self.venue.lookup(client_order_id, account, instrument))
+            listed = await bounded(self.venue.scan(account, instrument, self.kit.now_us() - BACK_US))
+            orders = [found.order] if isinstance(found, Found) else []
+            orders += list(listed.orders) if isinstance(listed, Listed) else []
+            for order in [one for one in orders if one.client_order_id == client_order_id][:1]:
+                await self._learn(order, anew=True)
+        return (await self.truths(client_order_id))[-1]
+
+    async def _learn(self, shown: VenueOrder, *, anew: bool = False) -> None:
+        """Note under which number the venue shows the latest order of its id. ``anew``: it may have got another one."""
+        if not self.kit.own_numbers or shown.venue_order_id in self._numbers.values():
+            return
+        true = [order for order in await self.kit.truth() if order.client_order_id == shown.client_order_id]
+        if true and (anew or true[-1].venue_order_id not in self._numbers):
+            self._numbers[true[-1].venue_order_id] = shown.venue_order_id
 
     async def true(self, client_order_id: str, when: Callable[[VenueOrder], bool]) -> VenueOrder:
         """Return the latest order under an id as the venue has it, as soon as ``when`` holds of it."""

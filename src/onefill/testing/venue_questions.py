@@ -14,9 +14,7 @@ from onefill.core.messages import (
     VenueOrder,
     VenueStatus,
 )
-from onefill.testing.venue_kit import Ability, Bench, VenueUnderTest, bounded, fact, until
-
-_BACK_US = 3_600_000_000
+from onefill.testing.venue_kit import BACK_US, Ability, Bench, VenueUnderTest, bounded, fact, until
 
 
 def same_state(shown: VenueOrder, true: VenueOrder) -> bool:
@@ -43,7 +41,7 @@ class QuestionFacts(VenueUnderTest):
         if bench.capabilities.lookup is Lookup.DIRECT:
             assert isinstance(reply, NotFound), reply
         assert not isinstance(reply, Found), reply
-        listed = await bounded(bench.venue.scan(account, instrument, bench.kit.now_us() - _BACK_US))
+        listed = await bounded(bench.venue.scan(account, instrument, bench.kit.now_us() - BACK_US))
         if isinstance(listed, Listed):
             assert unused not in {order.client_order_id for order in listed.orders}
         else:
@@ -64,7 +62,7 @@ class QuestionFacts(VenueUnderTest):
     async def test_open_orders_are_all_and_only_those(self, bench: Bench) -> None:
         """Where they are listed: every live order once, as it is, and no dead one. Elsewhere: Unknown, or that list."""
         names = await _one_of_each(bench)
-        true = [order for order in await bench.kit.truth() if order.status in LIVE]
+        true = [order for order in await bench.truth() if order.status in LIVE]
         assert {order.client_order_id for order in true} < set(names)
         reply = await bounded(bench.venue.open_orders(bench.kit.account))
         assert isinstance(reply, Listed | Unknown)
@@ -111,7 +109,7 @@ async def _found(bench: Bench, name: str) -> bool:
     account, instrument = bench.kit.account, bench.kit.instrument
     (true,) = await bench.truths(name)
     reply = await bounded(bench.venue.lookup(name, account, instrument))
-    listed = await bounded(bench.venue.scan(account, instrument, bench.kit.now_us() - _BACK_US))
+    listed = await bounded(bench.venue.scan(account, instrument, bench.kit.now_us() - BACK_US))
     shown: list[VenueOrder] = []
     if isinstance(reply, Found):
         shown.append(reply.order)

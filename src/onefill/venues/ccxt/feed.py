@@ -240,11 +240,14 @@ class Feed:
         found: list[_News] = []
         for name in list(self.instruments):
             found += await self._trades(name, since_ms, again=again)
-        reports, place = [], after
+        # Asked again, everything gets the place that it got before: of two trades at one moment the second is not passed by.
+        reports, place = [], 0 if again else after
         for news in sorted(found, key=lambda one: (one.at_us, one.key)):
-            if (again and news.at_us <= after) or (not again and news.key in self._told):
+            if not again and news.key in self._told:
                 continue
             place = max(place + 1, news.at_us)
+            if place <= after:
+                continue
             report = self._report(news, place)
             if report is not None:
                 reports.append(report)

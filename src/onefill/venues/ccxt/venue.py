@@ -265,6 +265,8 @@ class CcxtVenue:
         if request.account != self._account:
             return ReplaceRejected(f"this connection trades for account {self._account!r} only; nothing was sent")
         problem = self._inexact(request.instrument, request.quantity, request.price)
+        if self._capabilities.replace is ReplaceStyle.NONE:
+            problem = "this venue is not known to replace orders"
         if problem is not None:
             return ReplaceRejected(f"{problem}; nothing was sent")
         witness = self._witness(request.expires_at_us)
