@@ -418,6 +418,11 @@ class Gateway(Holding):
             raise UnknownKey(key, account, strategy)
         return loaded.order
 
+    async def order_by_client_id(self, venue: str, client_order_id: str) -> Order | None:
+        """Return the order that was ever sent to a venue under this client order id, as the ledger holds it now."""
+        loaded = await self._ledger.by_client_order_id(venue, client_order_id)
+        return None if loaded is None else loaded.order
+
     def positions(self) -> list[Position]:
         """Return the positions by the executions that are durably recorded."""
         return self._book.positions()

@@ -290,6 +290,11 @@ class Feed:
         self._ids[venue_order_id] = found
         return found
 
+    async def owner(self, venue_order_id: str, instrument: str) -> str:
+        """Return the client order id of an order; see :meth:`onefill.venues.ccxt.venue.CcxtVenue.owner`."""
+        known = self._ids.get(venue_order_id)
+        return await self._owner(venue_order_id, instrument, 0) if known is None else known
+
     async def _ends(self, found: list[_News]) -> None:
         """Ask about followed orders that are not listed as live any more, and add what is over to ``found``."""
         for name in list(dict.fromkeys(one.instrument for one in self._orders.values())):

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Protocol
 
 from onefill.core.messages import CancelRequest, ReplaceRequest, SubmitRequest
 from onefill.core.values import TimeInForce
+from onefill.venues.ccxt import parameters
 from onefill.venues.profile import Wire
 
 Order = Mapping[str, Any]
@@ -104,6 +105,8 @@ class Manners:
     async def replace(self, call: Call, request: ReplaceRequest, order_type: str) -> Order:
         """Ask for a replace, once. ``request.quantity`` counts what is executed. Return the order that the reply shows."""
         params = self.replaced_id(request)
+        if request.client_order_id != request.orig_client_order_id:
+            params = {**parameters.read(request.parameters), **params}  # another order, which is to be like this one
         shown: Order = await call(
             "edit_order",
             request.venue_order_id,

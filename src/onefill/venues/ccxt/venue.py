@@ -6,6 +6,7 @@ manners.
 """
 
 import asyncio
+import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping
 from decimal import Decimal
 from typing import Any, Final, TypeVar
@@ -49,7 +50,7 @@ from onefill.core.values import EXACT, Instrument, OrderType, plain
 from onefill.core.venue_words import overridden
 from onefill.venues import profile as profiles
 from onefill.venues.ccxt import client as clients
-from onefill.venues.ccxt import orders
+from onefill.venues.ccxt import orders, parameters
 from onefill.venues.ccxt.client import Client
 from onefill.venues.ccxt.feed import Feed
 from onefill.venues.ccxt.manners import manners_of
@@ -162,6 +163,18 @@ class CcxtVenue:
         """See :class:`onefill.ports.venue.TimedStream`."""
         self._feed.met(client_order_id, venue_order_id, instrument)
 
+    @property
+    def lock(self) -> threading.RLock:
+        """Held during each call of a synchronous client: whoever else uses its connection should hold it too."""
+        return self._client.lock
+
+    async def owner(self, venue_order_id: str, instrument: str) -> str:
+        """Return the client order id of the venue's order, asked for if it is not known, empty if it has none.
+
+        Raises VenueError where the venue does not say.
+        """
+        return await self._feed.owner(venue_order_id, instrument)
+
     async def submit(self, request: SubmitRequest) -> SubmitReply:
         """Send a new order, once. One for another account, or that cannot be passed on exactly, is refused here."""
         refusal = self._refusal(request)
@@ -171,13 +184,14 @@ class CcxtVenue:
         self._ours[request.client_order_id] = None
         self._feed.meet(request.instrument)
         exchange = self._client.exchange
+        market_price, params = parameters.with_price(request, self.manners.new_order(request))
         arguments = (
             request.instrument,
             request.order_type.value,
             request.side.value,
             exchange.number_of(request.quantity),
-            None if request.price is None else exchange.number_of(request.price),
-            self.manners.new_order(request),
+            market_price if request.price is None else exchange.number_of(request.price),
+            params,
         )
         witness = self._witness(request.expires_at_us)
         try:
@@ -409,6 +423,9 @@ class CcxtVenue:
                 f"{self.ccxt_id} has no orders of time in force {request.time_in_force}; it takes {takes}. Nothing was sent",
                 "time_in_force",
             )
+        problem = parameters.clash(request, self.manners.new_order(request))
+        if problem is not None:
+            return Rejected(f"{problem}; nothing was sent", "parameters")
         problem = self._inexact(request.instrument, request.quantity, request.price)
         return None if problem is None else Rejected(f"{problem}; nothing was sent", "precision")
 
