@@ -15,6 +15,7 @@ CODES = Codes(
     throttled=("-1008",),
     not_found=("-2013",),
     cancel_of_dead=("-2011", "Unknown order"),
+    rejected=("INSUFFICIENT_FUND",),
 )
 NEW, CANCEL, REPLACE, QUESTION = Asked.NEW_ORDER, Asked.CANCEL, Asked.REPLACE, Asked.QUESTION
 HERE, NOT_SENT = "the library itself refused, before anything was sent", "nothing was sent"
@@ -66,6 +67,9 @@ CASES = [
     ("no such order, by its code", said("OrderNotFound", code="-2013", status=400), QUESTION),
     ("a cancel of what is dead, by its code", said("OrderNotFound", code="-2011", status=400), CANCEL),
     ("a cancel of what is dead, by its code", said("ExchangeError", text="EOrder:Unknown order"), CANCEL),
+    ("refused, by its code", said("ExchangeError", code="INSUFFICIENT_FUND"), NEW),
+    ("refused, by its code", said("ExchangeError", text="EGeneral: INSUFFICIENT_FUND"), REPLACE),
+    ("in doubt", said("ExchangeError", code="INSUFFICIENT_FUND"), QUESTION),
     # The status.
     ("HTTP 429, 418", said("RateLimitExceeded", status=429), NEW),
     ("HTTP 429, 418", said("DDoSProtection", status=418), NEW),
@@ -136,6 +140,7 @@ def test_the_verdicts_of_the_rows() -> None:
         "refused for rate": "throttled",
         "no such order, by its code": "not there",
         "a cancel of what is dead, by its code": "not there",
+        "refused, by its code": "rejected",
         "HTTP 429, 418": "throttled",
         STATUS: "unknown",
         "time-out": "unknown",

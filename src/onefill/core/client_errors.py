@@ -54,6 +54,7 @@ class Codes(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     throttled: tuple[str, ...] = ()
     not_found: tuple[str, ...] = ()
     cancel_of_dead: tuple[str, ...] = ()
+    rejected: tuple[str, ...] = ()
 
 
 class Failure(msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -191,6 +192,7 @@ TABLE: Final[tuple[Row, ...]] = (
         asked=frozenset({Asked.CANCEL, Asked.REPLACE}),
         answered=True,
     ),
+    Row(named="refused, by its code", verdict=_V.REJECTED, codes="rejected", asked=_ORDERS, answered=True),
     # The status.
     Row(named="HTTP 429, 418", verdict=_V.THROTTLED, statuses=frozenset({418, 429}), answered=True),
     Row(

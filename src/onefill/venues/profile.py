@@ -57,6 +57,7 @@ class Wire(msgspec.Struct, frozen=True, gc=False, kw_only=True, forbid_unknown_f
     * ``duplicate_codes``: the id was seen before; with ``duplicate_texts``, only if one of these stands beside the code.
     * ``unknown_codes``: errors that leave the fate of the request open, whatever a client library calls them.
     * ``too_late_codes``, ``throttled_codes``, ``not_found_codes``, ``cancel_of_dead_codes``: likewise by their meaning.
+    * ``rejected_codes``: the venue refused the request for what it is, where a client library has no class that says so.
     * ``http_method_resendable``: what goes out by an HTTP method that clients send again by themselves: ``submit``,
       ``cancel``, ``replace``.
     * ``ids_in_cancel_reply_swapped``: the client id in a cancel's reply is the cancel's, not the order's.
@@ -76,6 +77,7 @@ class Wire(msgspec.Struct, frozen=True, gc=False, kw_only=True, forbid_unknown_f
     throttled_codes: tuple[str, ...] = ()
     not_found_codes: tuple[str, ...] = ()
     cancel_of_dead_codes: tuple[str, ...] = ()
+    rejected_codes: tuple[str, ...] = ()
     http_method_resendable: tuple[str, ...] = ()
     ids_in_cancel_reply_swapped: bool = False
     status_200_errors: bool = False

@@ -519,6 +519,7 @@ def _codes(profile: "profiles.Profile | None") -> Codes:
         throttled=wire.throttled_codes,
         not_found=wire.not_found_codes,
         cancel_of_dead=wire.cancel_of_dead_codes,
+        rejected=wire.rejected_codes,
     )
 
 
