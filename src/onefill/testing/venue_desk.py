@@ -16,7 +16,7 @@ from onefill.core.messages import (
     VenueOrder,
     VenueStatus,
 )
-from onefill.testing.venue_kit import Ability, Bench, VenueUnderTest, bounded, fact
+from onefill.testing.venue_kit import Ability, Bench, VenueUnderTest, fact, unraised
 
 _PAST_US = 5_000_000
 
@@ -46,7 +46,7 @@ class DeskFacts(VenueUnderTest):
             reply = await bench.cancelled(order, by_number=False)
             assert not isinstance(reply, Canceled) or reply.order.client_order_id == order.client_order_id
         else:
-            reply = await bounded(bench.venue.cancel(bench.cancelling(order, by_number=False)))
+            reply = await unraised(bench.venue.cancel(bench.cancelling(order, by_number=False)))
             (now,) = await bench.truths(order.client_order_id)
             assert isinstance(reply, CancelReply), reply
             if isinstance(reply, Canceled):
@@ -70,7 +70,7 @@ class DeskFacts(VenueUnderTest):
         order = await bench.resting()
         await bench.filled(order, order.quantity)
         for by_number in _ways(bench):
-            reply = await bounded(bench.venue.cancel(bench.cancelling(order, by_number=by_number)))
+            reply = await unraised(bench.venue.cancel(bench.cancelling(order, by_number=by_number)))
             assert isinstance(reply, CancelRejected) or _to_be_looked_up(reply), reply
             assert isinstance(reply, CancelRejected | Unknown)
             assert reply.reason.strip()
@@ -83,7 +83,7 @@ class DeskFacts(VenueUnderTest):
         order = await bench.resting()
         await bench.cancelled(order)
         for by_number in _ways(bench):
-            reply = await bounded(bench.venue.cancel(bench.cancelling(order, by_number=by_number)))
+            reply = await unraised(bench.venue.cancel(bench.cancelling(order, by_number=by_number)))
             if _to_be_looked_up(reply):
                 continue
             assert isinstance(reply, CancelRejected | Canceled), reply
@@ -102,7 +102,7 @@ class DeskFacts(VenueUnderTest):
             venue_order_id=None,
         )
         before = await bench.kit.sent()
-        reply = await bounded(bench.venue.cancel(request))
+        reply = await unraised(bench.venue.cancel(request))
         assert isinstance(reply, CancelRejected | NotSent) or _to_be_looked_up(reply), reply
         if isinstance(reply, NotSent):
             assert not bench.capabilities.cancel_by_client_order_id
@@ -156,7 +156,7 @@ class DeskFacts(VenueUnderTest):
             assert not isinstance(await bench.replace(request), Replaced)
         else:
             bench.asked[request.client_order_id] += 1
-            reply = await bounded(bench.venue.replace(request))
+            reply = await unraised(bench.venue.replace(request))
             assert isinstance(reply, ReplaceRejected), reply
             assert reply.reason.strip()
         assert len(await bench.truth()) == count

@@ -437,6 +437,14 @@ async def bounded(call: Awaitable[Result]) -> Result:
         raise
 
 
+async def unraised(call: Awaitable[Result]) -> Result:
+    """Return what a call returns; one that raises fails, as one does that does not end."""
+    try:
+        return await bounded(call)
+    except Exception as error:
+        raise AssertionError(f"the call raised {error!r}") from error
+
+
 async def _told(call: Awaitable[Result]) -> Result | Unknown:
     try:
         return await bounded(call)

@@ -14,7 +14,7 @@ from onefill.core.messages import (
     VenueOrder,
     VenueStatus,
 )
-from onefill.testing.venue_kit import BACK_US, Ability, Bench, VenueUnderTest, bounded, fact, until
+from onefill.testing.venue_kit import BACK_US, Ability, Bench, VenueUnderTest, fact, unraised, until
 
 
 def same_state(shown: VenueOrder, true: VenueOrder) -> bool:
@@ -37,11 +37,11 @@ class QuestionFacts(VenueUnderTest):
         """Asked about an id of no order, a direct look-up says NotFound, and a scan lists no such order."""
         await bench.resting()
         unused, account, instrument = bench.new_id(), bench.kit.account, bench.kit.instrument
-        reply = await bounded(bench.venue.lookup(unused, account, instrument))
+        reply = await unraised(bench.venue.lookup(unused, account, instrument))
         if bench.capabilities.lookup is Lookup.DIRECT:
             assert isinstance(reply, NotFound), reply
         assert not isinstance(reply, Found), reply
-        listed = await bounded(bench.venue.scan(account, instrument, bench.kit.now_us() - BACK_US))
+        listed = await unraised(bench.venue.scan(account, instrument, bench.kit.now_us() - BACK_US))
         if isinstance(listed, Listed):
             assert unused not in {order.client_order_id for order in listed.orders}
         else:
@@ -64,7 +64,7 @@ class QuestionFacts(VenueUnderTest):
         names = await _one_of_each(bench)
         true = [order for order in await bench.truth() if order.status in LIVE]
         assert {order.client_order_id for order in true} < set(names)
-        reply = await bounded(bench.venue.open_orders(bench.kit.account))
+        reply = await unraised(bench.venue.open_orders(bench.kit.account))
         assert isinstance(reply, Listed | Unknown)
         if isinstance(reply, Unknown):
             assert not bench.capabilities.lists_open_orders, reply
@@ -108,8 +108,8 @@ async def _found(bench: Bench, name: str) -> bool:
     """Tell whether an order is found as the venue has it, by the way that is declared; whatever is said must be true."""
     account, instrument = bench.kit.account, bench.kit.instrument
     (true,) = await bench.truths(name)
-    reply = await bounded(bench.venue.lookup(name, account, instrument))
-    listed = await bounded(bench.venue.scan(account, instrument, bench.kit.now_us() - BACK_US))
+    reply = await unraised(bench.venue.lookup(name, account, instrument))
+    listed = await unraised(bench.venue.scan(account, instrument, bench.kit.now_us() - BACK_US))
     shown: list[VenueOrder] = []
     if isinstance(reply, Found):
         shown.append(reply.order)
@@ -128,7 +128,7 @@ async def _found(bench: Bench, name: str) -> bool:
 
 
 async def _held(bench: Bench) -> Decimal | None:
-    reply = await bounded(bench.venue.positions(bench.kit.account))
+    reply = await unraised(bench.venue.positions(bench.kit.account))
     if isinstance(reply, Unknown):
         return None
     assert isinstance(reply, Holdings)

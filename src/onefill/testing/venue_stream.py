@@ -64,6 +64,7 @@ class StreamFacts(VenueUnderTest):
         told = {(report.venue_order_id, report.execution_id): report for report in after if _trade(report)}
         for report in before:
             if _trade(report):
+                assert (report.venue_order_id, report.execution_id) in told, f"not told again under its id: {report}"
                 again = told[report.venue_order_id, report.execution_id]
                 assert (again.last_quantity, again.last_price) == (report.last_quantity, report.last_price)
                 assert bench.news(again) == bench.news(report)
