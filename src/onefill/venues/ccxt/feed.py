@@ -9,6 +9,7 @@ reading on from a place misses nothing of any of them.
 """
 
 import asyncio
+import collections
 import contextlib
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
@@ -96,7 +97,11 @@ class Feed:
         """Trades that the stream now open has told."""
         self._place = 0
         """The last place that it gave."""
-        self._woken = asyncio.Event()
+        self._woken = False
+        """The lists are to be read soon."""
+        self._heard: collections.deque[_News] = collections.deque()
+        """What the streams told."""
+        self._stirred = asyncio.Event()
         self._hurried = False
         """Something was executed or ended, as it seems: all lists are to be read."""
 
@@ -110,7 +115,7 @@ class Feed:
         """Follow an instrument from now on."""
         if instrument not in self.instruments:
             self.instruments[instrument] = None
-            self._woken.set()
+            self._wake()
 
     def met(self, client_order_id: str, venue_order_id: str | None, instrument: str, *, over: bool = False) -> None:
         """Hear of an order of ours, by its number where that is known. ``over``: its end was told already."""
@@ -122,7 +127,7 @@ class Feed:
             self._orders.pop(venue_order_id, None)
         elif venue_order_id not in self._orders:
             self._orders[venue_order_id] = Followed(client_order_id, instrument, self._now_ms())
-            self._woken.set()
+            self._wake()
         while len(self._ids) > _MOST_KNOWN:
             self._ids.pop(next(iter(self._ids)))
 
@@ -133,12 +138,12 @@ class Feed:
         self._place, self._told = after, set()
         since_ms = max(after // 1000 - OVERLAP_MS, 0)
         read_through: dict[str, int] = {}
-        queue: asyncio.Queue[_News] = asyncio.Queue()
-        listeners = self._listeners(queue)
+        self._heard.clear()
+        listeners = self._listeners()
         rounds = 0
         try:
             while True:
-                self._woken.clear()
+                self._woken = False
                 found, failure = await self._round(rounds, since_ms, read_through)
                 rounds += 1
                 through_us = min(read_through.values(), default=self._now_ms()) * 1000
@@ -147,7 +152,7 @@ class Feed:
                 if failure is not None:
                     raise failure
                 quiet = not self._orders or any(one.live for one in listeners)
-                async for news in self._until(queue, self._poll_s * (_QUIET_FACTOR if quiet else 1)):
+                async for news in self._until(self._poll_s * (_QUIET_FACTOR if quiet else 1)):
                     for report in self._placed([news], through_us):
                         yield report
         finally:
@@ -165,10 +170,12 @@ class Feed:
         found: list[_News] = []
         failure: VenueError | None = None
         expected = {one.instrument for one in self._orders.values()}
+        quiet_ms = self._poll_s * _QUIET_FACTOR * 999  # a little less than what is waited where nothing is expected
         for name in list(self.instruments):
-            if name in read_through and name not in expected and rounds % _QUIET_FACTOR and not self._hurried:
-                continue
             begun_ms = self._now_ms()
+            read_ms = read_through.get(name)
+            if read_ms is not None and name not in expected and not self._hurried and begun_ms < read_ms + quiet_ms:
+                continue
             from_ms = min(read_through.get(name, since_ms + OVERLAP_MS), begun_ms) - OVERLAP_MS
             try:
                 found += await self._trades(name, max(from_ms, 0))
@@ -188,26 +195,26 @@ class Feed:
     def look_soon(self) -> None:
         """Have the lists read now: something was executed, or ended."""
         self._hurried = True
-        self._woken.set()
+        self._wake()
 
-    async def _until(self, queue: "asyncio.Queue[_News]", pause_s: float) -> AsyncGenerator[_News, None]:
+    async def _until(self, pause_s: float) -> AsyncGenerator[_News, None]:
         """Yield what the streams tell until it is time for the lists again."""
         loop = asyncio.get_running_loop()
         begun_s = loop.time()
-        woken = asyncio.ensure_future(self._woken.wait())
-        try:
-            while (left_s := begun_s + (_LEAST_PAUSE_S if woken.done() else pause_s) - loop.time()) > 0:
-                getting = asyncio.ensure_future(queue.get())
-                waited = {getting} if woken.done() else {getting, woken}
-                await asyncio.wait(waited, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
-                if getting.done():
-                    yield getting.result()
-                else:
-                    getting.cancel()
-                    with contextlib.suppress(asyncio.CancelledError):
-                        await getting
-        finally:
-            woken.cancel()
+        while True:
+            while self._heard:
+                yield self._heard.popleft()
+            left_s = begun_s + (min(_LEAST_PAUSE_S, pause_s) if self._woken else pause_s) - loop.time()
+            if left_s <= 0:
+                return
+            self._stirred.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(left_s):
+                    await self._stirred.wait()
+
+    def _wake(self) -> None:
+        self._woken = True
+        self._stirred.set()
 
     def _placed(self, found: Iterable[_News], through_us: int) -> Iterable[ExecutionReport]:
         """Give each piece of news its place, and leave out what this stream has told."""
@@ -243,8 +250,8 @@ class Feed:
         # Asked again, everything gets the place that it got before: of two trades at one moment the second is not passed by.
         reports, place = [], 0 if again else after
         for news in sorted(found, key=lambda one: (one.at_us, one.key)):
-            if not again and news.key in self._told:
-                continue
+            if not again and (news.key in self._told or news.at_us <= after != self._place):
+                continue  # told by the stream, or on an earlier page of what it has not told
             place = max(place + 1, news.at_us)
             if place <= after:
                 continue
@@ -330,26 +337,23 @@ class Feed:
 
     # ----------------------------------------------------------------- listening
 
-    def _listeners(self, queue: "asyncio.Queue[_News]") -> list["_Listener"]:
+    def _listeners(self) -> list["_Listener"]:
         if not self._streams:
             return []
         methods = {"watchMyTrades": self._heard_trades, "watchOrders": self._heard_orders}
         return [
-            _Listener(self._call, method, hear, queue, self._broken)
+            _Listener(self._call, method, hear, self.look_soon)
             for method, hear in methods.items()
             if self._call.has(method)
         ]
 
-    def _broken(self) -> None:
-        """Have the lists read, after a stream broke: what it did not tell stands there."""
-        self.look_soon()
-
-    async def _heard_trades(self, shown: Sequence[Trade], queue: "asyncio.Queue[_News]") -> None:
+    async def _heard_trades(self, shown: Sequence[Trade]) -> None:
         for trade in shown:
             if trade.get("symbol") in self.instruments:
-                await queue.put(await self._news(trade, self._manners.trade_key(trade)))
+                self._heard.append(await self._news(trade, self._manners.trade_key(trade)))
+                self._stirred.set()
 
-    async def _heard_orders(self, shown: Sequence[Order], _: "asyncio.Queue[_News]") -> None:
+    async def _heard_orders(self, shown: Sequence[Order]) -> None:
         for one in shown:
             number, named = str(one.get("id") or ""), self._manners.client_order_id(one)
             if number and named:
@@ -365,19 +369,17 @@ class _Listener:
         self,
         call: Any,
         method: str,
-        hear: Callable[[Sequence[Any], "asyncio.Queue[_News]"], Awaitable[None]],
-        queue: "asyncio.Queue[_News]",
+        hear: Callable[[Sequence[Any]], Awaitable[None]],
         broken: Callable[[], None],
     ) -> None:
         self.live = False
-        self.task = asyncio.ensure_future(self._run(call, method, hear, queue, broken))
+        self.task = asyncio.ensure_future(self._run(call, method, hear, broken))
 
     async def _run(
         self,
         call: Any,
         method: str,
-        hear: Callable[[Sequence[Any], "asyncio.Queue[_News]"], Awaitable[None]],
-        queue: "asyncio.Queue[_News]",
+        hear: Callable[[Sequence[Any]], Awaitable[None]],
         broken: Callable[[], None],
     ) -> None:
         name = "watch_my_trades" if method == "watchMyTrades" else "watch_orders"
@@ -388,7 +390,7 @@ class _Listener:
                 if not self.live:
                     self.live, pause_s = True, _STREAM_PAUSE_S
                     broken()  # what came between the lists and the stream's beginning stands in the lists
-                await hear(list(shown), queue)
+                await hear(list(shown))
             except asyncio.CancelledError:
                 raise
             except Exception as error:  # noqa: BLE001 - a stream may fail in any way; the lists tell what it did not
