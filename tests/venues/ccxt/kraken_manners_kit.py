@@ -58,13 +58,15 @@ def by_another(imitation: Imitation, side: str, quantity: str, price: str, numbe
     assert isinstance(imitation.exchange.submit(other, imitation.clock_us()), Accepted)
 
 
-def order(client_order_id: str, side: str = "buy", quantity: str = "1", price: str = "100", **other: Any) -> Any:
+def order(
+    client_order_id: str, side: str = "buy", quantity: str = "1", price: str | None = "100", **other: Any
+) -> SubmitRequest:
     """Return a limit order, good till cancelled unless said otherwise."""
     fields: dict[str, Any] = {
         "account": "main",
         "instrument": SYMBOL,
         "order_type": OrderType.LIMIT,
-        "price": Decimal(price),
+        "price": None if price is None else Decimal(price),
         "time_in_force": TimeInForce.GTC,
         "expires_at_us": None,
     } | other

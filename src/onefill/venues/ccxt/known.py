@@ -5,6 +5,7 @@ from typing import Final
 
 from onefill.venues.ccxt.binance import BinanceSpot, BinanceUsdm
 from onefill.venues.ccxt.bybit import BybitManners
+from onefill.venues.ccxt.coinbase import Coinbase
 from onefill.venues.ccxt.deribit import DeribitManners
 from onefill.venues.ccxt.kraken import Kraken
 from onefill.venues.ccxt.manners import Manners
@@ -13,6 +14,7 @@ MANNERS: Final[Mapping[str, type[Manners]]] = {
     "binance": BinanceSpot,
     "binanceusdm": BinanceUsdm,
     "bybit": BybitManners,
+    "coinbase": Coinbase,
     "deribit": DeribitManners,
     "kraken": Kraken,
 }
