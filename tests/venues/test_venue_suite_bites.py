@@ -11,8 +11,6 @@ from onefill.sim.dialect import Dialect
 from onefill.testing import venue_faults, venue_kit, venue_stream
 from onefill.testing.venue import Ability, VenueConformance, VenueKit
 
-sys.path.append(str(Path(__file__).parents[1] / "venues"))
-
 STRICT = Dialect(lists_open_orders=True, tells_positions=True, drop_copy=True)
 REPLACES_ANEW = Dialect(lists_open_orders=True, replace="new_id")
 IN_PROCESS, SOCKETS = "in process", "sockets"

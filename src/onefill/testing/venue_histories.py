@@ -96,6 +96,8 @@ class History:
 
     async def _replace(self) -> None:
         bench, live = self.bench, await self._live()
+        if not bench.kit.replaces_traded:
+            live = [order for order in live if not order.cum_quantity]
         if not live or bench.capabilities.replace is ReplaceStyle.NONE:
             return
         order = await bench.shown(self.chance.choice(live).client_order_id)

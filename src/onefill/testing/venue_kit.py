@@ -90,6 +90,8 @@ class VenueKit(ABC):
     quantity: Decimal
     own_numbers: ClassVar[bool] = False
     """Whether :meth:`truth` has numbers for orders that are not those that the venue shows."""
+    replaces_traded: ClassVar[bool] = True
+    """Whether an order that traded in part can be replaced. Where it cannot, a replace of it is refused, and it stays."""
     cannot: ClassVar[Mapping[Ability, str]] = {}
     """What the kit cannot do, and why: the facts that need it are reported as not shown."""
 
