@@ -218,4 +218,5 @@ class Coinbase(Manners):
 def _refused(call: Call, problem: str) -> Exception:
     from ccxt import BadRequest  # noqa: PLC0415 - whoever gets here has it loaded
 
-    return BadRequest(f"{call.exchange.id} {problem}")
+    refused: Exception = BadRequest(f"{call.exchange.id} {problem}")
+    return refused
