@@ -8,7 +8,7 @@ from exchange_conformance_kit import InProcessKit, SocketKit
 
 from onefill.ports.venue import Venue
 from onefill.sim.dialect import Dialect
-from onefill.testing import venue_faults, venue_kit, venue_stream
+from onefill.testing import venue_bench, venue_faults, venue_stream
 from onefill.testing.venue import Ability, VenueConformance, VenueKit
 
 STRICT = Dialect(lists_open_orders=True, tells_positions=True, drop_copy=True)
@@ -82,7 +82,7 @@ def suite(kind: type[broken.Whole], where: str, dialect: Dialect) -> VenueConfor
 @pytest.fixture(autouse=True)
 def _soon_out_of_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """What does not come is not waited for long here."""
-    for module in (venue_kit, venue_faults, venue_stream):
+    for module in (venue_bench, venue_faults, venue_stream):
         for name, seconds in (("PATIENT_S", 1.0), ("TIGHT_S", 3.0), ("HASTY_S", 0.3)):
             if hasattr(module, name):
                 monkeypatch.setattr(module, name, seconds)
@@ -108,7 +108,7 @@ def test_an_adapter_that_waits_for_ever_is_noticed(monkeypatch: pytest.MonkeyPat
         async def kit(self) -> VenueKit:
             return await Endless(STRICT).begin()
 
-    monkeypatch.setattr(venue_kit, "TIGHT_S", 0.5)
+    monkeypatch.setattr(venue_bench, "TIGHT_S", 0.5)
     with pytest.raises(AssertionError, match="did not end"):
         getattr(Suite(), SILENCE)()
 

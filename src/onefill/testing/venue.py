@@ -9,7 +9,7 @@ Each test is one fact, stated in its docstring, and runs its own event loop. Wha
 :class:`~onefill.testing.venue_kit.VenueKit`: it knows the venue's own view, trades with what rests there, and loses replies on
 purpose. For a server that speaks over TCP, :class:`~onefill.testing.wire.CuttableWire` does the losing. What a kit cannot do it
 declares, with the reason, and the facts that need it are reported as not shown: as skipped, unless
-:meth:`~onefill.testing.venue_kit.VenueUnderTest.not_shown` says otherwise.
+:meth:`~onefill.testing.venue_bench.VenueUnderTest.not_shown` says otherwise.
 
 What is asked follows from the adapter's own capabilities. A capability that is not declared is not taken for one that is
 absent: where nothing is promised, whatever is said must still be true.
@@ -28,4 +28,4 @@ __all__ = ["Ability", "CuttableWire", "Sent", "VenueConformance", "VenueKit", "W
 
 
 class VenueConformance(OrderFacts, FaultFacts, QuestionFacts, DeskFacts, StreamFacts, HistoryFacts):
-    """All facts. A subclass supplies :meth:`~onefill.testing.venue_kit.VenueUnderTest.kit`."""
+    """All facts. A subclass supplies :meth:`~onefill.testing.venue_bench.VenueUnderTest.kit`."""

@@ -16,7 +16,8 @@ from onefill.core.messages import (
     VenueOrder,
     VenueStatus,
 )
-from onefill.testing.venue_kit import Ability, Bench, VenueUnderTest, fact, unraised
+from onefill.testing.venue_bench import Bench, VenueUnderTest, fact, unraised
+from onefill.testing.venue_kit import Ability
 
 _PAST_US = 5_000_000
 

@@ -15,7 +15,8 @@ from onefill.core.messages import (
     VenueOrder,
 )
 from onefill.ports.venue import Venue
-from onefill.testing.venue_kit import HASTY_S, Ability, Bench, VenueUnderTest, bounded, can_be_found, fact
+from onefill.testing.venue_bench import HASTY_S, Bench, VenueUnderTest, bounded, can_be_found, fact
+from onefill.testing.venue_kit import Ability
 
 
 class FaultFacts(VenueUnderTest):

@@ -18,7 +18,8 @@ from onefill.core.messages import (
     VenueOrder,
     VenueStatus,
 )
-from onefill.testing.venue_kit import BACK_US, Ability, Bench, VenueUnderTest, bounded, fact, until
+from onefill.testing.venue_bench import BACK_US, Bench, VenueUnderTest, bounded, fact, until
+from onefill.testing.venue_kit import Ability
 from onefill.testing.venue_questions import same_state
 from onefill.testing.venue_stream import Traded, caught_up
 

@@ -23,7 +23,8 @@ from onefill.core.messages import (
     VenueStatus,
 )
 from onefill.core.values import OrderType, Side, TimeInForce
-from onefill.testing.venue_kit import Ability, Bench, VenueUnderTest, fact, until
+from onefill.testing.venue_bench import Bench, VenueUnderTest, fact, until
+from onefill.testing.venue_kit import Ability
 
 _EVIDENCE_OF_ABSENCE = Rejected | TooLate | NotSent | Throttled
 _PAST_US = 5_000_000

@@ -14,7 +14,8 @@ from onefill.core.messages import (
     VenueOrder,
     VenueStatus,
 )
-from onefill.testing.venue_kit import BACK_US, Ability, Bench, VenueUnderTest, fact, unraised, until
+from onefill.testing.venue_bench import BACK_US, Bench, VenueUnderTest, fact, unraised, until
+from onefill.testing.venue_kit import Ability
 
 
 def same_state(shown: VenueOrder, true: VenueOrder) -> bool:

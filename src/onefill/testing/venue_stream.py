@@ -11,7 +11,8 @@ import msgspec
 from onefill.core.capabilities import ExecutionIdScope, ReplaceStyle
 from onefill.core.messages import ExecutionKind, ExecutionReport, VenueOrder
 from onefill.core.values import EXACT
-from onefill.testing.venue_kit import PATIENT_S, Ability, Bench, VenueUnderTest, bounded, fact, until
+from onefill.testing.venue_bench import PATIENT_S, Bench, VenueUnderTest, bounded, fact, until
+from onefill.testing.venue_kit import Ability
 
 
 class Traded(msgspec.Struct, frozen=True, order=True):
