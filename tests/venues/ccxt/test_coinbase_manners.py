@@ -2,7 +2,7 @@
 
 import ccxt.async_support as ccxt
 import pytest
-from kraken_manners_kit import FIRST, SECOND, SYMBOL, THIRD, by_another, calling, cancel, create, order, replace, run
+from calling_kit import by_another, called, cancel, order, place, replace, run
 
 from onefill.core.values import OrderType, TimeInForce
 from onefill.sim.imitations.coinbase import CoinbaseImitation
@@ -13,6 +13,8 @@ from onefill.venues.ccxt.orders import Strange
 from onefill.venues.last_look import KeptBack
 from onefill.venues.profile import Wire, load
 
+SYMBOL = "BTC/USDT"
+FIRST, SECOND, THIRD = "1" * 32, "2" * 32, "3" * 32
 UUID = "11111111-1111-1111-1111-111111111111"
 
 
@@ -21,10 +23,9 @@ def test_the_id_goes_out_as_a_uuid_under_its_own_name_and_comes_back_as_it_was()
     imitation = CoinbaseImitation()
 
     async def scenario() -> None:
-        async with calling(imitation) as call:
-            manners = _manners()
+        async with called(imitation, Coinbase) as (call, manners):
             assert manners.client_id(FIRST) == {"client_order_id": UUID}
-            made = await create(call, manners, order(FIRST))
+            made = await place(call, manners, order(FIRST))
             assert made["clientOrderId"] == UUID
             assert manners.client_order_id(made) == FIRST
             assert manners.client_order_id({"clientOrderId": "ccxt-" + UUID}) == "ccxt-" + UUID
@@ -38,11 +39,10 @@ def test_an_order_is_found_by_searching_the_list_for_its_id() -> None:
     imitation = CoinbaseImitation()
 
     async def scenario() -> None:
-        async with calling(imitation) as call:
-            manners = _manners()
+        async with called(imitation, Coinbase) as (call, manners):
             assert await manners.find(call, FIRST, SYMBOL) is None
-            made = await create(call, manners, order(FIRST))
-            await create(call, manners, order(SECOND))
+            made = await place(call, manners, order(FIRST))
+            await place(call, manners, order(SECOND))
             shown = await manners.find(call, FIRST, SYMBOL)
             assert shown is not None
             assert (shown["id"], shown["status"], shown["amount"], shown["price"]) == (made["id"], "open", "1", "100")
@@ -63,10 +63,9 @@ def test_an_id_that_is_not_among_what_was_searched_is_not_said_to_be_absent(monk
     monkeypatch.setattr(Coinbase, "page", 2)
 
     async def scenario() -> None:
-        async with calling(CoinbaseImitation()) as call:
-            manners = _manners()
+        async with called(CoinbaseImitation(), Coinbase) as (call, manners):
             for number in range(5):
-                await create(call, manners, order(f"{number:032x}"))
+                await place(call, manners, order(f"{number:032x}"))
             assert await manners.find(call, f"{1:032x}", SYMBOL) is not None
             with pytest.raises(Strange, match="latest 4"):
                 await manners.find(call, f"{0:032x}", SYMBOL)
@@ -79,9 +78,8 @@ def test_a_cancel_reads_the_flag_of_its_order() -> None:
     imitation = CoinbaseImitation()
 
     async def scenario() -> None:
-        async with calling(imitation) as call:
-            manners = _manners()
-            made = await create(call, manners, order(FIRST))
+        async with called(imitation, Coinbase) as (call, manners):
+            made = await place(call, manners, order(FIRST))
             assert await manners.cancel(call, cancel(FIRST, made["id"])) is None
             with pytest.raises(ccxt.BadRequest, match="UNKNOWN_CANCEL_ORDER"):
                 await manners.cancel(call, cancel(FIRST, made["id"]))
@@ -106,17 +104,16 @@ def test_a_replace_edits_shows_the_order_and_reads_whether_it_was_taken() -> Non
     imitation = CoinbaseImitation()
 
     async def scenario() -> None:
-        async with calling(imitation) as call:
-            manners = _manners()
-            made = await create(call, manners, order(FIRST))
-            shown = await manners.replace(call, replace(FIRST, made["id"], "2", "101"), "limit")
+        async with called(imitation, Coinbase) as (call, manners):
+            made = await place(call, manners, order(FIRST))
+            shown = await manners.replace(call, replace(FIRST, 2, 101, venue_order_id=made["id"]), "limit")
             assert (shown["id"], manners.client_order_id(shown)) == (made["id"], FIRST)
             assert (shown["amount"], shown["price"], shown["status"]) == ("2", "101", "open")
             by_another(imitation, "sell", "2", "101")
             with pytest.raises(ccxt.BadRequest, match="ORDER_NOT_FOUND"):
-                await manners.replace(call, replace(FIRST, made["id"], "3", "101"), "limit")
+                await manners.replace(call, replace(FIRST, 3, 101, venue_order_id=made["id"]), "limit")
             with pytest.raises(KeptBack):
-                await manners.replace(call, replace(FIRST, None, "3", "101"), "limit")
+                await manners.replace(call, replace(FIRST, 3, 101, venue_order_id=None), "limit")
 
     run(scenario)
 
@@ -126,13 +123,12 @@ def test_a_market_order_is_for_a_quantity_and_not_for_a_sum() -> None:
     imitation = CoinbaseImitation()
 
     async def scenario() -> None:
-        async with calling(imitation) as call:
-            manners = _manners()
+        async with called(imitation, Coinbase) as (call, manners):
             by_another(imitation, "sell", "3", "100")
-            by_another(imitation, "buy", "3", "90", 2)
+            by_another(imitation, "buy", "3", "90")
             wanted = {"order_type": OrderType.MARKET, "price": None, "time_in_force": TimeInForce.IOC}
             for number, side in ((FIRST, "buy"), (SECOND, "sell")):
-                made = await create(call, manners, order(number, side, "2", **wanted))
+                made = await place(call, manners, order(number, side, "2", **wanted))
                 shown = await manners.find_by_number(call, made["id"], SYMBOL)
                 assert shown is not None
                 assert (shown["type"], shown["amount"], shown["filled"]) == ("market", "2", "2")
@@ -147,9 +143,8 @@ def test_every_kind_of_order_is_listed_with_quantity_and_price_and_its_own_end()
     imitation = CoinbaseImitation()
 
     async def scenario() -> None:
-        async with calling(imitation) as call:
-            manners = _manners()
-            made = await create(call, manners, order(FIRST, time_in_force=TimeInForce.FOK))
+        async with called(imitation, Coinbase) as (call, manners):
+            made = await place(call, manners, order(FIRST, time_in_force=TimeInForce.FOK))
             (shown,) = await manners.ended_orders(call, SYMBOL, 0)
             assert (shown["id"], shown["status"]) == (made["id"], "canceled")
             assert (shown["amount"], shown["price"]) == ("1", "100")
@@ -166,20 +161,19 @@ def test_lists_are_read_to_their_last_page(monkeypatch: pytest.MonkeyPatch) -> N
     imitation = CoinbaseImitation()
 
     async def scenario() -> None:
-        async with calling(imitation) as call:
-            manners = _manners()
-            old = await create(call, manners, order(FIRST, "buy", "5", "99"))
+        async with called(imitation, Coinbase) as (call, manners):
+            old = await place(call, manners, order(FIRST, "buy", "5", "99"))
             by_another(imitation, "sell", "20", "100")
             since_ms = imitation.clock_us() // 1000 + 1
             while imitation.clock_us() // 1000 <= since_ms:  # a moment that lies between the two
                 await call("fetch_balance")
             for number in range(20):
-                await create(call, manners, order(f"{number:032x}"))
+                await place(call, manners, order(f"{number:032x}"))
             for number in range(20, 40):
-                await create(call, manners, order(f"{number:032x}", price="98"))
+                await place(call, manners, order(f"{number:032x}", price="98"))
             assert len(await manners.open_orders(call, None)) == len(await manners.open_orders(call, SYMBOL)) == 21
             assert old["id"] not in {one["id"] for one in await manners.ended_orders(call, SYMBOL, since_ms)}
-            by_another(imitation, "sell", "1", "99", 2)
+            by_another(imitation, "sell", "1", "99")
             listed = await manners.ended_orders(call, SYMBOL, since_ms)
             assert len(listed) == len({one["id"] for one in listed}) == 41
             assert old["id"] in {one["id"] for one in listed}, "it began before, and traded since"
@@ -196,10 +190,9 @@ def test_a_fill_that_takes_another_back_is_not_counted_as_one_more() -> None:
     imitation = CoinbaseImitation()
 
     async def scenario() -> None:
-        async with calling(imitation) as call:
-            manners = _manners()
+        async with called(imitation, Coinbase) as (call, manners):
             by_another(imitation, "sell", "1", "100")
-            await create(call, manners, order(FIRST))
+            await place(call, manners, order(FIRST))
 
             class Corrected:
                 exchange = call.exchange

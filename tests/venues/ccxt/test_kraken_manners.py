@@ -4,7 +4,7 @@ from unittest.mock import ANY
 
 import ccxt.async_support as ccxt
 import pytest
-from kraken_manners_kit import FIRST, SECOND, SYMBOL, THIRD, by_another, calling, cancel, create, order, replace, run
+from calling_kit import by_another, called, cancel, order, place, replace, run
 
 from onefill.core.values import TimeInForce
 from onefill.sim.imitations.kraken import KrakenImitation
@@ -13,6 +13,8 @@ from onefill.venues.ccxt.manners import Signing, manners_of
 from onefill.venues.last_look import KeptBack
 from onefill.venues.profile import load
 
+SYMBOL = "BTC/USDT"
+FIRST, SECOND, THIRD = "1" * 32, "2" * 32, "3" * 32
 NOW_MS = 1_763_755_200_000
 
 
@@ -21,10 +23,9 @@ def test_an_order_is_found_by_its_client_id_open_and_ended() -> None:
     imitation = KrakenImitation()
 
     async def scenario() -> None:
-        async with calling(imitation) as call:
-            manners = _manners()
+        async with called(imitation, Kraken) as (call, manners):
             assert await manners.find(call, FIRST, SYMBOL) is None
-            made = await create(call, manners, order(FIRST))
+            made = await place(call, manners, order(FIRST))
             shown = await manners.find(call, FIRST, SYMBOL)
             assert shown is not None
             assert (shown["id"], shown["status"], manners.client_order_id(shown)) == (made["id"], "open", FIRST)
@@ -45,11 +46,10 @@ def test_of_two_orders_under_one_id_the_open_one_is_found_else_the_later_one() -
     imitation = KrakenImitation()
 
     async def scenario() -> None:
-        async with calling(imitation) as call:
-            manners = _manners()
+        async with called(imitation, Kraken) as (call, manners):
             by_another(imitation, "sell", "1", "100")
-            first = await create(call, manners, order(FIRST))
-            second = await create(call, manners, order(FIRST))
+            first = await place(call, manners, order(FIRST))
+            second = await place(call, manners, order(FIRST))
             assert first["id"] != second["id"]
             shown = await manners.find(call, FIRST, SYMBOL)
             assert shown is not None
@@ -67,10 +67,9 @@ def test_a_cancel_names_number_or_client_id_and_shows_no_order() -> None:
     imitation = KrakenImitation()
 
     async def scenario() -> None:
-        async with calling(imitation) as call:
-            manners = _manners()
-            await create(call, manners, order(FIRST))
-            second = await create(call, manners, order(SECOND))
+        async with called(imitation, Kraken) as (call, manners):
+            await place(call, manners, order(FIRST))
+            second = await place(call, manners, order(SECOND))
             assert await manners.cancel(call, cancel(FIRST)) is None
             assert await manners.cancel(call, cancel(SECOND, second["id"])) is None
             assert await manners.open_orders(call, SYMBOL) == []
@@ -85,11 +84,10 @@ def test_a_replace_amends_and_shows_the_orders_number_not_the_amends(by_number: 
     """ccxt's reply carries the amend's id as if it were the order's."""
 
     async def scenario() -> None:
-        async with calling(KrakenImitation()) as call:
-            manners = _manners()
-            made = await create(call, manners, order(FIRST))
+        async with called(KrakenImitation(), Kraken) as (call, manners):
+            made = await place(call, manners, order(FIRST))
             number = made["id"] if by_number else None
-            shown = await manners.replace(call, replace(FIRST, number, "2", "101"), "limit")
+            shown = await manners.replace(call, replace(FIRST, 2, 101, venue_order_id=number), "limit")
             assert (shown["id"], shown["clientOrderId"]) == (made["id"], FIRST)
             assert (shown["amount"], shown["price"], shown["filled"]) == ("2.00000000", "101.00", "0.00000000")
             assert await manners.find(call, FIRST, SYMBOL) == {**shown, "trades": [], "info": ANY}
@@ -102,11 +100,10 @@ def test_all_trades_since_a_moment_are_read_though_they_come_fifty_at_a_time() -
     imitation = KrakenImitation()
 
     async def scenario() -> None:
-        async with calling(imitation) as call:
-            manners = _manners()
+        async with called(imitation, Kraken) as (call, manners):
             by_another(imitation, "sell", "200", "100")
             for number in range(120):
-                await create(call, manners, order(f"{number:032x}"))
+                await place(call, manners, order(f"{number:032x}"))
             reads = 0
 
             class Meanwhile:
@@ -118,7 +115,7 @@ def test_all_trades_since_a_moment_are_read_though_they_come_fifty_at_a_time() -
                     reads += 1
                     if reads == 1:
                         for number in range(120, 180):
-                            await create(call, manners, order(f"{number:032x}"))
+                            await place(call, manners, order(f"{number:032x}"))
                     return answer
 
             trades = await manners.trades(Meanwhile(), SYMBOL, 0)
@@ -144,12 +141,11 @@ def test_orders_that_ended_since_a_moment_are_all_listed() -> None:
     imitation = KrakenImitation()
 
     async def scenario() -> None:
-        async with calling(imitation) as call:
-            manners = _manners()
-            long_ago = await create(call, manners, order(FIRST))
+        async with called(imitation, Kraken) as (call, manners):
+            long_ago = await place(call, manners, order(FIRST))
             for number in range(60):
-                await create(call, manners, order(f"{number:032x}", time_in_force=TimeInForce.IOC))
-            await create(call, manners, order(SECOND))
+                await place(call, manners, order(f"{number:032x}", time_in_force=TimeInForce.IOC))
+            await place(call, manners, order(SECOND))
             await manners.cancel(call, cancel(FIRST))
             ended = await manners.ended_orders(call, SYMBOL, 0)
             assert len(ended) == 61
