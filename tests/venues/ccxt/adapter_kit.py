@@ -39,18 +39,22 @@ class Clock:
 
 @contextlib.asynccontextmanager
 async def connected(
-    kind: type[Imitation], *, url: Callable[[Imitation], Awaitable[str]] | None = None, **settings: Any
+    kind: type[Imitation],
+    *,
+    url: Callable[[Imitation], Awaitable[str]] | None = None,
+    config_options: dict[str, Any] | None = None,
+    **settings: Any,
 ) -> AsyncIterator[tuple[CcxtVenue, Any, Clock]]:
     """Serve an imitation; yield the adapter connected to it, the imitation and its clock.
 
-    ``url`` gives another address to connect to, such as that of a link before the imitation.
+    ``url`` gives another address to connect to, such as that of a link before the imitation. ``config_options`` are ccxt's.
     """
     clock = Clock()
     imitation = kind(clock_us=clock)
     await imitation.start()
     address = imitation.url if url is None else await url(imitation)
     given: dict[str, Any] = {"timeout_s": 5.0, "streams": False, "poll_s": 0.05, **settings}
-    config = {**imitation.config(), "enableRateLimit": False}
+    config = {**imitation.config(), "enableRateLimit": False, "options": config_options or {}}
     venue = CcxtVenue(kind.ccxt_id, ACCOUNT, config=config, url=address, **given)
     await venue.start()
     try:
@@ -62,7 +66,7 @@ async def connected(
 
 @contextlib.asynccontextmanager
 async def calling(venue: CcxtVenue, imitation: Imitation) -> AsyncIterator[Client]:
-    """Yield a client of its own to call a venue's manners with; ``pages`` of tests are asked for by it."""
+    """Yield a client of its own to call a venue's manners with."""
     import ccxt.async_support as ccxt  # noqa: PLC0415 - takes most of a second
 
     from onefill.venues.ccxt.address import point  # noqa: PLC0415 - likewise

@@ -10,6 +10,7 @@ from onefill.sim.imitations.bybit import BybitImitation
 from onefill.sim.imitations.coinbase import CoinbaseImitation
 from onefill.sim.imitations.deribit import DeribitImitation
 from onefill.sim.imitations.kraken import KrakenImitation
+from onefill.sim.imitations.okx import OkxImitation
 
 IMITATIONS: Final[Mapping[str, type[Imitation]]] = {
     "binance_spot": BinanceSpot,
@@ -18,4 +19,5 @@ IMITATIONS: Final[Mapping[str, type[Imitation]]] = {
     "coinbase": CoinbaseImitation,
     "deribit": DeribitImitation,
     "kraken": KrakenImitation,
+    "okx": OkxImitation,
 }

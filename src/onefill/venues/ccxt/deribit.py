@@ -15,6 +15,7 @@ RECENT_TRADES_MS: Final = 23 * 3_600_000
 """How far back the recent trades surely reach: the venue says a day, an hour is left for clocks and indexing."""
 RECENT_ORDERS_MS: Final = 25 * 60_000
 """Likewise for orders that ended, for which the venue says half an hour."""
+_STAMPED: Final = frozenset({"buy", "sell", "edit"})
 _MOST_PAGES: Final = 10
 """Pages of older orders that a look-up reads; with more than that it does not say that an order is not there."""
 
@@ -31,7 +32,8 @@ class DeribitManners(Manners):
 
     def stamp(self, signing: Signing) -> None:
         """Have the venue process the request before its expiry or not at all."""
-        signing.params["valid_until"] = signing.expires_at_ms
+        if signing.path in _STAMPED:
+            signing.params["valid_until"] = signing.expires_at_ms
 
     async def cancel(self, call: Call, request: CancelRequest) -> Order | None:
         """Cancel by the venue's number. A label may name several orders, so without a number it is looked up first."""

@@ -9,6 +9,7 @@ from onefill.venues.ccxt.coinbase import Coinbase
 from onefill.venues.ccxt.deribit import DeribitManners
 from onefill.venues.ccxt.kraken import Kraken
 from onefill.venues.ccxt.manners import Manners
+from onefill.venues.ccxt.okx import OkxManners
 
 MANNERS: Final[Mapping[str, type[Manners]]] = {
     "binance": BinanceSpot,
@@ -17,4 +18,5 @@ MANNERS: Final[Mapping[str, type[Manners]]] = {
     "coinbase": Coinbase,
     "deribit": DeribitManners,
     "kraken": Kraken,
+    "okx": OkxManners,
 }
