@@ -27,13 +27,18 @@ from onefill.core.errors import (
     CallerError,
     CannotReplace,
     ContradictsEvidence,
+    DerivedKeyWarning,
     InvalidField,
+    KeyMissing,
     KeyReused,
     LeaseHeld,
     LeaseLost,
     LedgerError,
+    NotGuarded,
     NotVerified,
     OnefillError,
+    OrderNotSent,
+    OrderRefused,
     OrderUncertain,
     RouteClosed,
     StepFailed,
@@ -67,6 +72,7 @@ from onefill.service.callback_settings import CallbackPlan, CallbackSettings
 from onefill.service.wiring import open_gateway as open  # noqa: A004 - reads as onefill.open(...)
 
 if TYPE_CHECKING:
+    from onefill.guarding.entrance import guard
     from onefill.venues.exchange_client import ExchangeVenue
 
 __version__ = "0.1.0"
@@ -88,6 +94,7 @@ __all__ = [
     "Capabilities",
     "ContradictsEvidence",
     "ControlPlan",
+    "DerivedKeyWarning",
     "DuplicateReply",
     "EventStream",
     "ExchangeVenue",
@@ -101,6 +108,7 @@ __all__ = [
     "Instrument",
     "Intent",
     "InvalidField",
+    "KeyMissing",
     "KeyReused",
     "LeaseHeld",
     "LeaseLost",
@@ -109,9 +117,12 @@ __all__ = [
     "Lookup",
     "Message",
     "NodeSettings",
+    "NotGuarded",
     "NotVerified",
     "OnefillError",
     "Order",
+    "OrderNotSent",
+    "OrderRefused",
     "OrderType",
     "OrderUncertain",
     "Position",
@@ -144,13 +155,18 @@ __all__ = [
     "Verifier",
     "derived_key",
     "errors",
+    "guard",
     "open",
     "standard_key",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    """Import the HTTP client only for those who use it: it takes as long as all the rest."""
+    """Import the HTTP client, and ccxt, only for those who use them: each takes as long as all the rest."""
+    if name == "guard":
+        from onefill.guarding.entrance import guard  # noqa: PLC0415 - see above
+
+        return guard
     if name == "ExchangeVenue":
         from onefill.venues.exchange_client import ExchangeVenue  # noqa: PLC0415 - see above
 

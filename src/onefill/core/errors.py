@@ -309,6 +309,49 @@ class OrderUncertain(OnefillError):
         )
 
 
+class KeyMissing(CallerError):
+    """A guarded call brought no key. Nothing was recorded or sent."""
+
+
+class DerivedKeyWarning(UserWarning):
+    """A guarded call brought no key, and one was made from what it says, where it stands and when."""
+
+
+class NotGuarded(CallerError):
+    """A guarded client was asked for something that the guard cannot make safe to repeat. Nothing was sent.
+
+    ``what``: the method or parameter.
+    """
+
+    def __init__(self, what: str, problem: str) -> None:
+        self.what = what
+        super().__init__(problem)
+
+
+class OrderRefused(OnefillError):
+    """A risk gate refused the order, and it was never sent. That is its answer for ever: another try needs a new key."""
+
+    def __init__(self, key: str, reason: str) -> None:
+        self.key = key
+        self.reason = reason
+        super().__init__(
+            f"order {key!r} was refused by a risk gate: {reason}. Nothing was sent, and nothing will be under this key; what "
+            "is wanted anew needs a new one"
+        )
+
+
+class OrderNotSent(OnefillError):
+    """The order ended without having been sent: its time ran out first, or it was cancelled. A new try needs a new key."""
+
+    def __init__(self, key: str, reason: str) -> None:
+        self.key = key
+        self.reason = reason
+        super().__init__(
+            f"order {key!r} was never sent: {reason}. Nothing is at the venue, and nothing will be under this key; what is "
+            "wanted anew needs a new one"
+        )
+
+
 class InvariantBroken(OnefillError):
     """Onefill found itself in a state its rules forbid. A defect: please report it with the text."""
 

@@ -300,7 +300,8 @@ class Feed:
     async def owner(self, venue_order_id: str, instrument: str) -> str:
         """Return the client order id of an order; see :meth:`onefill.venues.ccxt.venue.CcxtVenue.owner`."""
         known = self._ids.get(venue_order_id)
-        return await self._owner(venue_order_id, instrument, 0) if known is None else known
+        # Not shown is not kept as nobody's: the order may be too new.
+        return await self._owner(venue_order_id, instrument, self._now_ms()) if known is None else known
 
     async def _ends(self, found: list[_News]) -> None:
         """Ask about followed orders that are not listed as live any more, and add what is over to ``found``."""
