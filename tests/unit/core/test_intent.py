@@ -25,7 +25,7 @@ from onefill.core.values import Instrument, OrderType, Side, TimeInForce
 
 names = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,20}", fullmatch=True)
 amounts = st.builds(
-    lambda digits, exponent: Decimal(digits).scaleb(exponent), st.integers(1, 10**20), st.integers(-28, 8)
+    lambda digits, exponent: Decimal(digits).scaleb(exponent), st.integers(1, 10**20 - 1), st.integers(-28, 8)
 )
 prices = st.tuples(st.just(OrderType.LIMIT), amounts) | st.tuples(st.just(OrderType.MARKET), st.none())
 json_values = st.recursive(
