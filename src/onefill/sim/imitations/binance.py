@@ -4,11 +4,14 @@ A client order id is unique among open orders only; a request must be matched wi
 cancel's own id where one expects the order's; cancelReplace ends one order and begins another, whose quantity counts from zero.
 """
 
-from collections.abc import Iterable
+import contextlib
+import functools
+import itertools
+from collections.abc import Callable, Iterable
 from decimal import Decimal
 from typing import Any, ClassVar, Final
 
-from aiohttp import web
+from aiohttp import WSMsgType, web
 
 from onefill.core.capabilities import DuplicateReply, Lookup, ReplaceStyle, UniqueScope
 from onefill.core.identity import Alphabet, IdFormat
@@ -38,16 +41,18 @@ from onefill.sim.imitations.binance_rest import (
     order_id,
     rate_limits,
 )
+from onefill.sim.imitations.binance_streams import Event, news_of, spot_words
 from onefill.sim.imitations.records import Traded
 from onefill.sim.order_book import ExchangeOrder
 
 _ZERO: Final = Decimal(0)
+_SUBSCRIBE: Final = "userDataStream.subscribe.signature"
 _HELD: Final = Decimal(1_000_000)
 """What the account has of each coin to begin with. Nobody checks that it suffices."""
 
 
 class BinanceSpot(Binance):
-    """Binance spot: REST under ``/api/v3``."""
+    """Binance spot: REST under ``/api/v3``, the user data stream under ``/ws-api/v3``."""
 
     profile: ClassVar[str] = "binance_spot"
     ccxt_id: ClassVar[str] = "binance"
@@ -92,6 +97,7 @@ class BinanceSpot(Binance):
             web.get(f"{at}/allOrders", self.signed(self.orders_since)),
             web.get(f"{at}/myTrades", self.signed(self.trades_since)),
             web.get(f"{at}/account", self.signed(self._account)),
+            web.get("/ws-api/v3", self._ws_api),
         )
 
     # ------------------------------------------------------------- market data
@@ -125,6 +131,33 @@ class BinanceSpot(Binance):
             )
         about = {"timezone": "UTC", "serverTime": self.clock_us() // 1000, "exchangeFilters": []}
         return web.json_response({**about, "rateLimits": rate_limits(), "symbols": symbols})
+
+    # ------------------------------------------------------------------ stream
+
+    async def _ws_api(self, http: web.Request) -> web.WebSocketResponse:
+        """Serve the WebSocket API, of which there is the user data stream alone."""
+        words = spot_words(self.native, lambda number: self._carried.get(number, _ZERO))
+        async with contextlib.AsyncExitStack() as told:
+            socket = await told.enter_async_context(self.streams.opened(http))
+            subscriptions = itertools.count()
+            async for message in socket:
+                if message.type is not WSMsgType.TEXT:
+                    break
+                asked = message.json()
+                try:
+                    if asked.get("method") != _SUBSCRIBE:
+                        raise Refusal(-1000, "Unknown method.")
+                    params = {name: str(value) for name, value in (asked.get("params") or {}).items()}
+                    self.admit(params, params.get("apiKey"))
+                except Refusal as refusal:
+                    await socket.send_json({"id": asked.get("id"), "status": refusal.status, "error": refusal.body})
+                    continue
+                number, news = next(subscriptions), news_of(self, words)
+                result = {"subscriptionId": number}
+                await socket.send_json({"id": asked.get("id"), "status": 200, "result": result, "rateLimits": []})
+                events = functools.partial(_enveloped, news, number)
+                await told.enter_async_context(self.streams.telling(socket, events))
+        return socket
 
     # ------------------------------------------------------------------ orders
 
@@ -316,6 +349,10 @@ class BinanceSpot(Binance):
             "permissions": ["SPOT"],
         }
         return {**about, "balances": balances}
+
+
+def _enveloped(news: Callable[[], Iterable[Event]], subscription: int) -> Iterable[Event]:
+    return ({"subscriptionId": subscription, "event": event} for event in news())
 
 
 def _eight(number: Decimal) -> str:

@@ -23,6 +23,7 @@ from onefill.core.values import Instrument, OrderType, Side, TimeInForce, choice
 from onefill.sim import exchange_http as answers
 from onefill.sim.imitations.base import ACCOUNT, KEYS, Imitation
 from onefill.sim.imitations.records import Records, Traded
+from onefill.sim.imitations.streams import Streams
 from onefill.sim.order_book import ExchangeOrder
 
 ORDERS_FROM: Final = 4_000_000_000
@@ -166,8 +167,13 @@ class Binance(Imitation):
         super().__init__(**other)
         self.queue_us = 0
         self.records = Records(self.exchange, ACCOUNT)
+        self.streams = Streams(self.exchange, ACCOUNT)
         self._natives = {symbol: native(symbol) for symbol in self.exchange.instruments}
         self._symbols = {name: symbol for symbol, name in self._natives.items()}
+
+    async def end_streams(self) -> None:
+        """Cut every WebSocket that is open."""
+        await self.streams.cut()
 
     # ---------------------------------------------------------------- requests
 

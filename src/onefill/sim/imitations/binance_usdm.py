@@ -4,6 +4,7 @@ As spot, but: a duplicate is -4116, a modify is a PUT that keeps both ids, a can
 are positions.
 """
 
+import secrets
 from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any, ClassVar, Final
@@ -25,7 +26,7 @@ from onefill.core.messages import (
 from onefill.core.position import Position, fold
 from onefill.core.values import Instrument, OrderType, Side, plain
 from onefill.sim.dialect import Dialect
-from onefill.sim.imitations.base import ACCOUNT
+from onefill.sim.imitations.base import ACCOUNT, KEYS
 from onefill.sim.imitations.binance_rest import (
     HOUR_MS,
     TRADES_FROM,
@@ -38,6 +39,7 @@ from onefill.sim.imitations.binance_rest import (
     order_id,
     rate_limits,
 )
+from onefill.sim.imitations.binance_streams import news_of, usdm_words
 from onefill.sim.imitations.records import Traded
 from onefill.sim.order_book import ExchangeOrder
 
@@ -54,7 +56,10 @@ _FOREVER_MS: Final = 4_133_404_800_000
 
 
 class BinanceUsdm(Binance):
-    """Binance USD-M futures: REST under ``/fapi``. One-way mode: an instrument has one position."""
+    """Binance USD-M futures: REST under ``/fapi``, the user data stream under ``/private/ws``.
+
+    One-way mode: an instrument has one position.
+    """
 
     profile: ClassVar[str] = "binance_usdm"
     ccxt_id: ClassVar[str] = "binanceusdm"
@@ -74,6 +79,10 @@ class BinanceUsdm(Binance):
         fee_currency="USDT",
         id_format=IdFormat(alphabet=Alphabet.TEXT, max_length=36),
     )
+
+    def __init__(self, **other: Any) -> None:
+        super().__init__(**other)
+        self._key = secrets.token_urlsafe(48)
 
     @classmethod
     def config(cls) -> dict[str, Any]:
@@ -97,6 +106,9 @@ class BinanceUsdm(Binance):
             web.get(f"{at}/leverageBracket", self.signed(self._brackets)),
             web.get("/fapi/v3/positionRisk", self.signed(self._positions)),
             web.get("/fapi/v3/account", self.signed(self._account)),
+            web.post(f"{at}/listenKey", self._listen_key),
+            web.put(f"{at}/listenKey", self._listen_key),
+            web.get("/private/ws", self._private),
         )
 
     # ------------------------------------------------------------- market data
@@ -137,6 +149,24 @@ class BinanceUsdm(Binance):
     def _brackets(self, _: Asked) -> object:
         bracket = {"bracket": 1, "notionalFloor": 0, "notionalCap": 50_000, "maintMarginRatio": 0.004, "cum": 0}
         return [{"symbol": self.native(name), "brackets": [bracket]} for name in self.exchange.instruments]
+
+    # ------------------------------------------------------------------ stream
+
+    async def _listen_key(self, http: web.Request) -> web.Response:
+        """Give the account's listen key, the same as long as it lives; no signature is asked for."""
+        if http.headers.get("X-MBX-APIKEY") != KEYS["apiKey"]:
+            return Refusal(-2015, "Invalid API-key, IP, or permissions for action.", 401).reply()
+        return web.json_response({"listenKey": self._key})
+
+    async def _private(self, http: web.Request) -> web.StreamResponse:
+        """Serve the user data stream to whoever has the listen key."""
+        if http.query.get("listenKey") != self._key:
+            return Refusal(-1125, "This listenKey does not exist.").reply()
+        news = news_of(self, usdm_words(self.native))
+        async with self.streams.opened(http) as socket, self.streams.telling(socket, news):
+            async for _ in socket:
+                pass  # nothing is asked for over it
+        return socket
 
     # ------------------------------------------------------------------ orders
 

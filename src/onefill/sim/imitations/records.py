@@ -63,8 +63,7 @@ class Records:
         self._account = account
         self._orders: defaultdict[int, OrderRecord] = defaultdict(OrderRecord)
         self._trades: list[Traded] = []
-        self._last: tuple[ExecutionReport, Traded | None] | None = None
-        self._position = 0
+        self._told: list[tuple[ExecutionReport, Traded | None]] = []
 
     def order(self, number: int) -> ExchangeOrder | None:
         """Return the account's order of this number as it is now."""
@@ -86,12 +85,14 @@ class Records:
         self.read()
         return [one for one in self._trades if instrument in (None, one.report.instrument)]
 
-    def read(self) -> list[tuple[ExecutionReport, Traded | None]]:
-        """Take in the reports that are new, and return them; the trade beside each that tells of one."""
-        reports = self._exchange.executions(self._account, self._position, _EVERYTHING)
-        new = []
-        for report in reports:
-            self._position = report.position
+    def told(self, after: int) -> list[tuple[ExecutionReport, Traded | None]]:
+        """Return every report but the first ``after``; the trade beside each that tells of one."""
+        self.read()
+        return self._told[after:]
+
+    def read(self) -> None:
+        """Take in the reports that are new."""
+        for report in self._exchange.executions(self._account, len(self._told), _EVERYTHING):
             traded = self._traded(report) if report.kind is ExecutionKind.TRADE else None
             record = self._orders[number_of(report)]
             record.updated_at_us = report.transacted_at_us
@@ -100,15 +101,13 @@ class Records:
                 record.executed += traded.quantity
                 record.value = EXACT.add(record.value, traded.value)
                 self._trades.append(traded)
-            self._last = (report, traded)
-            new.append(self._last)
-        return new
+            self._told.append((report, traded))
 
     def _traded(self, report: ExecutionReport) -> Traded:
         """Tell from the report before whose trade it is: the resting side of a match is always told first."""
-        if self._last is None:
+        if not self._told:
             return Traded(report, report.position, maker=True)
-        before, other = self._last
+        before, other = self._told[-1]
         if before.venue_order_id == report.venue_order_id:
             at_once = before.transacted_at_us == report.transacted_at_us
             taking = at_once and (before.kind in _STARTS or (other is not None and not other.maker))
