@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.set-up
 .DEFAULT_GOAL := help
 
-.PHONY: help setup demo test check bench recorded-day recorded-day-nodes failover docs lock wheel-check explore mutants clean simulate relay-drill
+.PHONY: help setup demo test check bench recorded-day recorded-day-nodes recorded-day-ccxt failover docs lock wheel-check explore mutants clean simulate relay-drill
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-19s %s\n", $$1, $$2}'
@@ -39,6 +39,9 @@ recorded-day: setup ## A recorded day through a faulty link, killed 20 times: ma
 
 recorded-day-nodes: setup ## The same over PostgreSQL and two gateways, killed and paused: make recorded-day-nodes FILE=orders.csv.xz
 	$(BIN)/python scripts/recorded_day_nodes.py $(FILE) $(DAY)
+
+recorded-day-ccxt: setup ## Its first 2,000 orders through ccxt to imitations of real venues, beside plain ccxt: make recorded-day-ccxt FILE=orders.csv.xz
+	$(BIN)/python scripts/recorded_day_ccxt.py $(FILE) $(CCXT)
 
 failover: setup ## PostgreSQL and gateways killed, paused and cut off under load, ten rounds of each: make failover FAILOVER="--rounds 3"
 	$(BIN)/python scripts/failover_drill.py $(FAILOVER)

@@ -2,9 +2,10 @@
 
 import asyncio
 import contextlib
+import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -78,11 +79,16 @@ def _files(folder: Path, name: str) -> tuple[Path, Path]:
 
 
 @contextlib.asynccontextmanager
-async def command(name: str, folder: Path, arguments: Sequence[str | Path]) -> AsyncIterator[Command]:
-    """Run ``onefill ARGUMENTS``; whatever happens, the process has ended when this is left."""
+async def command(
+    name: str, folder: Path, arguments: Sequence[str | Path], environment: Mapping[str, str] | None = None
+) -> AsyncIterator[Command]:
+    """Run ``onefill ARGUMENTS``; whatever happens, the process has ended when this is left.
+
+    ``environment`` is added to that of this process.
+    """
     out, err = _files(folder, name)
     with out.open("wb") as out_file, err.open("wb") as err_file:
-        process = await _spawn(arguments, out_file, err_file)
+        process = await _spawn(arguments, out_file, err_file, environment)
     try:
         yield Command(process, name, folder)
     finally:
@@ -91,7 +97,12 @@ async def command(name: str, folder: Path, arguments: Sequence[str | Path]) -> A
         await process.wait()
 
 
-async def _spawn(arguments: Sequence[str | Path], out: int | IO[bytes], err: IO[bytes]) -> asyncio.subprocess.Process:
+async def _spawn(
+    arguments: Sequence[str | Path],
+    out: int | IO[bytes],
+    err: IO[bytes],
+    environment: Mapping[str, str] | None = None,
+) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
@@ -100,6 +111,7 @@ async def _spawn(arguments: Sequence[str | Path], out: int | IO[bytes], err: IO[
         stdin=asyncio.subprocess.DEVNULL,
         stdout=out,
         stderr=err,
+        env=None if environment is None else {**os.environ, **environment},
     )
 
 

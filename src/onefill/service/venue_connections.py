@@ -1,8 +1,5 @@
 """From a venue's settings to its adapter."""
 
-import importlib
-from typing import Any
-
 from onefill.core.errors import InvalidField
 from onefill.ports.venue import Venue
 from onefill.service.venue_settings import AnyVenue, CcxtSettings
@@ -21,8 +18,9 @@ def connection(venue: AnyVenue, account: str, place: str) -> Venue:
                 f"{account!r} is not the account of [{place}], which is {venue.account!r}: its credentials are of that one "
                 "alone. Nothing was sent; another account is another venue of the settings",
             )
-        adapter: Any = importlib.import_module("onefill.venues.ccxt.venue")  # ccxt takes its time, and is an extra
-        through_ccxt: Venue = adapter.CcxtVenue(
+        from onefill.venues.ccxt.venue import CcxtVenue  # noqa: PLC0415 - ccxt takes its time, and is an extra
+
+        return CcxtVenue(
             venue.exchange,
             account,
             config=venue.client_config(place),
@@ -33,7 +31,6 @@ def connection(venue: AnyVenue, account: str, place: str) -> Venue:
             instruments=venue.instruments,
             overrides=venue.capabilities,
         )
-        return through_ccxt
     from onefill.venues.exchange_client import ExchangeVenue  # noqa: PLC0415 - its HTTP library takes its time to load
 
     return ExchangeVenue(venue.url, account, venue.timeout_s, overrides=venue.overrides())

@@ -17,21 +17,9 @@ from onefill.core import values
 from onefill.core.capabilities import Capabilities
 from onefill.core.errors import InvalidField, SettingsError
 from onefill.venues import profile as profiles
+from onefill.venues.ccxt.credentials import CREDENTIALS
 
 URL: Final = "http://host:port"
-CREDENTIALS: Final = {
-    "API_KEY": "apiKey",
-    "SECRET": "secret",
-    "PASSWORD": "password",
-    "UID": "uid",
-    "LOGIN": "login",
-    "TWOFA": "twofa",
-    "PRIVATE_KEY": "privateKey",
-    "WALLET_ADDRESS": "walletAddress",
-    "TOKEN": "token",
-    "ACCOUNT_ID": "accountId",
-}
-"""What stands behind a prefix in the environment, and what ccxt calls it."""
 _CLIENT_KEYS: Final = ("rateLimit", "enableRateLimit", "has", "hostname", "userAgent", "aiohttp_trust_env")
 _RETRIES: Final = ("maxRetriesOnFailure", "maxRetriesOnFailureDelay")
 _PREFIX: Final = re.compile(r"[A-Z][A-Z0-9_]{0,31}", re.ASCII)
