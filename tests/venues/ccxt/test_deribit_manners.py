@@ -12,6 +12,8 @@ from onefill.core.messages import (
     Canceled,
     CancelRejected,
     Found,
+    Held,
+    Holdings,
     Listed,
     NotFound,
     Rejected,
@@ -293,6 +295,20 @@ def test_executions_come_with_their_order_and_exact_numbers() -> None:
                 Decimal("100.07"),
             )
             assert imitation.requests["GET /api/v2/private/get_order_state"] == 0
+
+    run(scenario)
+
+
+def test_positions_are_not_told_beside_a_pair() -> None:
+    """What is held of a pair is no position there: left out it would read as flat, so that nothing is said."""
+
+    async def scenario() -> None:
+        async with connected(DeribitImitation) as (venue, imitation, _):
+            by_another(imitation, "buy", 2, 100, SWAP)
+            await venue.submit(market("swap", "sell", 2, instrument=SWAP))
+            assert await venue.positions("main") == Holdings((Held(instrument=SWAP, quantity=Decimal(-2)),))
+            await venue.submit(order("pair"))
+            assert isinstance(await venue.positions("main"), Unknown)
 
     run(scenario)
 

@@ -358,6 +358,10 @@ class CcxtVenue:
         """Return what the account holds, in contracts, the two sides of an instrument netted."""
         if not self._capabilities.tells_positions or account != self._account:
             return Unknown("this connection does not tell the positions of that account")
+        for name in self._feed.instruments:
+            if name in self._markets and not self._markets[name].get("contract"):
+                # It would be missing among the positions, which reads as flat.
+                return Unknown(f"what is held of {name} is told as a balance: positions are those of contracts only")
         held: dict[str, Decimal] = {}
         try:
             for one in await self._question(self._client("fetch_positions")):
