@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 from tests.engine import virtual_loop
 
+from onefill.core.client_errors import ancestry
 from onefill.core.errors import VenueError
 from onefill.core.messages import ExecutionKind, ExecutionReport
-from onefill.venues.ccxt.feed import OVERLAP_MS, Feed
+from onefill.venues.ccxt.feed import OVERLAP_MS, Feed, Unanswered
 from onefill.venues.ccxt.manners import Manners
 
 START_MS = 1_795_000_000_000
@@ -103,8 +104,8 @@ async def ask(question: Awaitable[Any]) -> Any:
     """Turn what goes wrong into VenueError, as the adapter does."""
     try:
         return await question
-    except Exception as error:
-        raise VenueError(str(error)) from error
+    except Exception as error:  # noqa: BLE001 - as the adapter does
+        raise Unanswered(str(error), ancestry([type(error)])) from None
 
 
 class Told:

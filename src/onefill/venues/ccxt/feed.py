@@ -47,6 +47,14 @@ Ask = Callable[[Awaitable[Any]], Awaitable[Any]]
 """Returns what a question gets, or raises VenueError with what went wrong."""
 
 
+class Unanswered(VenueError):
+    """A question was not answered as it was meant. ``classes``: the names of the library's class and of those above it."""
+
+    def __init__(self, told: str, classes: tuple[str, ...]) -> None:
+        super().__init__(told)
+        self.classes = classes
+
+
 class Followed(msgspec.Struct, gc=False):
     """An order whose executions and end are to be told. ``since_ms``: when it was met first."""
 
@@ -287,7 +295,7 @@ class Feed:
         try:
             shown = await self._ask(self._manners.find_by_number(self._call, venue_order_id, instrument))
         except VenueError as error:
-            if "OrderNotFound" not in ancestry([type(error.__cause__)]):
+            if not (isinstance(error, Unanswered) and "OrderNotFound" in error.classes):
                 raise
         if shown is None and self._now_ms() < traded_at_ms + _OWNER_AFTER_MS:
             raise VenueError(

@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import Any, Final, TypeVar
 
 from onefill.core.capabilities import Capabilities, Lookup, ReplaceStyle
-from onefill.core.client_errors import Asked, Codes, Verdict, judge
+from onefill.core.client_errors import Asked, Codes, Verdict, ancestry, judge
 from onefill.core.errors import InvalidField, VenueError
 from onefill.core.messages import (
     LIVE,
@@ -52,7 +52,7 @@ from onefill.venues import profile as profiles
 from onefill.venues.ccxt import client as clients
 from onefill.venues.ccxt import orders, parameters
 from onefill.venues.ccxt.client import Client
-from onefill.venues.ccxt.feed import Feed
+from onefill.venues.ccxt.feed import Feed, Unanswered
 from onefill.venues.ccxt.manners import manners_of
 from onefill.venues.ccxt.orders import Expected, Strange
 from onefill.venues.ccxt.witness import Witness, watched_by
@@ -482,8 +482,9 @@ class CcxtVenue:
             return await call
         except (KeyboardInterrupt, SystemExit, asyncio.CancelledError, VenueError):
             raise
-        except BaseException as error:
-            raise VenueError(f"{self.ccxt_id}: {_words(error)}; nothing was changed, ask again") from error
+        except BaseException as error:  # noqa: BLE001 - whatever it is called, there is no answer
+            told = f"{self.ccxt_id}: {_words(error)}; nothing was changed, ask again"
+            raise Unanswered(told, ancestry([type(error)])) from None  # the library's own text holds signatures
 
     def _judged(self, error: BaseException, witness: Witness, asked: Asked) -> tuple[str, Verdict]:
         found = judge(witness.failure(error), asked, self._codes)
