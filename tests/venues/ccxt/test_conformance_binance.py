@@ -1,4 +1,4 @@
-"""The venue suite over Binance spot and USD-M futures, by lists alone."""
+"""The venue suite over Binance spot and USD-M futures, with their streams; what is told over time also by lists alone."""
 
 from decimal import Decimal
 from typing import Any, ClassVar
@@ -7,6 +7,9 @@ from conformance_kit import CcxtConformance, CcxtKit
 
 from onefill.sim.imitations.binance import BinanceSpot
 from onefill.sim.imitations.binance_usdm import BinanceUsdm
+from onefill.testing.venue_histories import HistoryFacts
+from onefill.testing.venue_kit import VenueKit
+from onefill.testing.venue_stream import StreamFacts
 
 
 class SpotKit(CcxtKit):
@@ -20,7 +23,6 @@ class TestBinanceSpot(CcxtConformance):
 
     imitation = BinanceSpot
     kit_type = SpotKit
-    settings: ClassVar[dict[str, Any]] = {"streams": False}
 
 
 class TestBinanceUsdm(CcxtConformance):
@@ -29,4 +31,12 @@ class TestBinanceUsdm(CcxtConformance):
     imitation = BinanceUsdm
     price = Decimal("60000.1")
     quantity = Decimal("1.2")
+
+
+class TestBinanceSpotByLists(StreamFacts, HistoryFacts):
+    """Spot without its stream."""
+
     settings: ClassVar[dict[str, Any]] = {"streams": False}
+
+    async def kit(self) -> VenueKit:
+        return await SpotKit(BinanceSpot(), CcxtConformance.price, CcxtConformance.quantity, self.settings).begin()
