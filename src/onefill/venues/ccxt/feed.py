@@ -135,7 +135,7 @@ class Feed:
             self._orders.pop(venue_order_id, None)
         elif venue_order_id not in self._orders:
             self._orders[venue_order_id] = Followed(client_order_id, instrument, self._now_ms())
-            self._wake()
+            self._stirred.set()  # no longer quiet; nothing says that there is news of it
         while len(self._ids) > _MOST_KNOWN:
             self._ids.pop(next(iter(self._ids)))
 
@@ -159,8 +159,7 @@ class Feed:
                     yield report
                 if failure is not None:
                     raise failure
-                quiet = not self._orders or any(one.live for one in listeners)
-                async for news in self._until(self._poll_s * (_QUIET_FACTOR if quiet else 1)):
+                async for news in self._until(listeners):
                     for report in self._placed([news], through_us):
                         yield report
         finally:
@@ -205,13 +204,15 @@ class Feed:
         self._hurried = True
         self._wake()
 
-    async def _until(self, pause_s: float) -> AsyncGenerator[_News, None]:
+    async def _until(self, listeners: Sequence["_Listener"]) -> AsyncGenerator[_News, None]:
         """Yield what the streams tell until it is time for the lists again."""
         loop = asyncio.get_running_loop()
         begun_s = loop.time()
         while True:
             while self._heard:
                 yield self._heard.popleft()
+            quiet = not self._orders or any(one.live for one in listeners)
+            pause_s = self._poll_s * (_QUIET_FACTOR if quiet else 1)
             left_s = begun_s + (min(_LEAST_PAUSE_S, pause_s) if self._woken else pause_s) - loop.time()
             if left_s <= 0:
                 return
