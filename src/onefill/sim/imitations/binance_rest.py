@@ -364,11 +364,12 @@ class Binance(Imitation):
         trades = self.records.trades(self.instrument(asked).symbol)
         first, limit = asked.whole("fromId"), asked.limit
         number = order_number(asked)
+        timed = asked.get("startTime") is not None or asked.get("endTime") is not None
+        if timed and (first is not None or number is not None):
+            raise Refusal(-1128, "Combination of optional parameters invalid.")
         if number is not None:
             trades = [one for one in trades if one.report.venue_order_id == f"X{number}"]
         if first is not None:
-            if asked.get("startTime") is not None or asked.get("endTime") is not None:
-                raise Refusal(-1128, "Combination of optional parameters invalid.")
             return [self.trade(one) for one in trades if TRADES_FROM + one.match >= first][:limit]
         start, end = self.span(asked)
         within = [one for one in trades if _within(one.at_ms, start, end)]
