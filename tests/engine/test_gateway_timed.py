@@ -128,6 +128,7 @@ def test_reconciliation_finds_what_the_lists_hid(make_world: Make) -> None:
         venue = timed(world)
         async with world.gateway(venue) as gateway:
             await gateway.submit(intent(), key="k")
+            await gateway.reconcile()  # what the account held before is known from here on
             world.offer(4, 100)
             trades = [one.execution_id for one in world.exchange.executions("A", 0) if one.last_quantity]
             venue.lists.hidden = set(trades)
