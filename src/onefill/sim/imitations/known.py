@@ -6,6 +6,7 @@ from typing import Final
 from onefill.sim.imitations.base import Imitation
 from onefill.sim.imitations.binance import BinanceSpot
 from onefill.sim.imitations.binance_usdm import BinanceUsdm
+from onefill.sim.imitations.bitget import BitgetImitation
 from onefill.sim.imitations.bybit import BybitImitation
 from onefill.sim.imitations.coinbase import CoinbaseImitation
 from onefill.sim.imitations.deribit import DeribitImitation
@@ -15,6 +16,7 @@ from onefill.sim.imitations.okx import OkxImitation
 IMITATIONS: Final[Mapping[str, type[Imitation]]] = {
     "binance_spot": BinanceSpot,
     "binance_usdm": BinanceUsdm,
+    "bitget": BitgetImitation,
     "bybit": BybitImitation,
     "coinbase": CoinbaseImitation,
     "deribit": DeribitImitation,

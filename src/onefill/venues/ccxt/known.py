@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from onefill.venues.ccxt.binance import BinanceSpot, BinanceUsdm
+from onefill.venues.ccxt.bitget import BitgetManners
 from onefill.venues.ccxt.bybit import BybitManners
 from onefill.venues.ccxt.coinbase import Coinbase
 from onefill.venues.ccxt.deribit import DeribitManners
@@ -14,6 +15,7 @@ from onefill.venues.ccxt.okx import OkxManners
 MANNERS: Final[Mapping[str, type[Manners]]] = {
     "binance": BinanceSpot,
     "binanceusdm": BinanceUsdm,
+    "bitget": BitgetManners,
     "bybit": BybitManners,
     "coinbase": Coinbase,
     "deribit": DeribitManners,

@@ -79,6 +79,10 @@ class Manners:
 
     # ---------------------------------------------------------------- requests
 
+    def refuses(self, request: SubmitRequest) -> str | None:
+        """Return why an order cannot be passed on as it is meant, in a sentence; ``None`` if it can. Nothing is sent then."""
+        return None
+
     def new_order(self, request: SubmitRequest) -> dict[str, Any]:
         """Return the parameters of ``create_order`` beside type, side, amount and price."""
         return {**self.client_id(request.client_order_id), **self.time_in_force(request.time_in_force)}

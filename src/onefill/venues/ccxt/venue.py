@@ -427,6 +427,9 @@ class CcxtVenue:
                 f"{self.ccxt_id} has no orders of time in force {request.time_in_force}; it takes {takes}. Nothing was sent",
                 "time_in_force",
             )
+        reason = self.manners.refuses(request)
+        if reason is not None:
+            return Rejected(f"{reason}; nothing was sent", "cannot_be_passed_on")
         problem = parameters.clash(request, self.manners.new_order(request))
         if problem is not None:
             return Rejected(f"{problem}; nothing was sent", "parameters")
