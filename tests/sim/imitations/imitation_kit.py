@@ -68,7 +68,7 @@ async def served(imitation: Imitation, *, pro: bool = False, **config: Any) -> A
 def by_another(imitation: Imitation, symbol: str, side: str, quantity: object, price: object) -> None:
     """Have somebody else's limit order come to the venue."""
     request = SubmitRequest(
-        client_order_id=f"other-{imitation.exchange.counts().orders}",
+        client_order_id=f"other{imitation.exchange.counts().orders}",
         account="somebody-else",
         instrument=symbol,
         side=Side(side),

@@ -1,4 +1,4 @@
-"""The venue suite over Deribit, by lists alone."""
+"""The venue suite over Deribit: by lists alone, and with the streams."""
 
 from decimal import Decimal
 from typing import Any, ClassVar
@@ -23,6 +23,14 @@ class TestDeribit(CcxtConformance):
     price = Decimal(60000)
     quantity = Decimal("1.2345")
     settings: ClassVar[dict[str, Any]] = {"streams": False}
+
+
+class TestDeribitStreams(CcxtConformance):
+    """The same, told by the WebSocket too."""
+
+    imitation = Perpetual
+    price = Decimal(60000)
+    quantity = Decimal("1.2345")
 
 
 class TestDeribitPair(CcxtConformance):

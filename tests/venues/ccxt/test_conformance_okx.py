@@ -1,4 +1,4 @@
-"""The venue suite over OKX, by lists alone."""
+"""The venue suite over OKX: by lists alone, and with the streams."""
 
 from typing import Any, ClassVar
 
@@ -12,3 +12,9 @@ class TestOkx(CcxtConformance):
 
     imitation = OkxImitation
     settings: ClassVar[dict[str, Any]] = {"streams": False}
+
+
+class TestOkxStreams(CcxtConformance):
+    """The same, told by the private WebSocket too."""
+
+    imitation = OkxImitation

@@ -1,8 +1,10 @@
 """OKX's manners, through the adapter and the real client, against the imitation."""
 
+import asyncio
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 import pytest
 from adapter_kit import BTC, by_another, calling, cancel, connected, market, order, replace, run, soon_us
 from aiohttp import web
@@ -224,6 +226,32 @@ def test_trades_are_read_without_gap_or_end_however_small_the_page() -> None:
                         assert sum(Decimal(trade["amount"]) for trade in told) == 11
                 assert imitation.requests["GET /api/v5/trade/fills"] > 0
                 assert imitation.requests["GET /api/v5/trade/fills-history"] > 0
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("streams", [False, True])
+def test_a_fee_is_told_the_same_by_list_and_stream(streams: bool) -> None:
+    """What was paid is above zero, whichever way it is heard: of the stream's trades ccxt leaves the venue's own sign."""
+    fees = msgspec.structs.replace(OkxImitation.dialect, fee_rate=Decimal("0.001"), fee_currency="USDT")
+
+    class WithFees(OkxImitation):
+        dialect = fees
+
+    async def scenario() -> None:
+        # With streams the lists are read so seldom here that what is heard was told by the stream.
+        poll_s = 100.0 if streams else 0.05
+        async with connected(WithFees, instruments=(BTC,), streams=streams, poll_s=poll_s) as (venue, imitation, _):
+            told = venue.stream(0)
+            first = asyncio.ensure_future(anext(told))
+            while streams and imitation.exchange.listeners("main") == 0:  # noqa: ASYNC110 - nobody tells
+                await asyncio.sleep(0)
+            await venue.submit(order("mine", quantity=2))
+            by_another(imitation, "sell", 2, 100)
+            report = await first
+            assert (report.client_order_id, report.last_quantity) == ("mine", 2)
+            assert (report.fee, report.fee_currency) == (Decimal("0.2"), "USDT")
+            await told.aclose()
 
     run(scenario)
 

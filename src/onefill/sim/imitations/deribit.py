@@ -30,7 +30,9 @@ from onefill.core.values import EXACT, Instrument, OrderType, Side
 from onefill.sim.dialect import Dialect
 from onefill.sim.imitations import deribit_words as words
 from onefill.sim.imitations.base import ACCOUNT, BTC_USDT, KEYS, Imitation
+from onefill.sim.imitations.deribit_streams import Socket
 from onefill.sim.imitations.register import Entry, Register
+from onefill.sim.imitations.streams import Streams
 
 MAX_LABEL = 64
 RECENT_ORDERS_US = 1_800_000_000
@@ -75,6 +77,8 @@ class DeribitImitation(Imitation):
         self._symbols = {words.instrument_name(symbol): symbol for symbol in self.exchange.instruments}
         self._nameless = 0
         self._matches = words.Matches(self._register)
+        self.streams = Streams(self.exchange, ACCOUNT)
+        self._socket = Socket(self.exchange, self.streams, self._order_by_then, self._shown_trade)
 
     def routes(self) -> Iterable[web.RouteDef]:
         """Return what the venue serves: public and private methods, all by GET."""
@@ -108,6 +112,11 @@ class DeribitImitation(Imitation):
         }
         yield from (web.get(f"{words.API}/public/{name}", handler) for name, handler in public.items())
         yield from (web.get(f"{words.API}/private/{name}", _known(handler)) for name, handler in private.items())
+        yield web.get(f"/ws{words.API}", self._socket.serve)
+
+    async def end_streams(self) -> None:
+        """Cut every WebSocket that is open."""
+        await self.streams.cut()
 
     # ------------------------------------------------------------------ public
 
@@ -358,7 +367,13 @@ class DeribitImitation(Imitation):
         self._register.follow()
         return words.shown_order(self._register.order(entry), entry)
 
+    def _order_by_then(self, report: ExecutionReport) -> dict[str, Any]:
+        self._register.follow()
+        entry = self._register.entry(report.venue_order_id)
+        return words.order_by_then(self._register.order(entry), entry, report)
+
     def _shown_trade(self, trade: ExecutionReport) -> dict[str, Any]:
+        self._register.follow()
         entry = self._register.entry(trade.venue_order_id)
         return words.shown_trade(trade, self._matches.number(trade), self._register.order(entry), entry)
 

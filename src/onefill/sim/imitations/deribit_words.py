@@ -1,6 +1,6 @@
 """The words of Deribit's API: instruments, numbers, states, errors, and how orders and trades are written."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 from typing import Any, Final
 
@@ -8,7 +8,7 @@ import msgspec
 from aiohttp import web
 
 from onefill.core.messages import ExecutionReport, VenueStatus
-from onefill.core.values import Instrument, OrderType, Side, TimeInForce
+from onefill.core.values import EXACT, Instrument, OrderType, Side, TimeInForce
 from onefill.sim.exchange_http import encode
 from onefill.sim.imitations.register import Entry, Register
 from onefill.sim.order_book import ExchangeOrder
@@ -104,8 +104,7 @@ def listing(instrument: Instrument) -> dict[str, Any]:
 
 def shown_order(order: ExchangeOrder, entry: Entry) -> dict[str, Any]:
     """Return an order as every method shows it. Raises KeyError for a state that the venue has not."""
-    filled, market = order.cum_quantity, order.order_type is OrderType.MARKET
-    average = _AVERAGE.divide(entry.value, filled) if filled else Decimal(0)
+    market = order.order_type is OrderType.MARKET
     shown: dict[str, Any] = {
         "order_id": entry.native,
         "label": entry.client_id or "",
@@ -116,8 +115,8 @@ def shown_order(order: ExchangeOrder, entry: Entry) -> dict[str, Any]:
         "time_in_force": _SPELT[order.time_in_force],
         "price": "market_price" if market or order.price is None else plain(order.price),
         "amount": plain(order.quantity),
-        "filled_amount": plain(filled),
-        "average_price": plain(average),
+        "filled_amount": plain(order.cum_quantity),
+        "average_price": average(entry.trades),
         "creation_timestamp": order.created_at_us // 1000,
         "last_update_timestamp": entry.changed_at_us // 1000,
         "api": True,
@@ -130,6 +129,27 @@ def shown_order(order: ExchangeOrder, entry: Entry) -> dict[str, Any]:
     if order.status is VenueStatus.CANCELED:
         shown["cancel_reason"] = "user_request"
     return shown
+
+
+def average(trades: Sequence[ExecutionReport]) -> msgspec.Raw:
+    """Return the average price of trades, 0 of none."""
+    filled, value = Decimal(0), Decimal(0)
+    for trade in trades:
+        quantity = trade.last_quantity or Decimal(0)
+        filled, value = filled + quantity, EXACT.add(value, EXACT.multiply(quantity, trade.last_price or Decimal(0)))
+    return plain(_AVERAGE.divide(value, filled) if filled else Decimal(0))
+
+
+def order_by_then(order: ExchangeOrder, entry: Entry, report: ExecutionReport) -> dict[str, Any]:
+    """Return an order as it was when it was reported."""
+    before = [trade for trade in entry.trades if trade.position <= report.position]
+    return {
+        **shown_order(order, entry),
+        "order_state": _STATES[report.status],
+        "filled_amount": plain(report.cum_quantity),
+        "average_price": average(before),
+        "last_update_timestamp": report.transacted_at_us // 1000,
+    }
 
 
 class Matches:

@@ -32,7 +32,9 @@ from onefill.core.values import EXACT, Instrument, OrderType, Side
 from onefill.sim.dialect import Dialect
 from onefill.sim.imitations import okx_words as words
 from onefill.sim.imitations.base import ACCOUNT, BTC_USDT, KEYS, Imitation
+from onefill.sim.imitations.okx_streams import Private
 from onefill.sim.imitations.records import Records, Traded
+from onefill.sim.imitations.streams import Streams
 from onefill.sim.order_book import ExchangeOrder
 
 HOUR_US = 3_600_000_000
@@ -80,6 +82,8 @@ class OkxImitation(Imitation):
         self.records = Records(self.exchange, ACCOUNT)
         self._symbols = {words.inst_id(symbol): symbol for symbol in self.exchange.instruments}
         self._nameless = 0
+        self.streams = Streams(self.exchange, ACCOUNT)
+        self._private = Private(self.records, self.streams, self._shown_id)
 
     def routes(self) -> Iterable[web.RouteDef]:
         """Return what the venue serves."""
@@ -104,6 +108,11 @@ class OkxImitation(Imitation):
         yield from (web.get(f"{words.API}/{name}", handler) for name, handler in public.items())
         yield from (web.get(f"{words.API}/{name}", _known(handler)) for name, handler in questions.items())
         yield from (web.post(f"{words.API}/{name}", _known(handler)) for name, handler in requests.items())
+        yield web.get("/ws/v5/private", self._private.serve)
+
+    async def end_streams(self) -> None:
+        """Cut every WebSocket that is open."""
+        await self.streams.cut()
 
     # ------------------------------------------------------------------ public
 
@@ -273,7 +282,7 @@ class OkxImitation(Imitation):
             if order.account != ACCOUNT or order.status in LIVE or not _fits(http, order.instrument):
                 continue
             in_time = begin <= order.created_at_us // 1000 <= end and self._ended_at_us(order) >= since_us
-            if in_time and self._kept(order) and state in (None, words.state_of(order)):
+            if in_time and self._kept(order) and state in (None, words.state_word(order.status)):
                 found.append(order)
         return words.answer([self._shown(order) for order in _page(http, found, lambda one: words.ord_id(one.number))])
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 from aiohttp import web
 
 from onefill.core.messages import VenueStatus
-from onefill.core.values import Instrument, OrderType, TimeInForce
+from onefill.core.values import EXACT, Instrument, OrderType, TimeInForce
 from onefill.sim.exchange_http import encode
 from onefill.sim.imitations.records import OrderRecord, Traded
 from onefill.sim.order_book import ExchangeOrder
@@ -112,15 +112,22 @@ def listing(instrument: Instrument) -> dict[str, str]:
     }
 
 
-def state_of(order: ExchangeOrder) -> str:
-    """Return an order's state in the venue's word."""
-    return _STATES[order.status]
+def state_word(status: VenueStatus) -> str:
+    """Return the venue's word for an order's state."""
+    return _STATES[status]
+
+
+def average(trades: Sequence[Traded]) -> str:
+    """Return the average price of fills, empty for none."""
+    filled, value = Decimal(0), Decimal(0)
+    for one in trades:
+        filled, value = filled + one.quantity, EXACT.add(value, one.value)
+    return f"{_AVERAGE.divide(value, filled):f}" if filled else ""
 
 
 def shown_order(order: ExchangeOrder, record: OrderRecord, client_id: str) -> dict[str, str]:
     """Return an order as every list and look-up shows it."""
     last = record.trades[-1] if record.trades else None
-    done = order.cum_quantity
     order_type = "market" if order.order_type is OrderType.MARKET else _SPELT[order.order_type, order.time_in_force]
     return {
         "ordId": ord_id(order.number),
@@ -134,13 +141,13 @@ def shown_order(order: ExchangeOrder, record: OrderRecord, client_id: str) -> di
         "tgtCcy": "base_ccy" if order_type == "market" and ":" not in order.instrument else "",
         "px": "" if order.price is None else f"{order.price:f}",
         "sz": f"{order.quantity:f}",
-        "accFillSz": f"{done:f}",
-        "avgPx": f"{_AVERAGE.divide(record.value, done):f}" if done else "",
+        "accFillSz": f"{order.cum_quantity:f}",
+        "avgPx": average(record.trades),
         "fillPx": f"{last.price:f}" if last else "",
         "fillSz": f"{last.quantity:f}" if last else "0",
         "fillTime": str(last.at_ms) if last else "",
         "tradeId": str(_MATCHES + last.match) if last else "",
-        "state": state_of(order),
+        "state": state_word(order.status),
         "fee": "0",
         "feeCcy": "",
         "cancelSource": "1" if order.status is VenueStatus.CANCELED else "",
@@ -172,6 +179,20 @@ def shown_fill(traded: Traded, client_id: str) -> dict[str, str]:
         "ts": str(traded.at_ms),
         "fillTime": str(traded.at_ms),
         "tag": "",
+    }
+
+
+def shown_last_fill(traded: Traded) -> dict[str, str]:
+    """Return a fill as the message of its order tells it; a fee that was paid is below zero."""
+    fill = shown_fill(traded, "")
+    return {
+        "tradeId": fill["tradeId"],
+        "fillPx": fill["fillPx"],
+        "fillSz": fill["fillSz"],
+        "fillTime": fill["fillTime"],
+        "execType": fill["execType"],
+        "fillFee": fill["fee"],
+        "fillFeeCcy": fill["feeCcy"],
     }
 
 

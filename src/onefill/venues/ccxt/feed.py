@@ -360,7 +360,9 @@ class Feed:
     async def _heard_trades(self, shown: Sequence[Trade]) -> None:
         for trade in shown:
             if trade.get("symbol") in self.instruments:
-                self._heard.append(await self._news(trade, self._manners.trade_key(trade)))
+                # A copy: ccxt keeps its own, and writes another trade of the same id into it.
+                heard = self._manners.heard_trade(dict(trade))
+                self._heard.append(await self._news(heard, self._manners.trade_key(heard)))
                 self._stirred.set()
 
     async def _heard_orders(self, shown: Sequence[Order]) -> None:

@@ -178,6 +178,10 @@ class Manners:
         """Return the client order id that a trade shows, empty if none."""
         return ""
 
+    def heard_trade(self, trade: Trade) -> Trade:
+        """Return a trade that a stream told as the list of trades shows it, where ccxt reads the two differently."""
+        return trade
+
 
 def manners_of(ccxt_id: str) -> type[Manners]:
     """Return how a venue is spoken to, by what ccxt calls it; the careful default for one that is not known here."""

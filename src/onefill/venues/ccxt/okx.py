@@ -1,10 +1,12 @@
 """OKX's manners: the expiry goes into a header, an amend's outcome is asked for, and every list is read to its end."""
 
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from typing import Any, ClassVar, Final
 
 from onefill.core.errors import VenueError
 from onefill.core.messages import CancelRequest, ReplaceRequest
+from onefill.core.values import EXACT, plain
 from onefill.venues.ccxt.manners import Call, Manners, Order, Signing, Trade
 from onefill.venues.ccxt.orders import Strange
 
@@ -111,6 +113,13 @@ class OkxManners(Manners):
     def trade_client_order_id(self, trade: Trade) -> str:
         """Return the id of the trade's order, which ccxt leaves in the venue's own part."""
         return str(trade["info"].get("clOrdId") or "")
+
+    def heard_trade(self, trade: Trade) -> Trade:
+        """Return it with the fee as the list has it: of a stream's trades ccxt leaves the sign as the venue writes it."""
+        fee, paid = trade.get("fee") or {}, trade["info"].get("fillFee")
+        if not paid or fee.get("cost") is None:
+            return trade
+        return {**trade, "fee": {**fee, "cost": plain(EXACT.subtract(Decimal(0), Decimal(str(paid))))}}
 
 
 def _inst_type(market: Mapping[str, Any]) -> str:
