@@ -104,7 +104,7 @@ def order(
         "account": ACCOUNT,
         "instrument": SPOT,
         "order_type": OrderType.LIMIT,
-        "price": Decimal(str(price)),
+        "price": None if price is None else Decimal(str(price)),
         "time_in_force": TimeInForce.GTC,
         "expires_at_us": None,
     } | other

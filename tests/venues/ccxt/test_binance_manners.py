@@ -22,6 +22,7 @@ from onefill.core.messages import (
     Unknown,
     VenueStatus,
 )
+from onefill.core.values import OrderType, TimeInForce
 from onefill.sim.imitations.base import Imitation
 from onefill.sim.imitations.binance import BinanceSpot
 from onefill.sim.imitations.binance_rest import INSUFFICIENT_BALANCE, backend_timeout, unexpected_response
@@ -138,6 +139,24 @@ def test_errors_are_told_apart_by_code_and_text(kind: Kind, symbol: str) -> None
     run(scenario)
 
 
+@BOTH
+def test_a_market_order_takes_no_time_in_force(kind: Kind, symbol: str) -> None:
+    """The venue refuses one (-1106): IOC is what a market order is anyway, and FOK is refused here, unsent."""
+
+    async def scenario() -> None:
+        async with started(kind()) as venue, adapter(venue) as ours:
+            by_another(venue, "sell", "0.5", 100, symbol)
+            market: dict[str, Any] = {"instrument": symbol, "order_type": OrderType.MARKET, "price": None}
+            made = await ours.submit(order("ioc", time_in_force=TimeInForce.IOC, **market))
+            assert isinstance(made, Accepted)
+            assert (made.order.status, made.order.cum_quantity) == (VenueStatus.EXPIRED, Decimal("0.5"))
+            refused = await ours.submit(order("fok", time_in_force=TimeInForce.FOK, **market))
+            assert isinstance(refused, Rejected)
+            assert venue.exchange.counts().orders == 2
+
+    run(scenario)
+
+
 def test_a_replace_on_spot_goes_on_under_the_new_id() -> None:
     """Replaced shows the new id, the wanted quantity and price; the old order is cancelled."""
 
@@ -250,8 +269,11 @@ def test_trades_are_read_to_the_last_page(kind: Kind, symbol: str, page: int, mo
     run(scenario)
 
 
-@BOTH
-@pytest.mark.parametrize("ago_days", [0.5, 3, 20, 400])
+@pytest.mark.parametrize(
+    ("kind", "symbol", "ago_days"),
+    [(BinanceSpot, SPOT, days) for days in (0.5, 3, 20, 400)]
+    + [(BinanceUsdm, PERPETUAL, days) for days in (0.5, 20, 150)],
+)
 def test_trades_are_found_however_long_ago(kind: Kind, symbol: str, ago_days: float) -> None:
     """The first trade after a moment is found over empty days, by spans or by halving the ids; earlier ones are left out."""
 
@@ -295,6 +317,24 @@ def test_where_nothing_was_ever_traded_there_is_nothing(kind: Kind, symbol: str)
             now_ms = call.exchange.milliseconds()
             assert await manners.trades(call, symbol, now_ms - 3_600_000) == []
             assert await manners.trades(call, symbol, 0) == []
+
+    run(scenario)
+
+
+@BOTH
+def test_a_clock_that_is_behind_the_venues_hides_nothing(kind: Kind, symbol: str) -> None:
+    """A moment that is still to come by our clock is asked about all the same."""
+
+    async def scenario() -> None:
+        clock = Clock()
+        async with calling(kind(clock_us=clock)) as (call, manners):
+            clock.drives(call)
+            since_ms = clock() // 1000
+            made = await call("create_order", symbol, "limit", "buy", 1, 100)
+            await call("create_order", symbol, "market", "sell", 1)
+            call.exchange.milliseconds = lambda: clock() // 1000 - 900
+            assert len(await manners.trades(call, symbol, since_ms)) == 2
+            assert made["id"] in {one["id"] for one in await manners.ended_orders(call, symbol, since_ms)}
 
     run(scenario)
 

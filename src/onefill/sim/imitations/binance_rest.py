@@ -245,7 +245,10 @@ class Binance(Imitation):
         kind = asked.text("type")
         if kind not in ("LIMIT", "MARKET"):
             raise Refusal(-1116, "Invalid orderType.")
-        time_in_force = asked.get("timeInForce") or ("GTC" if kind == "MARKET" else None)
+        time_in_force = asked.get("timeInForce")
+        if kind == "MARKET" and time_in_force is not None:
+            raise Refusal(-1106, "Parameter 'timeInForce' sent when not required.")
+        time_in_force = "GTC" if kind == "MARKET" else time_in_force
         if time_in_force is None:
             raise malformed("timeInForce")
         if time_in_force.lower() not in _TIMES_IN_FORCE:

@@ -11,7 +11,8 @@ from typing import Any, ClassVar, Final
 import msgspec
 
 from onefill.core.errors import VenueError
-from onefill.core.messages import ReplaceRequest
+from onefill.core.messages import ReplaceRequest, SubmitRequest
+from onefill.core.values import OrderType, TimeInForce
 from onefill.venues.ccxt.manners import Call, Manners, Order, Signing, Trade
 
 DAY_MS: Final = 86_400_000
@@ -20,6 +21,7 @@ _MAX_WINDOW_MS: Final = 60_000
 _MOST_SPANS: Final = 32
 """So many empty spans are asked about one by one; a beginning further back is searched for by trade id."""
 
+_LISTED_MS: Final = 90 * DAY_MS
 _NO_CHANGE: Final = re.compile(r'"code"\s*:\s*-5027\b')
 
 
@@ -29,6 +31,20 @@ class BinanceManners(Manners):
     page: ClassVar[int] = 1000
     span_ms: ClassVar[int] = DAY_MS
     """The longest time between ``startTime`` and ``endTime`` of one question."""
+    kept_ms: ClassVar[int | None] = None
+    """How far back the venue lists trades, where it says so; older ones are not asked for."""
+
+    def refuses(self, request: SubmitRequest) -> str | None:
+        """A market order ends at once with whatever it could not trade; the venue has none that trades whole or not at all."""
+        if request.order_type is OrderType.MARKET and request.time_in_force is TimeInForce.FOK:
+            return "Binance has no market order that is filled whole or not at all"
+        return None
+
+    def new_order(self, request: SubmitRequest) -> dict[str, Any]:
+        """Return the parameters of a new order; the venue takes no time in force on a market order."""
+        if request.order_type is OrderType.MARKET:
+            return self.client_id(request.client_order_id)
+        return super().new_order(request)
 
     def stamp(self, signing: Signing) -> None:
         """Give the request the time it has left as its recvWindow. The venue counts it from the time stamp, set now as well."""
@@ -43,12 +59,12 @@ class BinanceManners(Manners):
     async def ended_orders(self, call: Call, instrument: str, since_ms: int) -> Sequence[Order]:
         """Return every order made since a moment, and every order that traded since; ccxt's own list has filled ones only.
 
-        An older order that was cancelled since, without a trade, is not among them: the venue lists by the time of making.
+        An older order that was cancelled since, without a trade, is not among them: the venue lists by the time of making, and
+        those of the last 90 days.
         """
         found: dict[str, Order] = {}
-        now_ms: int = call.exchange.milliseconds()
-        start = since_ms
-        while start <= now_ms:
+        start = max(since_ms, call.exchange.milliseconds() - _LISTED_MS)
+        while True:  # once at least: our clock may be behind the venue's
             until = {"until": start + self.span_ms}
             listed: Sequence[Order] = await call("fetch_orders", instrument, start, self.page, until)
             new = {str(one["id"]): one for one in listed}
@@ -58,10 +74,12 @@ class BinanceManners(Manners):
                     f"more than {self.page} orders in {instrument} were made in one ms; they cannot be listed"
                 )
             found |= new
-            if len(listed) < self.page:
-                start += self.span_ms + 1
-            else:
+            if len(listed) >= self.page:
                 start = max(int(one["timestamp"]) for one in listed)
+                continue
+            start += self.span_ms + 1
+            if start > call.exchange.milliseconds():
+                break
         for trade in await self.trades(call, instrument, since_ms):
             number = str(trade["order"])
             if number not in found:
@@ -92,16 +110,17 @@ class BinanceManners(Manners):
     async def _first_trade(self, call: Call, instrument: str, since_ms: int) -> int | None:
         """Return the id of the first trade at or after a moment, ``None`` if there is none."""
         now_ms: int = call.exchange.milliseconds()
-        if now_ms - since_ms > _MOST_SPANS * self.span_ms:
+        start = since_ms if self.kept_ms is None else max(since_ms, now_ms - self.kept_ms)
+        if now_ms - start > _MOST_SPANS * self.span_ms:
             return await self._searched(call, instrument, since_ms)
-        start = since_ms
-        while start <= now_ms:
+        while True:  # once at least: our clock may be behind the venue's
             until = {"until": start + self.span_ms}
             page: Sequence[Trade] = await call("fetch_my_trades", instrument, start, self.page, until)
             if page:
                 return min(_id(trade) for trade in page)
             start += self.span_ms + 1
-        return None
+            if start > now_ms:
+                return None
 
     async def _searched(self, call: Call, instrument: str, since_ms: int) -> int | None:
         """Find that trade by halving the ids between the account's first and its latest: they rise with time."""
@@ -164,7 +183,8 @@ class BinanceUsdm(BinanceManners):
             "leverageBrackets": {},
         }
     }
-    span_ms: ClassVar[int] = 7 * DAY_MS
+    span_ms: ClassVar[int] = 7 * DAY_MS - 1
+    kept_ms: ClassVar[int | None] = 180 * DAY_MS
 
     async def replace(self, call: Call, request: ReplaceRequest, order_type: str) -> Order:
         """Ask for a modify, once. The venue refuses one that changes nothing (-5027): the order is then shown as it is."""
