@@ -309,6 +309,20 @@ def test_trades_are_found_however_long_ago(kind: Kind, symbol: str, ago_days: fl
 
 
 @BOTH
+def test_what_came_lately_is_read_with_one_question(kind: Kind, symbol: str) -> None:
+    """As the adapter asks every second or so: each question weighs 20 of the 6,000 that an address has in a minute."""
+
+    async def scenario() -> None:
+        async with calling(kind()) as (call, manners):
+            await call("create_order", symbol, "limit", "buy", 1, 100)
+            await call("create_order", symbol, "limit", "sell", 1, 100)
+            assert len(await manners.trades(call, symbol, call.exchange.milliseconds() - 60_000)) == 2
+            assert call.calls.count("fetch_my_trades") == 1
+
+    run(scenario)
+
+
+@BOTH
 def test_where_nothing_was_ever_traded_there_is_nothing(kind: Kind, symbol: str) -> None:
     """Neither way of looking for the first trade stumbles over an account that has none."""
 

@@ -21,6 +21,8 @@ _MAX_WINDOW_MS: Final = 60_000
 _MOST_SPANS: Final = 32
 """So many empty spans are asked about one by one; a beginning further back is searched for by trade id."""
 
+_CLOCKS_DIFFER_MS: Final = 3_600_000
+"""A span that ends so much later than now, by our clock, reaches beyond now by the venue's."""
 _LISTED_MS: Final = 90 * DAY_MS
 _NO_CHANGE: Final = re.compile(r'"code"\s*:\s*-5027\b')
 
@@ -89,38 +91,41 @@ class BinanceManners(Manners):
     # ------------------------------------------------------------------ trades
 
     async def trades(self, call: Call, instrument: str, since_ms: int) -> Sequence[Trade]:
-        """Return the account's trades since a moment. Only the first is looked for by time; from it on, ids lead.
+        """Return the account's trades since a moment. Only the first page is asked for by time; from it on, ids lead.
 
         The id of a match with oneself stands for two trades, so each page begins with the last id of the page before.
         """
-        first = await self._first_trade(call, instrument, since_ms)
-        found: dict[tuple[str, str], Trade] = {}
-        while first is not None:
-            page: Sequence[Trade] = await call("fetch_my_trades", instrument, None, self.page, {"fromId": first})
+        page, whole = await self._first_page(call, instrument, since_ms)
+        found = {self.trade_key(trade): trade for trade in page}
+        while not whole:
+            last = max(_id(trade) for trade in page)
+            page = await call("fetch_my_trades", instrument, None, self.page, {"fromId": last})
             found |= {self.trade_key(trade): trade for trade in page}
-            last = max((_id(trade) for trade in page), default=first)
-            if len(page) < self.page:
-                break
-            if last == first:
-                raise VenueError(f"{instrument}: a page of trades after {first} led nowhere; nothing was taken in")
-            first = last
+            whole = len(page) < self.page
+            if not whole and max(_id(trade) for trade in page) == last:
+                raise VenueError(f"{instrument}: a page of trades from {last} on led nowhere; nothing was taken in")
         since = (trade for trade in found.values() if int(trade["timestamp"]) >= since_ms)
         return sorted(since, key=lambda trade: (int(trade["timestamp"]), _id(trade), str(trade["order"])))
 
-    async def _first_trade(self, call: Call, instrument: str, since_ms: int) -> int | None:
-        """Return the id of the first trade at or after a moment, ``None`` if there is none."""
+    async def _first_page(self, call: Call, instrument: str, since_ms: int) -> tuple[Sequence[Trade], bool]:
+        """Return the first trades at or after a moment, and whether there are no more than these."""
         now_ms: int = call.exchange.milliseconds()
         start = since_ms if self.kept_ms is None else max(since_ms, now_ms - self.kept_ms)
+        page: Sequence[Trade]
         if now_ms - start > _MOST_SPANS * self.span_ms:
-            return await self._searched(call, instrument, since_ms)
+            first = await self._searched(call, instrument, since_ms)
+            if first is None:
+                return (), True
+            page = await call("fetch_my_trades", instrument, None, self.page, {"fromId": first})
+            return page, len(page) < self.page
         while True:  # once at least: our clock may be behind the venue's
-            until = {"until": start + self.span_ms}
-            page: Sequence[Trade] = await call("fetch_my_trades", instrument, start, self.page, until)
+            end = start + self.span_ms
+            page = await call("fetch_my_trades", instrument, start, self.page, {"until": end})
             if page:
-                return min(_id(trade) for trade in page)
-            start += self.span_ms + 1
+                return page, len(page) < self.page and end > now_ms + _CLOCKS_DIFFER_MS
+            start = end + 1
             if start > now_ms:
-                return None
+                return (), True
 
     async def _searched(self, call: Call, instrument: str, since_ms: int) -> int | None:
         """Find that trade by halving the ids between the account's first and its latest: they rise with time."""
