@@ -1,4 +1,4 @@
-"""An imitation of Kraken's spot REST API, as far as the client library uses it for orders.
+"""An imitation of Kraken's spot API, as far as the client library uses it for orders.
 
 Coded to the venue's documentation: ``cl_ord_id`` is unique among *open* orders only, ``deadline`` is honoured, nonces must
 rise, errors come with HTTP 200. What the venue answers to an id that is in use is not documented; the text here is a guess.
@@ -31,6 +31,7 @@ from onefill.core.values import OrderType, Side, TimeInForce, exact_decimal
 from onefill.sim import exchange_http as answers
 from onefill.sim.dialect import SECOND_US, Dialect
 from onefill.sim.imitations.base import ACCOUNT, KEYS, Imitation
+from onefill.sim.imitations.kraken_stream import ExecutionChannel
 from onefill.sim.imitations.kraken_words import (
     Pair,
     amount,
@@ -53,6 +54,7 @@ _CLIENT_ID = re.compile(
     r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|[0-9a-fA-F]{32}|[A-Za-z0-9-]{1,18}", re.ASCII
 )
 _TIMES_IN_FORCE = {"GTC": TimeInForce.GTC, "IOC": TimeInForce.IOC, "FOK": TimeInForce.FOK}
+_TOKEN = "imitation/token"  # noqa: S105 - it protects nothing
 Form = dict[str, str]
 
 
@@ -79,6 +81,7 @@ class KrakenImitation(Imitation):
         self.register = Register(self.exchange, ACCOUNT, txid)
         self._pairs = {pair.name: pair for pair in map(Pair, self.exchange.instruments.values())}
         self._by_symbol = {pair.instrument.symbol: pair for pair in self._pairs.values()}
+        self._channel = ExecutionChannel(self.exchange, ACCOUNT, self.register, _TOKEN)
         self._nonces: set[int] = set()
         self._highest_nonce = 0
 
@@ -105,11 +108,17 @@ class KrakenImitation(Imitation):
             "QueryOrders": self._query_orders,
             "TradesHistory": self._trades_history,
             "Balance": lambda _: dict(self._holdings()),
+            "GetWebSocketsToken": lambda _: {"token": _TOKEN, "expires": 900},
             "BalanceEx": lambda _: {name: {"balance": held, "hold_trade": "0"} for name, held in self._holdings()},
         }
         for name, carry_out in private.items():
             yield web.post(f"/0/private/{name}", self._private(carry_out))
         yield web.post("/0/private/AddOrder", self._add_order)
+        yield web.get("/v2", self._channel.serve)
+
+    async def end_streams(self) -> None:
+        """Cut every WebSocket that is open, as a venue does that restarts."""
+        await self._channel.streams.cut()
 
     # -------------------------------------------------------------- requests
 

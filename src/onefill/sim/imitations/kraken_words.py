@@ -1,5 +1,6 @@
 """How the imitation of Kraken writes pairs, orders and trades."""
 
+import datetime as dt
 from collections.abc import Iterator
 from decimal import ROUND_DOWN, Context, Decimal
 from typing import Any, Final
@@ -159,6 +160,11 @@ def seconds(text: str) -> int:
         return int(Decimal(text) * 1_000_000)
     except ArithmeticError:
         return -1
+
+
+def moment(at_us: int) -> str:
+    """Return a moment in µs since 1970 as text (RFC 3339)."""
+    return f"{dt.datetime.fromtimestamp(at_us // 1_000_000, dt.UTC):%Y-%m-%dT%H:%M:%S}.{at_us % 1_000_000:06d}Z"
 
 
 def _average(value: Decimal, quantity: Decimal) -> Decimal:

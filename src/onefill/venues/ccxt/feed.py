@@ -362,6 +362,9 @@ class Feed:
             if trade.get("symbol") in self.instruments:
                 # A copy: ccxt keeps its own, and writes another trade of the same id into it.
                 heard = self._manners.heard_trade(dict(trade))
+                if heard is None:
+                    self.look_soon()
+                    continue
                 self._heard.append(await self._news(heard, self._manners.trade_key(heard)))
                 self._stirred.set()
 

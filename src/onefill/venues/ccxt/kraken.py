@@ -102,6 +102,21 @@ class Kraken(Manners):
         wanted = [one for one in parsed if one["symbol"] == instrument and int(one["timestamp"]) >= since_ms]
         return sorted(wanted, key=lambda trade: (int(trade["timestamp"]), self.trade_key(trade)))
 
+    # ----------------------------------------------------------------- reading
+
+    def client_order_id(self, shown: Order) -> str:
+        """Return the client order id that an order shows. ccxt gives the user reference, a number, where it finds none."""
+        info = shown.get("info")
+        return str(info.get("cl_ord_id") or "") if isinstance(info, Mapping) else ""
+
+    def heard_trade(self, trade: Trade) -> Trade | None:
+        """Have the list read in place of what a stream told.
+
+        That a trade has the same id in both is nowhere stated, and ccxt takes every event of a message for a trade if the
+        first one is.
+        """
+        return None
+
     async def _asked(self, call: Call, method: str, part: str, asked: dict[str, Any]) -> list[Order]:
         shown = await call(method, asked)
         orders: Mapping[str, Mapping[str, Any]] = shown["result"][part]

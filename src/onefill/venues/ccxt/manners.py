@@ -178,8 +178,11 @@ class Manners:
         """Return the client order id that a trade shows, empty if none."""
         return ""
 
-    def heard_trade(self, trade: Trade) -> Trade:
-        """Return a trade that a stream told as the list of trades shows it, where ccxt reads the two differently."""
+    def heard_trade(self, trade: Trade) -> Trade | None:
+        """Return a trade that a stream told as the list of trades shows it, where ccxt reads the two differently.
+
+        ``None`` where it is to be read from the list.
+        """
         return trade
 
 
