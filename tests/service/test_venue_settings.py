@@ -131,7 +131,7 @@ def test_credentials_are_what_stands_in_the_environment_under_the_prefix(monkeyp
     monkeypatch.setenv("OKX_SECRET", f"{PASTED}\n")
     monkeypatch.setenv("OKX_PASSWORD", "p")
     venue = CcxtSettings(exchange="okx", credentials="OKX", options={"x": 1}, config={"rateLimit": 5})
-    assert venue.client_config("venues.okx") == {
+    assert venue.client_config("venues.okx.credentials") == {
         "rateLimit": 5,
         "options": {"x": 1},
         "apiKey": "k",
@@ -146,7 +146,7 @@ def test_every_kind_of_credential_has_a_variable(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("H_WALLET_ADDRESS", "0x1")
     monkeypatch.setenv("H_PRIVATE_KEY", "-----BEGIN EC PRIVATE KEY-----\\nabc\\n-----END EC PRIVATE KEY-----\\n")
     monkeypatch.setenv("H_UID", "7")
-    found = CcxtSettings(exchange="hyperliquid", credentials="H").client_config("venues.h")
+    found = CcxtSettings(exchange="hyperliquid", credentials="H").client_config("venues.h.credentials")
     assert found == {
         "walletAddress": "0x1",
         "privateKey": "-----BEGIN EC PRIVATE KEY-----\nabc\n-----END EC PRIVATE KEY-----\n",
@@ -158,11 +158,11 @@ def test_a_missing_credential_is_named_by_its_variable_alone(monkeypatch: pytest
     """What the venue needs and the environment lacks; what it has is not shown."""
     monkeypatch.setenv("OKX_API_KEY", PASTED)
     with pytest.raises(SettingsError) as caught:
-        CcxtSettings(exchange="okx", credentials="OKX").client_config("venues.okx")
+        CcxtSettings(exchange="okx", credentials="OKX").client_config("venues.okx.credentials")
     told = "venues.okx.credentials: the environment has no OKX_SECRET and no OKX_PASSWORD. Nothing was started"
     assert str(caught.value) == told
     with pytest.raises(SettingsError, match=r"credentials: is missing; okx needs API_KEY, SECRET, PASSWORD: name the"):
-        CcxtSettings(exchange="okx").client_config("venues.okx")
+        CcxtSettings(exchange="okx").client_config("venues.okx.credentials")
 
 
 def test_an_order_of_another_account_is_never_sent_with_these_credentials() -> None:

@@ -29,7 +29,7 @@ from onefill.cli.run_command import run
 from onefill.cli.steps_command import steps
 from onefill.cli.subscribers_command import subscribers_app
 from onefill.cli.uncertain_command import uncertain
-from onefill.cli.venues_command import venues
+from onefill.cli.venues_command import venues_app
 
 _UsageError = typer.BadParameter.__mro__[1]
 """What typer raises for arguments it cannot use; the class has moved between its versions."""
@@ -105,7 +105,7 @@ app.command()(release)
 app.command()(read_commands.positions)
 app.command()(serve_commands.exchange)
 app.command()(serve_commands.link)
-app.command()(venues)
+app.add_typer(venues_app, name="venues")
 app.command()(bench)
 app.command()(metrics)
 app.command()(migrate)

@@ -7,9 +7,11 @@ from typing import Annotated, Any, Final
 
 import msgspec
 import typer
+from typer.core import TyperGroup
 
 from onefill.cli import options
 from onefill.cli.output import print_json, print_table, remark, say, told
+from onefill.cli.venue_check_command import check
 from onefill.core.capabilities import Capabilities
 from onefill.core.contract_words import SITUATIONS, after_time_out, tell
 from onefill.core.errors import InvalidField
@@ -68,12 +70,29 @@ class _Venue(msgspec.Struct, frozen=True, kw_only=True):
         return _DECLARED if self.capabilities is None else after_time_out(self.capabilities)
 
 
+class _Venues(TyperGroup):
+    """Shows venues unless a subcommand is named, so that ``onefill venues NAME`` is the short form of ``venues show NAME``."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put the subcommand in where it was left out."""
+        if not args or not (args[0] in self.commands or args[0] in ctx.help_option_names):
+            args = ["show", *args]
+        return super().parse_args(ctx, args)
+
+
+venues_app = typer.Typer(
+    cls=_Venues,
+    help="What is known of each venue, and what happens there after a time-out; `check` tries it on a real one.",
+)
+
+
+@venues_app.command("show")
 def venues(
     name: Annotated[str | None, typer.Argument(help="A profile, or with --settings one of the file's venues.")] = None,
     settings: options.SettingsFile = None,
     as_json: options.Json = False,
 ) -> None:
-    """Show what is known of each venue, and what happens there after a time-out."""
+    """Show what is known of each venue, and what happens there after a time-out. `show` itself may be left out."""
     with told(as_json=as_json):
         found = _of_profiles(name) if settings is None else _of_settings(settings, name)
         if name is not None:
@@ -226,3 +245,6 @@ def _value_json(value: _Value) -> dict[str, object]:
     if value.before is not msgspec.UNSET:
         plain["profile_value"] = plain_value(value.before)
     return plain
+
+
+venues_app.command("check")(check)

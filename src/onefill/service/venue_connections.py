@@ -23,7 +23,7 @@ def connection(venue: AnyVenue, account: str, place: str) -> Venue:
         return CcxtVenue(
             venue.exchange,
             account,
-            config=venue.client_config(place),
+            config=venue.client_config(f"{place}.credentials"),
             profile=venue.profile,
             url=venue.url,
             testnet=venue.testnet,

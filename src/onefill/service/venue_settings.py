@@ -125,30 +125,28 @@ class CcxtSettings(Believed, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         _check_client(self.options, "options", None)
         _check_client(self.config, "config", _CLIENT_KEYS)
 
-    def client_config(self, place: str) -> dict[str, Any]:
+    def client_config(self, field: str) -> dict[str, Any]:
         """Return what ccxt's client is made with, credentials of the environment included: never to be shown or kept.
 
-        ``place`` is the settings table that errors name, such as ``venues.binance``. Raises
+        ``field`` is what errors name, such as ``venues.binance.credentials``. Raises
         :class:`~onefill.core.errors.SettingsError`, which names variables and never what they hold.
         """
-        found = self._credentials(place)
+        found = self._credentials(field)
         return {**self.config, **({"options": dict(self.options)} if self.options else {}), **found}
 
-    def _credentials(self, place: str) -> dict[str, str]:
+    def _credentials(self, field: str) -> dict[str, str]:
         needed = _needed(self.exchange)
         if self.credentials is None:
             if needed:
                 raise SettingsError(
-                    f"{place}.credentials: is missing; {self.exchange} needs {', '.join(needed)}: name the beginning of the "
+                    f"{field}: is missing; {self.exchange} needs {', '.join(needed)}: name the beginning of the "
                     "environment variables that hold them. Nothing was started"
                 )
             return {}
         held = {name: os.environ.get(f"{self.credentials}_{name}", "").strip() for name in CREDENTIALS}
         missing = [f"{self.credentials}_{name}" for name in needed if not held[name]]
         if missing:
-            raise SettingsError(
-                f"{place}.credentials: the environment has no {' and no '.join(missing)}. Nothing was started"
-            )
+            raise SettingsError(f"{field}: the environment has no {' and no '.join(missing)}. Nothing was started")
         return {CREDENTIALS[name]: _unfolded(value) for name, value in held.items() if value}
 
 
