@@ -212,7 +212,7 @@ class Bench:
         assert isinstance(reply, Accepted), f"an order that rests was not taken: {reply}"
         if Ability.TRUTH in self.kit.cannot:
             return reply.order
-        return await self.true(request.client_order_id, _at_work)
+        return await self.true(request.client_order_id, at_work)
 
     async def filled(self, order: VenueOrder, quantity: Decimal) -> VenueOrder:
         """Have an order trade, and return it as it is then."""
@@ -304,7 +304,8 @@ class Bench:
             assert report.position == before + 1, f"place {report.position} came where {before + 1} was due"
 
 
-def _at_work(order: VenueOrder) -> bool:
+def at_work(order: VenueOrder) -> bool:
+    """Tell whether the venue has decided on an order, and it is live."""
     return order.status in LIVE and order.status is not VenueStatus.PENDING_NEW
 
 

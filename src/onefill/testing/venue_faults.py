@@ -15,7 +15,7 @@ from onefill.core.messages import (
     VenueOrder,
 )
 from onefill.ports.venue import Venue
-from onefill.testing.venue_bench import HASTY_S, Bench, VenueUnderTest, bounded, can_be_found, fact
+from onefill.testing.venue_bench import HASTY_S, Bench, VenueUnderTest, at_work, bounded, can_be_found, fact
 from onefill.testing.venue_kit import Ability
 
 
@@ -36,6 +36,8 @@ class FaultFacts(VenueUnderTest):
             )
             assert len(await bench.truths(request.client_order_id)) == 1
             if can_be_found(bench.capabilities):
+                # A venue that decides later need not show before that what it took in.
+                await bench.true(request.client_order_id, at_work)
                 found = await bounded(bench.venue.lookup(request.client_order_id, request.account, request.instrument))
                 assert isinstance(found, Found), found
         assert isinstance(await bench.submit(bench.order()), Accepted)

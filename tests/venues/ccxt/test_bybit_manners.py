@@ -50,7 +50,7 @@ def test_the_window_ends_at_the_expiry_and_is_that_requests_alone() -> None:
                 seen.append(headers["X-BAPI-RECV-WINDOW"])
                 return await fetch(url, method, headers, body)
 
-            await call.exchange.is_unified_enabled()
+            await manners.begin(call)
             call.exchange.fetch = noted
             call.stamped = 1234
             await place(call, manners, order("one"))

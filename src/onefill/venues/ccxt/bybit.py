@@ -24,6 +24,10 @@ class BybitManners(Manners):
     profile: ClassVar[str | None] = "bybit"
     config: ClassVar[Mapping[str, Any]] = {"options": {"fetchMarkets": {"types": ["spot", "linear", "inverse"]}}}
 
+    async def begin(self, call: Call) -> None:
+        """Ask which kind of account it is."""
+        await call("is_unified_enabled")
+
     # ---------------------------------------------------------------- requests
 
     def stamp(self, signing: Signing) -> None:

@@ -77,6 +77,9 @@ class Manners:
     def __init__(self, wire: Wire | None = None) -> None:
         self.wire = wire or Wire()
 
+    async def begin(self, call: Call) -> None:
+        """Ask what the client would else ask by itself before its first order, so that an order is one request. Once."""
+
     # ---------------------------------------------------------------- requests
 
     def refuses(self, request: SubmitRequest) -> str | None:

@@ -145,6 +145,7 @@ class CcxtVenue:
                 "Nothing was sent; use another connection to this venue"
             )
         self._markets = await self._question(self._client.load())
+        await self._question(self.manners.begin(self._client))
         await self._client.read_clock()
         self._closed = False
 

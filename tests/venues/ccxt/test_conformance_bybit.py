@@ -1,0 +1,14 @@
+"""The venue suite over Bybit, by lists alone."""
+
+from typing import Any, ClassVar
+
+from conformance_kit import CcxtConformance
+
+from onefill.sim.imitations.bybit import BybitImitation
+
+
+class TestBybit(CcxtConformance):
+    """A spot pair: every reply has ids only, and comes before the order is decided, or to be found."""
+
+    imitation = BybitImitation
+    settings: ClassVar[dict[str, Any]] = {"streams": False}
