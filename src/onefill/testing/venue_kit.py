@@ -58,6 +58,8 @@ class VenueKit(ABC):
     """Whether :meth:`truth` has numbers for orders that are not those that the venue shows."""
     replaces_traded: ClassVar[bool] = True
     """Whether an order that traded in part can be replaced. Where it cannot, a replace of it is refused, and it stays."""
+    shows_ended: ClassVar[bool] = True
+    """Whether a look-up shows an order that is over in full. Where it does not, it is Unknown."""
     cannot: ClassVar[Mapping[Ability, str]] = {}
     """What the kit cannot do, and why: the facts that need it are reported as not shown."""
 

@@ -123,7 +123,8 @@ async def _found(bench: Bench, name: str) -> bool:
         shown += under
     else:
         assert bench.capabilities.lookup is not Lookup.SCAN, listed
-    if bench.capabilities.lookup is Lookup.NONE and not shown:
+    hidden = not bench.kit.shows_ended and true.status not in LIVE
+    if (bench.capabilities.lookup is Lookup.NONE or hidden) and not shown:
         return True
     return bool(shown) and all(same_state(order, true) for order in shown)
 

@@ -7,6 +7,7 @@ from onefill.sim.imitations.base import Imitation
 from onefill.sim.imitations.binance import BinanceSpot
 from onefill.sim.imitations.binance_usdm import BinanceUsdm
 from onefill.sim.imitations.bitget import BitgetImitation
+from onefill.sim.imitations.bitstamp import BitstampImitation
 from onefill.sim.imitations.bybit import BybitImitation
 from onefill.sim.imitations.coinbase import CoinbaseImitation
 from onefill.sim.imitations.deribit import DeribitImitation
@@ -17,6 +18,7 @@ IMITATIONS: Final[Mapping[str, type[Imitation]]] = {
     "binance_spot": BinanceSpot,
     "binance_usdm": BinanceUsdm,
     "bitget": BitgetImitation,
+    "bitstamp": BitstampImitation,
     "bybit": BybitImitation,
     "coinbase": CoinbaseImitation,
     "deribit": DeribitImitation,

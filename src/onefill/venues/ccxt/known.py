@@ -5,6 +5,7 @@ from typing import Final
 
 from onefill.venues.ccxt.binance import BinanceSpot, BinanceUsdm
 from onefill.venues.ccxt.bitget import BitgetManners
+from onefill.venues.ccxt.bitstamp import Bitstamp
 from onefill.venues.ccxt.bybit import BybitManners
 from onefill.venues.ccxt.coinbase import Coinbase
 from onefill.venues.ccxt.deribit import DeribitManners
@@ -16,6 +17,7 @@ MANNERS: Final[Mapping[str, type[Manners]]] = {
     "binance": BinanceSpot,
     "binanceusdm": BinanceUsdm,
     "bitget": BitgetManners,
+    "bitstamp": Bitstamp,
     "bybit": BybitManners,
     "coinbase": Coinbase,
     "deribit": DeribitManners,

@@ -71,6 +71,9 @@ class Manners:
     """What the ccxt client is constructed with besides keys, such as ``options``."""
     times_in_force: ClassVar[frozenset[TimeInForce]] = frozenset(_TIMES_IN_FORCE)
     """What the venue takes. A DAY order is refused here where it is not among them."""
+    shows_prices: ClassVar[bool] = True
+    """Whether an order that is over is shown with type and price. Where it is not, it cannot be compared with what was sent: a
+    look-up is then Unknown, and its executions and its end are told by the stream."""
     page: ClassVar[int] = 100
     """Most trades asked for at once; fewer than asked for means that there are no more."""
 

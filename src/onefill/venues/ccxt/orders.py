@@ -65,11 +65,13 @@ def venue_order(shown: Any, expected: Expected, manners: Manners) -> VenueOrder:
         raise Strange("the answer shows an order without side or quantity")
     price = _first(number(shown.get("price")), expected.price)
     order_type = _choice(OrderType, shown.get("type"), expected.order_type)
+    if order_type is None and not manners.shows_prices:
+        order_type = OrderType.LIMIT  # nor is that shown: nearly every order is one
     if order_type is None:
         raise Strange(f"the answer shows an order of type {shown.get('type')!r}")
     if order_type is OrderType.MARKET:
         price = None  # what such an order shows as its price is what it traded at
-    elif price is None:
+    elif price is None and manners.shows_prices:
         raise Strange("the answer shows a limit order without its price")
     done = number(shown.get("filled")) or _ZERO
     return VenueOrder(

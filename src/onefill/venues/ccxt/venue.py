@@ -326,6 +326,11 @@ class CcxtVenue:
         except BaseException as error:  # noqa: BLE001 - as above
             reason, verdict = self._judged(error, witness, Asked.QUESTION)
             return NotFound(reason) if verdict is Verdict.NOT_THERE else Unknown(reason)
+        if order.price is None and order.order_type is OrderType.LIMIT:
+            self._feed.met(client_order_id, order.venue_order_id, instrument)
+            return Unknown(
+                f"order {order.venue_order_id} is shown without its price: it cannot be compared", answered=True
+            )
         self._note(order, shown)
         return Found(order)
 
