@@ -8,8 +8,10 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+import onefill
 from onefill.core.errors import InvariantBroken
-from onefill.gameday import bench, bench_scaling
+from onefill.core.order import Order
+from onefill.gameday import bench, bench_guard, bench_scaling
 from onefill.gameday.bench_books import executions, old_executions
 from onefill.gameday.bench_places import GROUP, Places, SqlitePlaces
 from onefill.gameday.bench_postgres import PostgresPlaces, in_schema
@@ -125,3 +127,31 @@ def test_a_schema_is_chosen_in_the_url() -> None:
     """What else the URL says stays; a schema named before is replaced."""
     url = "postgresql://u:p@a:1,b:2/d?sslmode=disable&schema=x"
     assert in_schema(url, "y") == "postgresql://u:p@a:1,b:2/d?sslmode=disable&schema=y"
+
+
+def test_what_the_guard_adds_is_measured_on_orders_that_are_placed(tmp_path: Path) -> None:
+    """Plain and guarded calls of both kinds reach the server, each key is recorded once, and the figures are of one run."""
+    calls = 12
+    ledgers: list[Path] = []
+
+    def guarded(exchange: object, ledger: Path) -> object:
+        ledgers.append(ledger)
+        return onefill.guard(exchange, ledger)
+
+    async def main() -> None:
+        figures = await bench_guard.added(tmp_path, guarded, calls)
+        names = {"ccxt_call_us_p50", "guard_added_us_p50", "guard_commit_us_p50", "guard_added_over_commit"}
+        assert set(figures) == names | {f"{name}_sync" for name in names} | {"guard_added_us_p50_in_a_row"}
+        assert figures["ccxt_call_us_p50"] > 0
+        assert figures["guard_commit_us_p50_sync"] > 0
+        orders = [await orders_in(ledger) for ledger in ledgers]
+        assert [len({order.key for order in one}) for one in orders] == [2 * calls, calls]
+        assert all(order.status == "new" for one in orders for order in one)
+
+    async def orders_in(ledger: Path) -> list[Order]:
+        opened = await SqlitePlaces(tmp_path).find(str(ledger)).open_read_only()
+        found = await opened.orders(0, 1000)
+        await opened.close()
+        return found
+
+    asyncio.run(main())

@@ -1,6 +1,7 @@
 """``onefill bench``: what this machine does, beside the bare limit of the same run."""
 
 import contextlib
+import importlib.util
 import json
 import subprocess
 import sys
@@ -39,6 +40,7 @@ _FILE = _ANY_LEDGER | {
     "executions_per_s": ("at least", 15_000.0),
     "duplicate_executions_per_s": ("at least", 60_000.0),
     "audit_entries_per_s": ("at least", 200_000.0),
+    "guard_added_over_commit": ("at most", 3.0),
 }
 _RECOVERY, _IDLE = "recovery", "idle"
 _POSTGRESQL = _ANY_LEDGER | {"submits_per_s_1024": ("at least", 6_000.0)}
@@ -93,6 +95,7 @@ def _quick(old_intents: int) -> Scale:
         idle_routes=50,
         idle_s=3.0,
         audit_entries=50_000,
+        guarded=60,
         old_intents=(1_000, min(old_intents, 50_000)),
     )
 
@@ -116,6 +119,7 @@ def _tell(text: str) -> None:
 
 def _measure(places: Places, scale: Scale, again: list[str], *, random_keys: bool) -> dict[str, float]:
     figures = run_loop(_idle(places, scale))
+    figures |= _guard(places, scale)
     for _ in range(scale.rounds_per_figure):
         _raise(figures, run_loop(measure.throughput(places, scale, _tell)))
     for size, count in zip(("small", "large"), scale.old_intents, strict=True):
@@ -130,6 +134,20 @@ def _measure(places: Places, scale: Scale, again: list[str], *, random_keys: boo
         ratio = figures[f"{name}_large"] / figures[f"{name}_small"]
         figures[name.replace("_us_p50", "").replace("_mb", "") + "_large_over_small"] = ratio
     return figures
+
+
+def _guard(places: Places, scale: Scale) -> dict[str, float]:
+    """Measure what the guard adds to ccxt, where there is ccxt; its ledger is a file."""
+    if not isinstance(places, SqlitePlaces):
+        return {}
+    if importlib.util.find_spec("ccxt") is None:
+        _tell("the guard is not measured: ccxt is not installed")
+        return {}
+    from onefill.gameday import bench_guard  # noqa: PLC0415 - these load ccxt
+    from onefill.guarding.entrance import guard  # noqa: PLC0415 - likewise
+
+    _tell("calls of ccxt, plain and guarded")
+    return run_loop(bench_guard.added(places.folder, guard, scale.guarded))
 
 
 def _raise(best: dict[str, float], found: dict[str, float], suffix: str = "") -> None:

@@ -51,6 +51,8 @@ class Scale(msgspec.Struct, frozen=True, kw_only=True):
     rounds_per_figure: int = 3
     executions: int = 30_000
     audit_entries: int = 300_000
+    guarded: int = 500
+    """Calls of the guard, and as many of plain ccxt and bare commits by turns."""
     scaling: int = 15_000
     """Submits of each process, where several gateways are measured."""
     gateways: tuple[int, ...] = (1, 2, 4)

@@ -125,6 +125,11 @@ class SqlitePlaces:
         self._folder = folder
         self._count = itertools.count(1)
 
+    @property
+    def folder(self) -> Path:
+        """Where the files are made."""
+        return self._folder
+
     async def fresh(self, name: str) -> Place:
         """See :class:`Places`."""
         return SqlitePlace(self._folder / f"{name}-{next(self._count)}.db")
@@ -140,18 +145,14 @@ class SqlitePlaces:
 
     async def floor_commit(self, count: int) -> list[float]:
         """See :class:`Places`."""
-        file = await self._with_route("floor")
-        db, rows, took = file.connection, submit_rows(0), []
-        for _ in range(count):
-            one = next(rows)
-            began = time.perf_counter_ns()
-            db.execute("BEGIN IMMEDIATE")
-            for statement, row in zip(_STATEMENTS, one, strict=True):
-                db.execute(statement, row)
-            db.execute("COMMIT")
-            took.append((time.perf_counter_ns() - began) / 1000)
-        file.close()
+        floor = await self.floor()
+        took = [floor.commit() for _ in range(count)]
+        floor.close()
         return took
+
+    async def floor(self) -> "Floor":
+        """Return what commits the rows of one submit at a time, for measurements that take turns with others."""
+        return Floor(await self._with_route("floor"))
 
     async def floor_group(self, count: int) -> float:
         """See :class:`Places`."""
@@ -168,6 +169,28 @@ class SqlitePlaces:
         seconds = (time.perf_counter_ns() - began) / 1e9
         file.close()
         return len(groups) * GROUP / seconds
+
+
+class Floor:
+    """A ledger file that is written without Onefill: the bare limit of what a durable commit can be."""
+
+    def __init__(self, file: LedgerFile) -> None:
+        self._file = file
+        self._rows = submit_rows(0)
+
+    def commit(self) -> float:
+        """Commit the rows of one submit, and return the µs that it took."""
+        one, db = next(self._rows), self._file.connection
+        began = time.perf_counter_ns()
+        db.execute("BEGIN IMMEDIATE")
+        for statement, row in zip(_STATEMENTS, one, strict=True):
+            db.execute(statement, row)
+        db.execute("COMMIT")
+        return (time.perf_counter_ns() - began) / 1000
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
 
 
 def _insert(table: str, columns: str) -> str:

@@ -24,16 +24,17 @@ from onefill.core.errors import (
     VenueError,
 )
 from onefill.core.guard_rules import Keys
+from onefill.core.identity import derived_id
 from onefill.core.intent import Intent
 from onefill.core.lifecycle import UNANSWERED
 from onefill.core.order import Order
 from onefill.core.values import OrderType, Side, exact_decimal
 from onefill.engine.gateway import Gateway
+from onefill.guarding.hearing import HearingVenue
 from onefill.guarding.outcomes import Results, Uncertain, failure_of, failure_of_edit, rejection
 from onefill.guarding.settings import GuardSettings, call_timeout_s
 from onefill.guarding.site import Site
 from onefill.service.wiring import open_gateway
-from onefill.venues.ccxt.venue import CcxtVenue
 
 NOT_OURS: Final = object()
 """The order is none of this guard's: the call is passed on as it is."""
@@ -63,11 +64,12 @@ class GuardDesk:
         self.settings = settings
         self._results = Results(exchange)
         self._gateway: Gateway | None = None
-        self._venue: CcxtVenue | None = None
+        self._venue: HearingVenue | None = None
         self._context: AbstractAsyncContextManager[Gateway] | None = None
         self._opening: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
+        self._recording: set[asyncio.Task[Any]] = set()
 
     # -------------------------------------------------------------- open, close
 
@@ -92,7 +94,7 @@ class GuardDesk:
 
     async def _open(self) -> None:
         timeout_s = call_timeout_s(self.exchange.timeout or 10_000)
-        venue = CcxtVenue(
+        venue = HearingVenue(
             self.exchange, self.settings.account, timeout_s=timeout_s, poll_s=self.settings.poll_s, streams=False
         )
         context = open_gateway(
@@ -125,14 +127,47 @@ class GuardDesk:
         intent = self._intent(call, params)
         if key is None:
             key = await self._derived_key(gateway, intent, call.site)
+        # The id is made from the key: a reply can be heard, and told, before it is recorded behind it.
+        venue = self._at_venue
+        name = derived_id(intent.account, intent.strategy, key, venue.capabilities.id_format)
+        told: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        work = asyncio.ensure_future(
+            gateway.submit(intent, key=key, wait_s=call.wait_s, allow_similar=call.allow_similar)
+        )
+
+        def ended(_: object) -> None:
+            if not told.done():
+                told.set_result(False)
+
+        work.add_done_callback(ended)
+        venue.hear(name, told)
         try:
-            answer = await gateway.submit(intent, key=key, wait_s=call.wait_s, allow_similar=call.allow_similar)
+            if await told and not work.done():
+                self._behind(work)
+                return self._results.keep(name, venue.shown[name])
+            answer = await work
+        except asyncio.CancelledError:
+            work.cancel()  # the order goes on; only nobody waits for it here
+            raise
         except OrderUncertain as error:
             raise Uncertain(error) from None
+        finally:
+            venue.unhear(name, told)
         failure = failure_of(answer)
         if failure is not None:
             raise failure
         return await self._shown(gateway, key, intent.account, intent.strategy, answer.client_order_id)
+
+    def _behind(self, work: "asyncio.Task[Any]") -> None:
+        """Let the record of a reply that was told be made. If it cannot be, the route is shut, and the next call says so."""
+
+        def recorded(done: "asyncio.Task[Any]") -> None:
+            self._recording.discard(done)
+            if not done.cancelled():
+                done.exception()  # looked at, so that asyncio does not complain of it
+
+        self._recording.add(work)
+        work.add_done_callback(recorded)
 
     def _intent(self, call: Call, params: dict[str, Any]) -> Intent:
         exchange = self.exchange
@@ -304,7 +339,7 @@ class GuardDesk:
         return self._at_venue.lock
 
     @property
-    def _at_venue(self) -> CcxtVenue:
+    def _at_venue(self) -> HearingVenue:
         if self._venue is None:
             raise RouteClosed(f"the guard of {self.exchange.id} is not open")
         return self._venue

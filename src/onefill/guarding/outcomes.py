@@ -1,6 +1,5 @@
 """What a guarded call gives back: ccxt's order, or the very exception that ccxt would have raised."""
 
-import copy
 from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any, Final
@@ -57,29 +56,35 @@ def failure_of_edit(answer: ReplaceAnswer) -> Exception | None:
     return ccxt.InvalidOrder(f"order {answer.key!r} was not edited: {why}")  # type: ignore[no-any-return]
 
 
+def _copied(shown: Any) -> Any:
+    """Return a copy down to the values, which in ccxt's orders are text and numbers."""
+    if type(shown) is dict:
+        return {name: _copied(part) for name, part in shown.items()}
+    return [_copied(part) for part in shown] if type(shown) is list else shown
+
+
 class Results:
     """The orders that calls returned, by client order id: a repeat gets the same. Numbers are of the user's kind."""
 
     def __init__(self, exchange: Any) -> None:
         self._exchange = exchange
-        self._kept: OrderedDict[str, dict[str, Any]] = OrderedDict()
+        self._kept: OrderedDict[str, Mapping[str, Any]] = OrderedDict()
 
     def get(self, name: str) -> dict[str, Any] | None:
-        """Return a copy of what was returned before."""
+        """Return what was returned before."""
         found = self._kept.get(name)
-        return None if found is None else copy.deepcopy(found)
+        return None if found is None else self.read(found)
 
     def keep(self, name: str, shown: Mapping[str, Any]) -> dict[str, Any]:
         """Keep what ccxt showed (numbers as text), and return it in the user's numbers."""
-        made: dict[str, Any] = rules.with_numbers(shown, self._exchange.parse_number)
-        self._kept[name] = made
+        self._kept[name] = shown
         while len(self._kept) > _MOST:
             self._kept.popitem(last=False)
-        return copy.deepcopy(made)
+        return self.read(shown)
 
     def read(self, shown: Mapping[str, Any]) -> dict[str, Any]:
-        """Return what ccxt showed in the user's numbers."""
-        made: dict[str, Any] = rules.with_numbers(copy.deepcopy(shown), self._exchange.parse_number)
+        """Return what ccxt showed in the user's numbers, as an object of the user's own."""
+        made: dict[str, Any] = rules.with_numbers(_copied(shown), self._exchange.parse_number)
         return made
 
     def from_ledger(self, order: Order) -> dict[str, Any]:

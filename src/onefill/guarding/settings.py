@@ -8,6 +8,7 @@ import msgspec
 from onefill.core import values
 from onefill.core.errors import InvalidField
 from onefill.core.guard_rules import Keys
+from onefill.core.identity import IdScheme
 from onefill.core.risk_limits import Risk
 from onefill.engine.controller import ControlPlan
 from onefill.engine.settings import GatewaySettings, ReconcileSettings
@@ -49,9 +50,11 @@ class GuardSettings(msgspec.Struct, frozen=True, kw_only=True):
     def gateway(self, timeout_s: float) -> GatewaySettings:
         """Return the settings of the gateway behind the guard.
 
-        Only the guarded orders are its business: the account may have others, so nothing is reconciled unasked.
+        Only the guarded orders are its business: the account may have others, so nothing is reconciled unasked. Client order
+        ids are made from the keys: where a ledger is lost, a venue that refuses repeated ids still does.
         """
         return GatewaySettings(
+            client_order_ids=IdScheme.DERIVED,
             time_to_live_s=self.time_to_live_s,
             answer_wait_s=self.wait_s,
             reply_timeout_s=timeout_s + 1,
