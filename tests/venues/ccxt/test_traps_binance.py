@@ -135,38 +135,60 @@ def test_a_page_for_people_looks_like_a_success() -> None:
 
 
 class CutOnce(LinkPlan):
-    """Hangs up after the venue has carried out the first cancel, in place of passing the reply on. Nothing else."""
+    """Hangs up after the venue has carried out the first request of a method, in place of passing the reply on."""
 
-    def __init__(self) -> None:
+    def __init__(self, method: bytes) -> None:
         super().__init__(LinkSettings())
-        self.cancels = 0
+        self.method = method
+        self.requests = 0
 
     def for_request(self, method: bytes, target: bytes, body: bytes, *, upgrade: bool = False) -> Fault:
-        """Decide: only the first cancel loses its reply."""
-        if method != b"DELETE":
+        """Decide: only the first request of the method loses its reply."""
+        if method != self.method:
             return CALM
-        self.cancels += 1
-        return Fault(FaultKind.CUT_AFTER_REQUEST) if self.cancels == 1 else CALM
+        self.requests += 1
+        return Fault(FaultKind.CUT_AFTER_REQUEST) if self.requests == 1 else CALM
+
+
+@contextlib.asynccontextmanager
+async def over_a_link(venue: Imitation, plan: CutOnce) -> AsyncIterator[Any]:
+    """Yield a plain client that reaches the venue over a link; its connection is kept open."""
+    link = FaultyLink("127.0.0.1", int(venue.url.rpartition(":")[2]), LinkSettings())
+    link.plan = plan
+    port = await link.start()
+    try:
+        async with plain(venue) as client:
+            yield point(client, f"http://127.0.0.1:{port}")
+    finally:
+        await link.close()
 
 
 def test_a_cancel_that_worked_is_told_as_an_order_that_was_not_found() -> None:
     """A cancel is a DELETE, which aiohttp sends again by itself; the second copy finds nothing to cancel."""
 
     async def scenario() -> None:
-        async with started(BinanceSpot()) as venue:
-            link = FaultyLink("127.0.0.1", int(venue.url.rpartition(":")[2]), LinkSettings())
-            link.plan = plan = CutOnce()
-            port = await link.start()
-            try:
-                async with plain(venue) as client:
-                    point(client, f"http://127.0.0.1:{port}")
-                    made = await buy(client, "entry")
-                    with pytest.raises(ccxt.OrderNotFound):
-                        await client.cancel_order(made["id"], SPOT)
-                    assert plan.cancels == 2
-                    assert (await client.fetch_order(made["id"], SPOT))["status"] == "canceled"
-            finally:
-                await link.close()
+        plan = CutOnce(b"DELETE")
+        async with started(BinanceSpot()) as venue, over_a_link(venue, plan) as client:
+            made = await buy(client, "entry")
+            with pytest.raises(ccxt.OrderNotFound):
+                await client.cancel_order(made["id"], SPOT)
+            assert plan.requests == 2
+            assert (await client.fetch_order(made["id"], SPOT))["status"] == "canceled"
+
+    run(scenario)
+
+
+def test_a_modify_that_worked_is_told_as_an_error() -> None:
+    """On futures it is a PUT, which aiohttp sends again too; the second copy would change nothing, and is refused for that."""
+
+    async def scenario() -> None:
+        plan = CutOnce(b"PUT")
+        async with started(BinanceUsdm()) as venue, over_a_link(venue, plan) as client:
+            made = await client.create_order(PERPETUAL, "limit", "buy", 1, 100)
+            with pytest.raises(ccxt.ExchangeError, match="No need to modify"):
+                await client.edit_order(made["id"], PERPETUAL, "limit", "buy", 2, 100)
+            assert plan.requests == 2
+            assert (await client.fetch_order(made["id"], PERPETUAL))["amount"] == 2
 
     run(scenario)
 
