@@ -6,12 +6,13 @@ from typing import Any
 
 import ccxt.async_support as ccxt
 import pytest
-from kraken_kit import FIRST, SECOND, SYMBOL, THIRD, by_another, run, running
+from imitation_kit import Clock, by_another, run, served
 
 from onefill.sim.imitations.coinbase import KEY_NAME, CoinbaseImitation
-from onefill.sim.venue import wall_clock_us
 from onefill.venues.profile import load
 
+SYMBOL = "BTC/USDT"
+FIRST, SECOND, THIRD = "1" * 32, "2" * 32, "3" * 32
 UUID = "11111111-1111-1111-1111-111111111111"
 
 
@@ -19,7 +20,7 @@ def test_markets_are_those_of_the_exchange_with_its_steps() -> None:
     """The library makes of the products the exchange's own symbols and steps."""
 
     async def scenario() -> None:
-        async with running(CoinbaseImitation()) as client:
+        async with served(CoinbaseImitation()) as client:
             await client.load_markets()
             assert client.symbols == [SYMBOL]
             market = client.markets[SYMBOL]
@@ -34,8 +35,8 @@ def test_a_repeat_is_answered_with_the_original_for_ever() -> None:
     imitation = CoinbaseImitation()
 
     async def scenario() -> None:
-        async with running(imitation) as client:
-            by_another(imitation, "sell", "1", "100")
+        async with served(imitation) as client:
+            by_another(imitation, SYMBOL, "sell", 1, 100)
             for number, price in ((FIRST, 99), (SECOND, 100), (THIRD, 99)):
                 params = {"client_order_id": number}
                 made = await client.create_order(SYMBOL, "limit", "buy", 1, price, params)
@@ -56,7 +57,7 @@ def test_an_id_is_a_uuid_with_and_without_hyphens() -> None:
     imitation = CoinbaseImitation()
 
     async def scenario() -> None:
-        async with running(imitation) as client:
+        async with served(imitation) as client:
             made = await client.create_order(SYMBOL, "limit", "buy", 1, 100, {"client_order_id": UUID})
             again = await client.create_order(SYMBOL, "limit", "buy", 1, 100, {"client_order_id": FIRST})
             assert again["id"] == made["id"]
@@ -71,7 +72,7 @@ def test_a_refusal_comes_with_http_200_and_the_library_calls_it_a_mere_error() -
     imitation = CoinbaseImitation()
 
     async def scenario() -> None:
-        async with running(imitation) as client:
+        async with served(imitation) as client:
             await client.load_markets()
             for changes, reason in (
                 ({"limit_price": "100.001"}, "INVALID_PRICE_PRECISION"),
@@ -95,8 +96,8 @@ def test_fill_or_kill_and_immediate_or_cancel_do_what_they_say() -> None:
     imitation = CoinbaseImitation()
 
     async def scenario() -> None:
-        async with running(imitation) as client:
-            by_another(imitation, "sell", "1", "100")
+        async with served(imitation) as client:
+            by_another(imitation, SYMBOL, "sell", 1, 100)
             for force, traded in (("FOK", 0), ("IOC", 1)):
                 made = await client.create_order(SYMBOL, "limit", "buy", 2, 100, {"timeInForce": force})
                 shown = await client.fetch_order(made["id"])
@@ -111,16 +112,16 @@ def test_a_market_buy_names_its_cost_or_by_hand_its_quantity() -> None:
     imitation = CoinbaseImitation()
 
     async def scenario() -> None:
-        async with running(imitation) as client:
-            by_another(imitation, "sell", "1", "100")
-            by_another(imitation, "sell", "5", "200", 2)
+        async with served(imitation) as client:
+            by_another(imitation, SYMBOL, "sell", 1, 100)
+            by_another(imitation, SYMBOL, "sell", 5, 200)
             made = await client.create_order(SYMBOL, "market", "buy", 3, 100)
             shown = await client.fetch_order(made["id"])
             assert (shown["status"], shown["filled"], shown["average"]) == ("closed", 2, 150)
             params = {"order_configuration": {"market_market_ioc": {"base_size": "2"}}}
             made = await client.create_order(SYMBOL, "market", "buy", 1, 1, params)
             assert (await client.fetch_order(made["id"]))["filled"] == 2
-            by_another(imitation, "buy", "1", "90", 3)
+            by_another(imitation, SYMBOL, "buy", 1, 90)
             made = await client.create_order(SYMBOL, "market", "sell", 1)
             assert (await client.fetch_order(made["id"]))["average"] == 90
             await client.create_order(SYMBOL, "market", "buy", 2, 200)
@@ -135,7 +136,7 @@ def test_cancels_have_a_flag_each() -> None:
     imitation = CoinbaseImitation()
 
     async def scenario() -> None:
-        async with running(imitation) as client:
+        async with served(imitation) as client:
             first = await client.create_order(SYMBOL, "limit", "buy", 1, 100)
             second = await client.create_order(SYMBOL, "limit", "buy", 1, 100)
             shown = await client.cancel_order(first["id"], SYMBOL)
@@ -155,14 +156,14 @@ def test_an_edit_keeps_the_order_and_one_that_fails_looks_like_one_that_did_not(
     imitation = CoinbaseImitation()
 
     async def scenario() -> None:
-        async with running(imitation) as client:
+        async with served(imitation) as client:
             made = await client.create_order(SYMBOL, "limit", "buy", 1, 100, {"client_order_id": FIRST})
             reply = await client.edit_order(made["id"], SYMBOL, "limit", "buy", 2, 101)
             assert (reply["id"], reply["info"]["success"]) == (None, True)
             (shown,) = await client.fetch_open_orders(SYMBOL)
             assert (shown["id"], shown["clientOrderId"]) == (made["id"], FIRST)
             assert (shown["amount"], shown["price"]) == (2, 101)
-            by_another(imitation, "sell", "2", "101")
+            by_another(imitation, SYMBOL, "sell", 2, 101)
             for number, reason in ((made["id"], "ORDER_NOT_FOUND"), (UUID, "ORDER_NOT_FOUND")):
                 failed = await client.edit_order(number, SYMBOL, "limit", "buy", 3, 101)
                 assert failed["info"]["success"] is False
@@ -175,7 +176,7 @@ def test_an_order_is_shown_by_its_number_alone_and_an_unknown_one_is_a_mere_erro
     """There is no query by client id; the library knows the words of "not found", and looks for them elsewhere."""
 
     async def scenario() -> None:
-        async with running(CoinbaseImitation()) as client:
+        async with served(CoinbaseImitation()) as client:
             await client.create_order(SYMBOL, "limit", "buy", 1, 100, {"client_order_id": FIRST})
             for number in (FIRST, UUID):
                 with pytest.raises(ccxt.ExchangeError, match="order with this orderID was not found") as error:
@@ -190,8 +191,8 @@ def test_orders_and_fills_come_page_by_page_the_latest_first() -> None:
     imitation = CoinbaseImitation()
 
     async def scenario() -> None:
-        async with running(imitation) as client:
-            by_another(imitation, "sell", "300", "100")
+        async with served(imitation) as client:
+            by_another(imitation, SYMBOL, "sell", 300, 100)
             for _ in range(120):
                 await client.create_order(SYMBOL, "limit", "buy", 1, 100)
             assert len(await client.fetch_orders(SYMBOL)) == 100
@@ -221,8 +222,8 @@ def test_balances_follow_the_trades() -> None:
     imitation = CoinbaseImitation()
 
     async def scenario() -> None:
-        async with running(imitation) as client:
-            by_another(imitation, "sell", "2", "100")
+        async with served(imitation) as client:
+            by_another(imitation, SYMBOL, "sell", 2, 100)
             await client.create_order(SYMBOL, "limit", "buy", 2, 100)
             for params in ({}, {"v3": True}):
                 total = (await client.fetch_balance(params))["total"]
@@ -235,14 +236,16 @@ def test_only_a_token_of_the_key_for_this_request_and_in_time_is_taken() -> None
     """A token is good for 120 s; that bounds no single request, for each has a new one."""
 
     async def scenario() -> None:
-        async with running(CoinbaseImitation(), apiKey="organizations/other/apiKeys/other") as client:
-            with pytest.raises(ccxt.AuthenticationError):
-                await client.fetch_balance()
-        late = CoinbaseImitation(clock_us=lambda: wall_clock_us() + 180_000_000)
-        async with running(late) as client:
+        with pytest.raises(ccxt.AuthenticationError):
+            async with served(CoinbaseImitation(), apiKey="organizations/other/apiKeys/other"):
+                raise AssertionError("another key was taken")
+        clock = Clock()
+        imitation = CoinbaseImitation(clock_us=clock)
+        async with served(imitation) as client:
+            clock.forward(180)
             with pytest.raises(ccxt.AuthenticationError):
                 await client.create_order(SYMBOL, "limit", "buy", 1, 100)
-        assert late.exchange.counts().submits == 0
+        assert imitation.exchange.counts().submits == 0
         assert CoinbaseImitation.config()["apiKey"] == KEY_NAME
 
     run(scenario)
@@ -253,7 +256,7 @@ def test_a_reply_can_be_spoilt_after_the_order_was_taken() -> None:
     imitation = CoinbaseImitation()
 
     async def scenario() -> None:
-        async with running(imitation, timeout=300) as client:
+        async with served(imitation, timeout=300) as client:
             never = asyncio.Event()
 
             async def silence(reply: Any) -> Any:

@@ -1,23 +1,27 @@
 """The imitation of Kraken answers the real client library as the venue's documentation says."""
 
 import asyncio
+import datetime as dt
 from typing import Any
 
 import aiohttp
 import ccxt.async_support as ccxt
 import pytest
-from kraken_kit import FIRST, SECOND, SYMBOL, THIRD, Clock, by_another, run, running
+from imitation_kit import Clock, by_another, run, served
 
 from onefill.core.values import plain
 from onefill.sim.imitations.kraken import KrakenImitation
 from onefill.venues.profile import load
+
+SYMBOL = "BTC/USDT"
+FIRST, SECOND, THIRD = "1" * 32, "2" * 32, "3" * 32
 
 
 def test_markets_are_those_of_the_exchange_with_its_steps() -> None:
     """The library makes of the pairs the exchange's own symbols and steps."""
 
     async def scenario() -> None:
-        async with running(KrakenImitation()) as client:
+        async with served(KrakenImitation()) as client:
             await client.load_markets()
             assert client.symbols == [SYMBOL]
             market = client.markets[SYMBOL]
@@ -32,7 +36,7 @@ def test_a_new_order_is_answered_without_its_state_and_without_the_client_id() -
     """AddOrder tells a description and the number; what became of the order has to be asked."""
 
     async def scenario() -> None:
-        async with running(KrakenImitation()) as client:
+        async with served(KrakenImitation()) as client:
             made = await client.create_order(SYMBOL, "limit", "buy", 0.5, 100.25, {"clientOrderId": FIRST})
             assert made["id"].startswith("O")
             assert (made["clientOrderId"], made["status"], made["filled"]) == (None, None, None)
@@ -48,11 +52,11 @@ def test_an_id_is_refused_while_its_order_is_open_and_makes_a_second_order_once_
     imitation = KrakenImitation()
 
     async def scenario() -> None:
-        async with running(imitation) as client:
+        async with served(imitation) as client:
             first = await client.create_order(SYMBOL, "limit", "buy", 1, 100, {"cl_ord_id": FIRST})
             with pytest.raises(ccxt.ExchangeError, match="EOrder:Duplicate order"):
                 await client.create_order(SYMBOL, "limit", "buy", 1, 100, {"cl_ord_id": FIRST})
-            by_another(imitation, "sell", "1", "100")
+            by_another(imitation, SYMBOL, "sell", 1, 100)
             second = await client.create_order(SYMBOL, "limit", "buy", 1, 100, {"cl_ord_id": FIRST})
             assert second["id"] != first["id"]
             assert imitation.exchange.counts().duplicates == 1
@@ -69,16 +73,16 @@ def test_a_request_after_its_deadline_is_refused_and_one_too_far_ahead_is_wrong(
     clock = Clock()
 
     async def scenario() -> None:
-        async with running(KrakenImitation(clock_us=clock)) as client:
-            deadline = clock.rfc3339(5)
-            clock.pass_s(6)
+        async with served(KrakenImitation(clock_us=clock)) as client:
+            deadline = _in(clock, 5)
+            clock.forward(6)
             with pytest.raises(ccxt.ExchangeError, match="EService:Deadline elapsed"):
                 await client.create_order(SYMBOL, "limit", "buy", 1, 100, {"deadline": deadline})
-            for wrong in (clock.rfc3339(61), "soon", "2026-11-21T12:00:00"):
+            for wrong in (_in(clock, 61), "soon", "2026-11-21T12:00:00"):
                 with pytest.raises(ccxt.ExchangeError, match="EGeneral:Invalid arguments:deadline"):
                     await client.create_order(SYMBOL, "limit", "buy", 1, 100, {"deadline": wrong})
             assert await client.fetch_open_orders(SYMBOL) == []
-            made = await client.create_order(SYMBOL, "limit", "buy", 1, 100, {"deadline": clock.rfc3339(5)})
+            made = await client.create_order(SYMBOL, "limit", "buy", 1, 100, {"deadline": _in(clock, 5)})
             with pytest.raises(ccxt.ExchangeError, match="EService:Deadline elapsed"):
                 await client.edit_order(made["id"], SYMBOL, "limit", "buy", 2, 100, {"deadline": deadline})
 
@@ -90,13 +94,13 @@ def test_fill_or_kill_and_immediate_or_cancel_do_what_they_say() -> None:
     imitation = KrakenImitation()
 
     async def scenario() -> None:
-        async with running(imitation) as client:
-            by_another(imitation, "sell", "1", "100")
+        async with served(imitation) as client:
+            by_another(imitation, SYMBOL, "sell", 1, 100)
             for force, traded in (("FOK", 0), ("IOC", 1)):
                 made = await client.create_order(SYMBOL, "limit", "buy", 2, 100, {"timeInForce": force})
                 shown = await client.fetch_order(made["id"])
                 assert (shown["status"], shown["filled"]) == ("canceled", traded)
-            by_another(imitation, "sell", "1", "102", 2)
+            by_another(imitation, SYMBOL, "sell", 1, 102)
             made = await client.create_order(SYMBOL, "market", "buy", 1)
             shown = await client.fetch_order(made["id"])
             assert (shown["status"], shown["filled"], shown["average"]) == ("closed", 1, 102)
@@ -108,7 +112,7 @@ def test_a_cancel_takes_either_id_and_tells_only_a_count() -> None:
     """The reply names no order; a dead or unknown one gets ``EOrder:Unknown order``."""
 
     async def scenario() -> None:
-        async with running(KrakenImitation()) as client:
+        async with served(KrakenImitation()) as client:
             await client.create_order(SYMBOL, "limit", "buy", 1, 100, {"cl_ord_id": FIRST})
             second = await client.create_order(SYMBOL, "limit", "buy", 1, 100, {"cl_ord_id": SECOND})
             reply = await client.cancel_order(None, SYMBOL, {"clientOrderId": FIRST})
@@ -130,7 +134,7 @@ def test_an_amend_keeps_the_order_and_its_reply_carries_an_id_of_its_own() -> No
     """``edit_order`` amends; the id that the library returns is the amend's, not the order's."""
 
     async def scenario() -> None:
-        async with running(KrakenImitation()) as client:
+        async with served(KrakenImitation()) as client:
             made = await client.create_order(SYMBOL, "limit", "buy", 1, 100, {"cl_ord_id": FIRST})
             reply = await client.edit_order(made["id"], SYMBOL, "limit", "buy", 2, 101)
             assert reply["id"] != made["id"]
@@ -148,7 +152,7 @@ def test_the_librarys_look_up_by_client_id_asks_for_something_else() -> None:
     """``fetch_order`` with a client id sends it as ``userref``, which is another thing: a live order is not found."""
 
     async def scenario() -> None:
-        async with running(KrakenImitation()) as client:
+        async with served(KrakenImitation()) as client:
             made = await client.create_order(SYMBOL, "limit", "buy", 1, 100, {"clientOrderId": FIRST})
             assert (await client.fetch_order(made["id"]))["clientOrderId"] == FIRST
             with pytest.raises(ccxt.InvalidOrder, match="EOrder:Unknown order"):
@@ -162,8 +166,8 @@ def test_trades_come_fifty_at_a_time_newest_first_and_the_library_leaves_the_old
     imitation = KrakenImitation()
 
     async def scenario() -> None:
-        async with running(imitation) as client:
-            by_another(imitation, "sell", "60", "100")
+        async with served(imitation) as client:
+            by_another(imitation, SYMBOL, "sell", 60, 100)
             for _ in range(60):
                 await client.create_order(SYMBOL, "market", "buy", 1)
             assert len(await client.fetch_my_trades(SYMBOL, 1)) == 50
@@ -185,7 +189,7 @@ def test_a_nonce_must_rise_unless_the_key_has_a_window() -> None:
 
     async def scenario() -> None:
         imitation = KrakenImitation()
-        async with running(imitation) as client:
+        async with served(imitation) as client:
             await client.load_markets()
             spare = client.sign("OpenOrders", ["private"], "POST", {})
             await client.fetch_open_orders(SYMBOL)
@@ -207,10 +211,10 @@ def test_another_key_a_wrong_parameter_and_a_wrong_amount_are_refused() -> None:
     """In the venue's own words, with HTTP 200."""
 
     async def scenario() -> None:
-        async with running(KrakenImitation(), apiKey="other") as client:
+        async with served(KrakenImitation(), apiKey="other") as client:
             with pytest.raises(ccxt.AuthenticationError, match="EAPI:Invalid key"):
                 await client.fetch_balance()
-        async with running(KrakenImitation()) as client:
+        async with served(KrakenImitation()) as client:
             with pytest.raises(ccxt.InvalidOrder, match="EGeneral:Invalid arguments:volume minimum not met"):
                 await client.privatePostAddOrder(_order(volume="0.000000001"))
             with pytest.raises(ccxt.InvalidOrder, match="EOrder:Invalid price"):
@@ -229,7 +233,7 @@ def test_a_reply_can_be_spoilt_after_the_order_was_taken() -> None:
     imitation = KrakenImitation()
 
     async def scenario() -> None:
-        async with running(imitation, timeout=300) as client:
+        async with served(imitation, timeout=300) as client:
             never = asyncio.Event()
 
             async def silence(reply: Any) -> Any:
@@ -252,6 +256,10 @@ def test_the_dialect_is_what_the_profile_says() -> None:
     for name in ("unique_scope", "duplicate_reply", "lookup", "request_expiry_s", "conclusive_after_s", "replace"):
         assert getattr(shown, name) == getattr(promised, name), name
     assert plain(KrakenImitation().exchange.instruments[SYMBOL].price_tick) == "0.01"
+
+
+def _in(clock: Clock, seconds: float) -> str:
+    return dt.datetime.fromtimestamp(clock() / 1_000_000 + seconds, dt.UTC).isoformat()
 
 
 def _order(**changes: str) -> dict[str, str]:
