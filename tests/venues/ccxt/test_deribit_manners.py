@@ -11,6 +11,7 @@ from onefill.core.messages import (
     Accepted,
     Canceled,
     CancelRejected,
+    ExecutionKind,
     Found,
     Held,
     Holdings,
@@ -115,6 +116,27 @@ def test_a_label_finds_dead_orders_too_long_after_their_end() -> None:
                     assert found.order.status is status
                 assert isinstance(await venue.lookup("open", "main", BTC), Found)
                 assert isinstance(await venue.lookup("never", "main", BTC), NotFound)
+
+    run(scenario)
+
+
+def test_an_order_that_ended_long_ago_is_told_as_ended() -> None:
+    """Its number is not among the recent ones any more; the history has it, and the stream tells its end."""
+
+    async def scenario() -> None:
+        async with connected(DeribitImitation, instruments=(BTC,)) as (venue, imitation, clock):
+            made = await venue.submit(order("old"))
+            assert isinstance(made, Accepted)
+            assert isinstance(imitation.exchange.cancel(cancel("old"), clock()), CancelRejected), "only by its number"
+            ended = imitation.exchange.cancel(cancel("old", "X1"), clock())
+            assert isinstance(ended, Canceled)
+            clock.ahead_us = RECENT_ORDERS_US + 1_000_000
+            told = venue.stream(0)
+            report = await anext(told)
+            assert (report.kind, report.client_order_id) == (ExecutionKind.CANCELED, "old")
+            await told.aclose()
+            async with calling(venue, imitation) as call:
+                assert await venue.manners.find_by_number(call, "BTC_USDT-17", BTC) is None
 
     run(scenario)
 

@@ -12,6 +12,7 @@ from aiohttp import web
 from onefill.core.errors import VenueError
 from onefill.core.messages import (
     Accepted,
+    Canceled,
     CancelRejected,
     DuplicateId,
     Found,
@@ -26,7 +27,7 @@ from onefill.core.messages import (
     VenueStatus,
 )
 from onefill.core.values import TimeInForce
-from onefill.sim.imitations.okx import FILLS_US, OkxImitation
+from onefill.sim.imitations.okx import FILLS_US, UNFILLED_US, OkxImitation
 from onefill.sim.imitations.okx_words import refusal
 from onefill.venues.ccxt import okx as manners_module
 from onefill.venues.ccxt.manners import manners_of
@@ -226,6 +227,28 @@ def test_trades_are_read_without_gap_or_end_however_small_the_page() -> None:
                         assert sum(Decimal(trade["amount"]) for trade in told) == 11
                 assert imitation.requests["GET /api/v5/trade/fills"] > 0
                 assert imitation.requests["GET /api/v5/trade/fills-history"] > 0
+
+    run(scenario)
+
+
+def test_an_order_that_the_venue_forgot_holds_up_no_news() -> None:
+    """Cancelled by somebody else without a fill, two hours ago: asked for in vain, and everything else is told."""
+
+    async def scenario() -> None:
+        async with connected(OkxImitation, instruments=(BTC,)) as (venue, imitation, clock):
+            made = await venue.submit(order("forgotten"))
+            assert isinstance(made, Accepted)
+            canceled = imitation.exchange.cancel(cancel("forgotten"), clock())
+            assert isinstance(canceled, Canceled)
+            clock.ahead_us = UNFILLED_US + 1_000_000
+            told = venue.stream(0)
+            for number in range(3):
+                by_another(imitation, "sell", 1, 100)
+                await venue.submit(market(f"next{number}", expires_at_us=soon_us(100_000)))
+                report = await anext(told)
+                assert report.client_order_id == f"next{number}"
+            assert imitation.requests["GET /api/v5/trade/order"] > 0, "it was asked for"
+            await told.aclose()
 
     run(scenario)
 

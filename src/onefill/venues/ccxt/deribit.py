@@ -7,6 +7,7 @@ matter and no two trades at one place but the two sides of a match with oneself.
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Final
 
+from onefill.core.client_errors import ancestry
 from onefill.core.errors import VenueError
 from onefill.core.messages import CancelRequest
 from onefill.venues.ccxt.manners import Call, Manners, Order, Signing, Trade
@@ -76,6 +77,19 @@ class DeribitManners(Manners):
                 "out more than once. Cancel what is too much by its number, then resolve the order by hand"
             )
         shown: Order | None = call.exchange.parse_order(found[0], market) if found else None
+        return shown
+
+    async def find_by_number(self, call: Call, venue_order_id: str, instrument: str) -> Order | None:
+        """Ask for an order by its number, and in the older history if it is not among the recent ones any more."""
+        try:
+            return await super().find_by_number(call, venue_order_id, instrument)
+        except Exception as error:
+            if "OrderNotFound" not in ancestry([type(error)]):
+                raise
+        market = call.exchange.market(instrument)
+        older = await self._history(call, market["id"], {"historical": True}, _MOST_PAGES)
+        found = older.get(venue_order_id)
+        shown: Order | None = None if found is None else call.exchange.parse_order(found, market)
         return shown
 
     async def open_orders(self, call: Call, instrument: str | None) -> Sequence[Order]:

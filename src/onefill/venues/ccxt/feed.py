@@ -292,12 +292,7 @@ class Feed:
         """
         if not venue_order_id:
             return ""
-        shown: Order | None = None
-        try:
-            shown = await self._ask(self._manners.find_by_number(self._call, venue_order_id, instrument))
-        except VenueError as error:
-            if not (isinstance(error, Unanswered) and "OrderNotFound" in error.classes):
-                raise
+        shown = await self._by_number(venue_order_id, instrument)
         if shown is None and self._now_ms() < traded_at_ms + _OWNER_AFTER_MS:
             raise VenueError(
                 f"the venue lists a trade of its order {venue_order_id} and does not show that order yet; it is asked again"
@@ -305,6 +300,16 @@ class Feed:
         found = "" if shown is None else self._manners.client_order_id(shown)
         self._ids[venue_order_id] = found
         return found
+
+    async def _by_number(self, venue_order_id: str, instrument: str) -> Order | None:
+        """Return the order of a number, ``None`` where the venue shows none."""
+        shown: Order | None = None
+        try:
+            shown = await self._ask(self._manners.find_by_number(self._call, venue_order_id, instrument))
+        except Unanswered as error:
+            if "OrderNotFound" not in error.classes:
+                raise
+        return shown
 
     async def owner(self, venue_order_id: str, instrument: str) -> str:
         """Return the client order id of an order; see :meth:`onefill.venues.ccxt.venue.CcxtVenue.owner`."""
@@ -324,11 +329,9 @@ class Feed:
     async def _end_of(self, venue_order_id: str) -> list[_News]:
         followed = self._orders.pop(venue_order_id)
         self._orders[venue_order_id] = followed  # the others come first next time
-        shown: Order | None = await self._ask(
-            self._manners.find_by_number(self._call, venue_order_id, followed.instrument)
-        )
+        shown = await self._by_number(venue_order_id, followed.instrument)
         if shown is None:
-            return []
+            return []  # some venues forget: what it became is not to be had, and what is told of others goes on
         expected = Expected(client_order_id=followed.client_order_id, instrument=followed.instrument)
         try:
             order = orders.venue_order(shown, expected, self._manners)
