@@ -65,6 +65,15 @@ async def served(imitation: Imitation, *, pro: bool = False, **config: Any) -> A
         await imitation.close()
 
 
+@contextlib.asynccontextmanager
+async def imitated(kind: type[Imitation], **config: Any) -> AsyncIterator[tuple[Any, Imitation, Clock]]:
+    """Run an imitation whose clock can be moved; yield a real client of it, the imitation and the clock."""
+    clock = Clock()
+    imitation = kind(clock_us=clock)
+    async with served(imitation, **config) as client:
+        yield client, imitation, clock
+
+
 def by_another(imitation: Imitation, symbol: str, side: str, quantity: object, price: object) -> None:
     """Have somebody else's limit order come to the venue."""
     request = SubmitRequest(

@@ -5,12 +5,13 @@ from typing import Any
 import aiohttp
 import ccxt.async_support as ccxt
 import pytest
-from imitated import BTC, imitated, other_side, run
+from imitation_kit import by_another, imitated, run
 
 from onefill.sim.imitations.deribit import RECENT_ORDERS_US, RECENT_TRADES_US, DeribitImitation
 from onefill.sim.imitations.known import IMITATIONS
 from onefill.venues.profile import load
 
+BTC = "BTC/USDT"
 SWAP = "BTC/USDC:USDC"
 
 
@@ -65,8 +66,8 @@ def test_an_order_trades_and_shows_exact_numbers() -> None:
 
     async def scenario() -> None:
         async with imitated(DeribitImitation) as (client, imitation, _):
-            other_side(imitation, "sell", "1", "100")
-            other_side(imitation, "sell", "2", "103")
+            by_another(imitation, BTC, "sell", "1", "100")
+            by_another(imitation, BTC, "sell", "2", "103")
             order = await client.create_order(BTC, "market", "buy", 3, None, {"label": "mine"})
             assert (order["status"], order["filled"], order["average"]) == ("closed", 3.0, 102.0)
             assert [trade["amount"] for trade in order["trades"]] == [1.0, 2.0]
@@ -135,7 +136,7 @@ def test_cancels_of_orders_that_ended_have_two_codes() -> None:
 
     async def scenario() -> None:
         async with imitated(DeribitImitation) as (client, imitation, _):
-            other_side(imitation, "sell", "1", "100")
+            by_another(imitation, BTC, "sell", "1", "100")
             filled = await client.create_order(BTC, "limit", "buy", 1, 100)
             with pytest.raises(ccxt.OrderNotFound, match="10010"):
                 await client.cancel_order(filled["id"], BTC)
@@ -172,7 +173,7 @@ def test_an_edit_keeps_order_and_label_and_counts_what_is_executed() -> None:
     async def scenario() -> None:
         async with imitated(DeribitImitation) as (client, imitation, _):
             order = await client.create_order(BTC, "limit", "buy", 4, 100, {"label": "kept"})
-            other_side(imitation, "sell", "1", "100")
+            by_another(imitation, BTC, "sell", "1", "100")
             edited = await client.edit_order(order["id"], BTC, "limit", "buy", 3, 99)
             assert (edited["id"], edited["amount"], edited["price"]) == (order["id"], 3.0, 99.0)
             assert (edited["filled"], edited["info"]["label"]) == (1.0, "kept")
@@ -237,7 +238,7 @@ def test_trades_are_told_page_by_page_and_by_their_sequence() -> None:
     async def scenario() -> None:
         async with imitated(DeribitImitation) as (client, imitation, clock):
             for _ in range(5):
-                other_side(imitation, "sell", "1", "100")
+                by_another(imitation, BTC, "sell", "1", "100")
             start = client.milliseconds() - 1000
             await client.create_order(BTC, "limit", "buy", 5, 100, {"label": "five"})
             asked = {"instrument_name": "BTC_USDT", "start_timestamp": start, "count": 2, "sorting": "asc"}
@@ -280,9 +281,9 @@ def test_positions_are_those_of_contracts_and_spot_moves_funds() -> None:
 
     async def scenario() -> None:
         async with imitated(DeribitImitation) as (client, imitation, _):
-            other_side(imitation, "buy", "2", "100", SWAP)
+            by_another(imitation, SWAP, "buy", "2", "100")
             await client.create_order(SWAP, "market", "sell", 2)
-            other_side(imitation, "sell", "3", "50")
+            by_another(imitation, BTC, "sell", "3", "50")
             await client.create_order(BTC, "market", "buy", 3)
             (held,) = await client.fetch_positions()
             assert (held["symbol"], held["side"], abs(held["contracts"])) == (SWAP, "short", 2.0)

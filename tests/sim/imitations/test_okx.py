@@ -4,12 +4,13 @@ from typing import Any
 
 import ccxt.async_support as ccxt
 import pytest
-from imitated import BTC, imitated, other_side, run
+from imitation_kit import by_another, imitated, run
 
 from onefill.sim.imitations.known import IMITATIONS
 from onefill.sim.imitations.okx import FILLS_US, HISTORY_US, UNFILLED_US, OkxImitation
 from onefill.venues.profile import load
 
+BTC = "BTC/USDT"
 SWAP = "BTC/USDT:USDT"
 
 
@@ -110,7 +111,7 @@ def test_cancels_and_amends_of_what_is_dead_have_their_own_codes() -> None:
                 await client.cancel_order(canceled["id"], BTC)
             with pytest.raises(ccxt.OrderNotFound, match="51509"):
                 await client.edit_order(canceled["id"], BTC, "limit", "buy", 2, 100)
-            other_side(imitation, "sell", "1", "100")
+            by_another(imitation, BTC, "sell", "1", "100")
             filled = await client.create_order(BTC, "limit", "buy", 1, 100)
             with pytest.raises(ccxt.OrderNotFound, match="51402"):
                 await client.cancel_order(filled["id"], BTC)
@@ -126,7 +127,7 @@ def test_an_amend_keeps_both_ids_and_counts_what_is_filled() -> None:
     async def scenario() -> None:
         async with imitated(OkxImitation) as (client, imitation, _):
             order = await client.create_order(BTC, "limit", "buy", 4, 100, {"clientOrderId": "kept"})
-            other_side(imitation, "sell", "2", "100")
+            by_another(imitation, BTC, "sell", "2", "100")
             taken = await client.edit_order(order["id"], BTC, "limit", "buy", 3, 99)
             assert (taken["id"], taken["amount"], taken["status"]) == (order["id"], None, None)
             shown = await client.fetch_order(None, BTC, {"clientOrderId": "kept"})
@@ -196,7 +197,7 @@ def test_lists_are_paged_back_by_id() -> None:
             page = (await client.private_get_trade_orders_pending({"after": ids[3]}))["data"]
             assert [one["ordId"] for one in page] == ids[2::-1]
             for _ in range(3):
-                other_side(imitation, "sell", "1", "1")
+                by_another(imitation, BTC, "sell", "1", "1")
             fills = (await client.private_get_trade_fills({"instId": "BTC-USDT", "limit": 2}))["data"]
             rest = (await client.private_get_trade_fills({"after": fills[-1]["billId"]}))["data"]
             assert [one["ordId"] for one in fills + rest] == [ids[2], ids[3], ids[4]]
@@ -213,7 +214,7 @@ def test_what_is_old_stands_elsewhere_or_nowhere() -> None:
 
     async def scenario() -> None:
         async with imitated(OkxImitation) as (client, imitation, clock):
-            other_side(imitation, "sell", "1", "100")
+            by_another(imitation, BTC, "sell", "1", "100")
             filled = await client.create_order(BTC, "limit", "buy", 1, 100)
             unfilled = await client.create_order(BTC, "limit", "buy", 1, 100, {"timeInForce": "IOC"})
             assert (await client.fetch_order(unfilled["id"], BTC))["status"] == "canceled"
@@ -258,9 +259,9 @@ def test_positions_are_those_of_contracts_and_spot_moves_funds() -> None:
 
     async def scenario() -> None:
         async with imitated(OkxImitation) as (client, imitation, _):
-            other_side(imitation, "buy", "2", "100", SWAP)
+            by_another(imitation, SWAP, "buy", "2", "100")
             await client.create_order(SWAP, "market", "sell", 2)
-            other_side(imitation, "sell", "3", "50")
+            by_another(imitation, BTC, "sell", "3", "50")
             await client.create_order(BTC, "market", "buy", 3)
             (held,) = await client.fetch_positions()
             assert (held["symbol"], held["side"], held["contracts"]) == (SWAP, "short", 2.0)
