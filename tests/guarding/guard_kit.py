@@ -20,6 +20,8 @@ from onefill.venues.ccxt.address import point
 
 BTC = "BTC/USDT"
 T = TypeVar("T")
+PLAIN, ASYNCHRONOUS = ccxt.binance, ccxt.async_support.binance
+"""The real classes, whatever a test puts in their place."""
 
 
 class Venue:
@@ -94,11 +96,11 @@ class Venue:
 
     def plain(self, **config: Any) -> Any:
         """Return a synchronous client of ccxt's."""
-        return point(ccxt.binance({**self._config(), **config}), self.imitation.url)
+        return point(PLAIN({**self._config(), **config}), self.imitation.url)
 
     def asynchronous(self, **config: Any) -> Any:
         """Return an asynchronous client of ccxt's."""
-        return point(ccxt.async_support.binance({**self._config(), **config}), self.imitation.url)
+        return point(ASYNCHRONOUS({**self._config(), **config}), self.imitation.url)
 
     def _config(self) -> dict[str, Any]:
         return {**BinanceSpot.config(), "enableRateLimit": False, "timeout": 2000}
