@@ -31,6 +31,7 @@ from onefill.sim.dialect import Dialect
 from onefill.sim.imitations import deribit_words as words
 from onefill.sim.imitations.base import ACCOUNT, BTC_USDT, KEYS, Imitation
 from onefill.sim.imitations.deribit_streams import Socket
+from onefill.sim.imitations.records import Records, Traded
 from onefill.sim.imitations.register import Entry, Register
 from onefill.sim.imitations.streams import Streams
 
@@ -76,9 +77,9 @@ class DeribitImitation(Imitation):
         self._register = Register(self.exchange, ACCOUNT, self._order_id)
         self._symbols = {words.instrument_name(symbol): symbol for symbol in self.exchange.instruments}
         self._nameless = 0
-        self._matches = words.Matches(self._register)
+        self._records = Records(self.exchange, ACCOUNT)
         self.streams = Streams(self.exchange, ACCOUNT)
-        self._socket = Socket(self.exchange, self.streams, self._order_by_then, self._shown_trade)
+        self._socket = Socket(self._records, self.streams, self._order_by_then, self._shown_trade)
 
     def routes(self) -> Iterable[web.RouteDef]:
         """Return what the venue serves: public and private methods, all by GET."""
@@ -266,25 +267,25 @@ class DeribitImitation(Imitation):
         query = http.query
         (since, until), (first, last) = _bounds(http, "timestamp"), _bounds(http, "seq")
         found = []
-        for trade in self._told(historical=_yes(http, "historical")):
-            place, at_ms = self._matches.number(trade), trade.transacted_at_us // 1000
-            if _fits(http, trade.instrument) and first <= place <= last and since <= at_ms <= until:
-                found.append(trade)
+        for traded in self._told(historical=_yes(http, "historical")):
+            in_time = since <= traded.at_ms <= until
+            if in_time and first <= traded.match <= last and _fits(http, traded.report.instrument):
+                found.append(traded)
         ascending = query.get("sorting", "default") == "asc" or "start_timestamp" in query or "start_seq" in query
         if not ascending or query.get("sorting") == "desc":
             found.reverse()
         count = _count(http, _TRADES_PAGE)
-        shown = [self._shown_trade(trade) for trade in found[:count]]
+        shown = [self._shown_trade(traded) for traded in found[:count]]
         return self._ok({"trades": shown, "has_more": len(found) > count})
 
-    def _told(self, *, historical: bool) -> list[ExecutionReport]:
+    def _told(self, *, historical: bool) -> list[Traded]:
         """Return the trades that are told as recent, or as historical ones."""
         self._follow()
         limit_us = self.clock_us() - RECENT_TRADES_US
-        return [trade for trade in self._register.trades if (trade.transacted_at_us < limit_us) is historical]
+        return [one for one in self._records.trades() if (one.report.transacted_at_us < limit_us) is historical]
 
     async def _order_trades(self, http: web.Request) -> web.Response:
-        return self._ok([self._shown_trade(trade) for trade in self._named(http).trades])
+        return self._ok(self._trades_of(self._named(http)))
 
     async def _positions(self, http: web.Request) -> web.Response:
         held = self.exchange.positions(ACCOUNT).items()
@@ -306,13 +307,13 @@ class DeribitImitation(Imitation):
     def _funds(self) -> dict[str, dict[str, Any]]:
         self._follow()
         funds = dict.fromkeys(self._currency_names(), FUNDS)
-        for trade in self._register.trades:
-            if ":" in trade.instrument:
+        for traded in self._records.trades():
+            if ":" in traded.report.instrument:
                 continue
-            base, _, quote = trade.instrument.partition("/")
-            bought = (trade.last_quantity or Decimal(0)) * (1 if trade.side is Side.BUY else -1)
-            funds[base] = EXACT.add(funds[base], bought)
-            funds[quote] = EXACT.subtract(funds[quote], EXACT.multiply(bought, trade.last_price or Decimal(0)))
+            base, _, quote = traded.report.instrument.partition("/")
+            bought = traded.report.side is Side.BUY
+            funds[base] = (EXACT.add if bought else EXACT.subtract)(funds[base], traded.quantity)
+            funds[quote] = (EXACT.subtract if bought else EXACT.add)(funds[quote], traded.value)
         none = words.plain(Decimal(0))
         return {
             name: {
@@ -372,15 +373,18 @@ class DeribitImitation(Imitation):
         entry = self._register.entry(report.venue_order_id)
         return words.order_by_then(self._register.order(entry), entry, report)
 
-    def _shown_trade(self, trade: ExecutionReport) -> dict[str, Any]:
+    def _shown_trade(self, traded: Traded) -> dict[str, Any]:
         self._register.follow()
-        entry = self._register.entry(trade.venue_order_id)
-        return words.shown_trade(trade, self._matches.number(trade), self._register.order(entry), entry)
+        entry = self._register.entry(traded.report.venue_order_id)
+        return words.shown_trade(traded, self._register.order(entry), entry)
+
+    def _trades_of(self, entry: Entry) -> list[dict[str, Any]]:
+        return [self._shown_trade(one) for one in self._records.of(int(entry.venue_order_id[1:])).trades]
 
     def _with_trades(self, entry: Entry) -> web.Response:
         """Return an order with its trades, as new and edited orders are answered."""
         order = self._shown(entry)
-        return self._ok({"order": order, "trades": [self._shown_trade(trade) for trade in entry.trades]})
+        return self._ok({"order": order, "trades": self._trades_of(entry)})
 
 
 def _known(handler: Handler) -> Handler:

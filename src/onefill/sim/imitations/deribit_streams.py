@@ -10,20 +10,25 @@ from typing import Any
 import msgspec
 from aiohttp import WSMsgType, web
 
-from onefill.core.messages import ExecutionKind, ExecutionReport
-from onefill.sim.exchange import Exchange
-from onefill.sim.imitations.base import ACCOUNT, KEYS
+from onefill.core.messages import ExecutionReport
+from onefill.sim.imitations.base import KEYS
+from onefill.sim.imitations.records import Records, Traded
 from onefill.sim.imitations.streams import Streams
 
 Event = dict[str, Any]
-Shown = Callable[[ExecutionReport], dict[str, Any]]
 
 
 class Socket:
     """The WebSocket of one account. ``order`` and ``trade`` show what a report tells of either."""
 
-    def __init__(self, exchange: Exchange, streams: Streams, order: Shown, trade: Shown) -> None:
-        self._exchange = exchange
+    def __init__(
+        self,
+        records: Records,
+        streams: Streams,
+        order: Callable[[ExecutionReport], Event],
+        trade: Callable[[Traded], Event],
+    ) -> None:
+        self._records = records
         self._streams = streams
         self._order = order
         self._trade = trade
@@ -55,23 +60,20 @@ class Socket:
                         await told.enter_async_context(self._streams.telling(socket, self._news(channel)))
         return socket
 
-    def _after(self, place: int) -> list[ExecutionReport]:
-        return self._exchange.executions(ACCOUNT, place, 1 << 60)
-
     def _news(self, channel: str) -> Callable[[], Iterable[Event]]:
         """Return what yields the notifications of a channel from now on."""
-        place = len(self._after(0))
+        place = len(self._records.told(0))
         trades = channel.startswith("user.trades.")
 
         def news() -> Iterable[Event]:
             nonlocal place
-            new = self._after(place)
+            new = self._records.told(place)
             place += len(new)
-            for report in new:
+            for report, traded in new:
                 if not trades:
                     yield _notification(channel, self._order(report))
-                elif report.kind is ExecutionKind.TRADE:
-                    yield _notification(channel, [self._trade(report)])
+                elif traded is not None:
+                    yield _notification(channel, [self._trade(traded)])
 
         return news
 

@@ -10,7 +10,8 @@ from aiohttp import web
 from onefill.core.messages import ExecutionReport, VenueStatus
 from onefill.core.values import EXACT, Instrument, OrderType, Side, TimeInForce
 from onefill.sim.exchange_http import encode
-from onefill.sim.imitations.register import Entry, Register
+from onefill.sim.imitations.records import Traded
+from onefill.sim.imitations.register import Entry
 from onefill.sim.order_book import ExchangeOrder
 
 API: Final = "/api/v2"
@@ -152,56 +153,27 @@ def order_by_then(order: ExchangeOrder, entry: Entry, report: ExecutionReport) -
     }
 
 
-class Matches:
-    """Gives every trade the number of its match, which both sides of it have in common."""
-
-    def __init__(self, register: Register) -> None:
-        self._register = register
-        self._read = 0
-        self._numbers: dict[int, int] = {}
-
-    def number(self, trade: ExecutionReport) -> int:
-        """Return the number of the match that a trade of the register tells of; it rises from one match to the next."""
-        trades = self._register.trades
-        for here in range(self._read, len(trades)):
-            again = here > 0 and _two_sides(trades[here - 1], trades[here])
-            position = trades[here].position
-            self._numbers[position] = self._numbers[trades[here - 1].position] if again else position
-        self._read = len(trades)
-        return self._numbers[trade.position]
-
-
-def _two_sides(first: ExecutionReport, second: ExecutionReport) -> bool:
-    """Tell whether two reports of one account that follow each other tell of one match of its own orders."""
-    return (
-        first.side is not second.side
-        and first.venue_order_id != second.venue_order_id
-        and (first.instrument, first.last_quantity, first.last_price, first.transacted_at_us)
-        == (second.instrument, second.last_quantity, second.last_price, second.transacted_at_us)
-    )
-
-
-def shown_trade(trade: ExecutionReport, match: int, order: ExchangeOrder, entry: Entry) -> dict[str, Any]:
-    """Return a trade as every method shows it."""
-    name = instrument_name(trade.instrument)
+def shown_trade(traded: Traded, order: ExchangeOrder, entry: Entry) -> dict[str, Any]:
+    """Return a trade as every method shows it. Both sides of a match carry its id and its place in the sequence."""
+    trade, name = traded.report, instrument_name(traded.report.instrument)
     quote = trade.instrument.partition(":")[0].partition("/")[2]
     return {
-        "trade_id": f"{name.partition('-')[0]}-{match}",
-        "trade_seq": match,
+        "trade_id": f"{name.partition('-')[0]}-{traded.match}",
+        "trade_seq": traded.match,
         "order_id": entry.native,
         "label": entry.client_id or "",
         "instrument_name": name,
         "direction": trade.side.value,
         "order_type": order.order_type.value,
-        "price": plain(trade.last_price or Decimal(0)),
-        "amount": plain(trade.last_quantity or Decimal(0)),
+        "price": plain(traded.price),
+        "amount": plain(traded.quantity),
         "fee": plain(trade.fee or Decimal(0)),
         "fee_currency": trade.fee_currency or quote,
-        "timestamp": trade.transacted_at_us // 1000,
+        "timestamp": traded.at_ms,
         "state": _STATES[trade.status],
-        "liquidity": "T" if trade.transacted_at_us == order.created_at_us else "M",
+        "liquidity": "M" if traded.maker else "T",
         "tick_direction": 0,
-        "index_price": plain(trade.last_price or Decimal(0)),
+        "index_price": plain(traded.price),
         "matching_id": None,
         "post_only": False,
         "reduce_only": False,
