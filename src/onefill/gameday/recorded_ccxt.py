@@ -278,19 +278,19 @@ class _Venue:
         ]
 
     def _points(self) -> Iterator[int]:
-        """Yield after how many requests at the venue to kill: one moment in each stretch of the day, by the seed."""
+        """Yield after how many requests at the venue to kill: a moment in each stretch of the day, by the seed."""
         draw = random.Random(f"{self._name} {self._settings.seed}")  # noqa: S311 - repeatable on purpose
         stretch = len(self._day.rows) / max(self._settings.kills, 1)
-        return (int(stretch * (number + draw.random())) for number in range(self._settings.kills))
+        return (int(stretch * (number + 0.8 * draw.random())) for number in range(self._settings.kills))
 
     async def _killed(self, blotter: Path, watch: ExchangeWatch, point: int) -> bool:
-        """Run until ``point`` requests came, at least some of them from this very run, and kill. True if it hurt."""
+        """Run until ``point`` requests came, some of them from this very run, and more are under way; kill. True if it hurt."""
         began = await watch.counts()
         point = max(point, began.submits + began.cancels + 5)
         end_s = time.monotonic() + _RUN_LIMIT_S
         async with command("run-killed", self._folder, self._command(blotter), self._environment()) as run:
             while run.running and time.monotonic() < end_s:
-                if await self._progress(watch) >= point:
+                if await self._progress(watch) >= point and await ledger_view.under_way(self._ledger):
                     break
                 await asyncio.sleep(_POLL_S)
             landed = await run.kill()
