@@ -11,6 +11,7 @@ from onefill.sim.imitations.bitstamp import BitstampImitation
 from onefill.sim.imitations.bybit import BybitImitation
 from onefill.sim.imitations.coinbase import CoinbaseImitation
 from onefill.sim.imitations.deribit import DeribitImitation
+from onefill.sim.imitations.gemini import GeminiImitation
 from onefill.sim.imitations.kraken import KrakenImitation
 from onefill.sim.imitations.okx import OkxImitation
 
@@ -22,6 +23,7 @@ IMITATIONS: Final[Mapping[str, type[Imitation]]] = {
     "bybit": BybitImitation,
     "coinbase": CoinbaseImitation,
     "deribit": DeribitImitation,
+    "gemini": GeminiImitation,
     "kraken": KrakenImitation,
     "okx": OkxImitation,
 }

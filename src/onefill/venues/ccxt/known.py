@@ -9,6 +9,7 @@ from onefill.venues.ccxt.bitstamp import Bitstamp
 from onefill.venues.ccxt.bybit import BybitManners
 from onefill.venues.ccxt.coinbase import Coinbase
 from onefill.venues.ccxt.deribit import DeribitManners
+from onefill.venues.ccxt.gemini import Gemini
 from onefill.venues.ccxt.kraken import Kraken
 from onefill.venues.ccxt.manners import Manners
 from onefill.venues.ccxt.okx import OkxManners
@@ -21,6 +22,7 @@ MANNERS: Final[Mapping[str, type[Manners]]] = {
     "bybit": BybitManners,
     "coinbase": Coinbase,
     "deribit": DeribitManners,
+    "gemini": Gemini,
     "kraken": Kraken,
     "okx": OkxManners,
 }
