@@ -13,6 +13,7 @@ import msgspec
 from onefill.core.errors import VenueError
 from onefill.core.messages import ReplaceRequest, SubmitRequest
 from onefill.core.values import OrderType, TimeInForce
+from onefill.venues.ccxt import parameters
 from onefill.venues.ccxt.manners import Call, Manners, Order, Signing, Trade
 
 DAY_MS: Final = 86_400_000
@@ -24,6 +25,17 @@ _MOST_SPANS: Final = 32
 _CLOCKS_DIFFER_MS: Final = 3_600_000
 """A span that ends so much later than now, by our clock, reaches beyond now by the venue's."""
 _LISTED_MS: Final = 90 * DAY_MS
+_ELSEWHERE: Final = frozenset(
+    {"type", "marginMode", "papi", "portfolioMargin", "sor", "SOR", "test"}
+    | {"clientOrderId", "clientAlgoId", "newClientStrategyId"}
+)
+"""Parameters by which ccxt sends an order to another part of the venue, or gives it another id: a look-up would not find it."""
+_TERMS: Final = frozenset({"symbol", "side", "quantity", "price", "cost", "quoteOrderQty", "timestamp", "signature"})
+"""Parameters that would take the place of what the order itself says."""
+_CONDITIONAL: Final = frozenset(
+    {"triggerPrice", "stopPrice", "stopLossPrice", "takeProfitPrice"}
+    | {"trailingPercent", "callbackRate", "trailingDelta"}
+)
 _NO_CHANGE: Final = re.compile(r'"code"\s*:\s*-5027\b')
 
 
@@ -31,15 +43,28 @@ class BinanceManners(Manners):
     """What spot and futures share."""
 
     page: ClassVar[int] = 1000
+    elsewhere: ClassVar[frozenset[str]] = _ELSEWHERE
+    """Parameters with which an order could not be looked up."""
+    instead: ClassVar[str] = ""
+    """What to do for an instrument that is none of these."""
+    listing: ClassVar[str] = ""
+    """ccxt's name of the venue's own list of open orders."""
     span_ms: ClassVar[int] = DAY_MS
     """The longest time between ``startTime`` and ``endTime`` of one question."""
     kept_ms: ClassVar[int | None] = None
     """How far back the venue lists trades, where it says so; older ones are not asked for."""
 
     def refuses(self, request: SubmitRequest) -> str | None:
-        """A market order ends at once with whatever it could not trade; the venue has none that trades whole or not at all."""
+        """Refuse what would be another order at the venue, or one that is not found again where it is looked for."""
+        if not self.covers(request.instrument):
+            return f"{request.instrument} is not traded under the profile {self.profile}; {self.instead}"
         if request.order_type is OrderType.MARKET and request.time_in_force is TimeInForce.FOK:
             return "Binance has no market order that is filled whole or not at all"
+        for name in parameters.read(request.parameters):
+            if name in self.elsewhere:
+                return f"parameters: with {name!r} ccxt would place the order where it is not found again"
+            if name in _TERMS:
+                return f"parameters: {name!r} would take the place of what the order itself says"
         return None
 
     def new_order(self, request: SubmitRequest) -> dict[str, Any]:
@@ -57,6 +82,17 @@ class BinanceManners(Manners):
         info = shown.get("info")
         original = info.get("origClientOrderId") if isinstance(info, Mapping) else None
         return str(original or shown.get("clientOrderId") or "")
+
+    def covers(self, instrument: str) -> bool:
+        """Tell whether an instrument (ccxt's symbol) is one of these."""
+        raise NotImplementedError
+
+    async def open_orders(self, call: Call, instrument: str | None) -> Sequence[Order]:
+        """Return every live order. Without an instrument ccxt's own method raises, unless an option is set: a list is read."""
+        if instrument is not None:
+            return await super().open_orders(call, instrument)
+        shown: Sequence[Order] = call.exchange.parse_orders(await call(self.listing, {}))
+        return shown
 
     async def ended_orders(self, call: Call, instrument: str, since_ms: int) -> Sequence[Order]:
         """Return every order made since a moment, and every order that traded since; ccxt's own list has filled ones only.
@@ -158,6 +194,8 @@ class BinanceSpot(BinanceManners):
     """
 
     profile: ClassVar[str | None] = "binance_spot"
+    instead: ClassVar[str] = "for futures connect to binanceusdm"
+    listing: ClassVar[str] = "privateGetOpenOrders"
     config: ClassVar[Mapping[str, Any]] = {
         "options": {
             "defaultType": "spot",
@@ -167,6 +205,10 @@ class BinanceSpot(BinanceManners):
             "fetchOpenOrders": {"warnWithoutSymbol": False},
         }
     }
+
+    def covers(self, instrument: str) -> bool:
+        """Tell whether an instrument is a pair of coins: ccxt's client trades contracts too, by other rules."""
+        return ":" not in instrument
 
     def replaced_id(self, request: ReplaceRequest) -> dict[str, Any]:
         """Return the new order's id, the old one's, and the restriction. Both names of the old one must fit."""
@@ -180,6 +222,9 @@ class BinanceUsdm(BinanceManners):
     """Binance USD-M futures. A modify keeps both ids of the order."""
 
     profile: ClassVar[str | None] = "binance_usdm"
+    instead: ClassVar[str] = "for spot connect to binance"
+    listing: ClassVar[str] = "fapiPrivateGetOpenOrders"
+    elsewhere: ClassVar[frozenset[str]] = _ELSEWHERE | _CONDITIONAL
     config: ClassVar[Mapping[str, Any]] = {
         "options": {
             "fetchCurrencies": False,
@@ -190,6 +235,11 @@ class BinanceUsdm(BinanceManners):
     }
     span_ms: ClassVar[int] = 7 * DAY_MS - 1
     kept_ms: ClassVar[int | None] = 180 * DAY_MS
+
+    def covers(self, instrument: str) -> bool:
+        """Tell whether an instrument is a contract that is margined in its quote currency, and no option."""
+        pair, _, settled = instrument.partition(":")
+        return settled.split("-")[0] == pair.partition("/")[2] and settled.count("-") < 2
 
     async def replace(self, call: Call, request: ReplaceRequest, order_type: str) -> Order:
         """Ask for a modify, once. The venue refuses one that changes nothing (-5027): the order is then shown as it is."""
