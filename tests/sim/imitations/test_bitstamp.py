@@ -4,10 +4,11 @@ from typing import Any
 
 import ccxt.async_support as ccxt
 import pytest
-from imitated import BTC, imitated, other_side, run
+from imitation_kit import by_another, imitated, run
 
 from onefill.sim.imitations.bitstamp import GOOD_FOR_US, BitstampImitation
 
+BTC = "BTC/USDT"
 FIRST, SECOND = "0123456789abcdef" * 2, "fedcba9876543210" * 2
 
 
@@ -33,7 +34,7 @@ def test_an_id_is_refused_while_its_order_is_open() -> None:
             assert (first["clientOrderId"], first["status"], first["amount"]) == (FIRST, None, 1)
             with pytest.raises(ccxt.ExchangeError, match=r"400\.019"):
                 await client.create_order(BTC, "limit", "buy", 1, 100, {"clientOrderId": FIRST})
-            other_side(imitation, "sell", "1", "100")
+            by_another(imitation, BTC, "sell", "1", "100")
             second = await client.create_order(BTC, "limit", "buy", 1, 100, {"clientOrderId": FIRST})
             assert second["id"] != first["id"]
             shown = await client.fetch_order(None, BTC, {"clientOrderId": FIRST})
@@ -48,7 +49,7 @@ def test_the_status_of_an_order_shows_neither_its_price_nor_its_quantity() -> No
     async def scenario() -> None:
         async with imitated(BitstampImitation) as (client, imitation, _):
             made = await client.create_order(BTC, "limit", "buy", 2, 100, {"clientOrderId": FIRST})
-            other_side(imitation, "sell", "0.5", "100")
+            by_another(imitation, BTC, "sell", "0.5", "100")
             shown = await client.fetch_order(made["id"], BTC)
             assert (shown["status"], shown["filled"], shown["price"], shown["amount"]) == ("open", 0.5, None, None)
             assert shown["info"]["amount_remaining"] == "1.5"
@@ -106,14 +107,14 @@ def test_a_replace_makes_another_order_whose_amount_counts_from_zero() -> None:
     async def scenario() -> None:
         async with imitated(BitstampImitation) as (client, imitation, _):
             made = await client.create_order(BTC, "limit", "buy", 2, 100, {"clientOrderId": FIRST})
-            other_side(imitation, "sell", "0.5", "100")
+            by_another(imitation, BTC, "sell", "0.5", "100")
             params = {"id": made["id"], "client_order_id": SECOND}
             reply = await client.edit_order(made["id"], BTC, "limit", "buy", 2, 101, params)
             assert reply["clientOrderId"] == FIRST
             assert (await client.fetch_order(made["id"], BTC))["status"] == "canceled"
             (listed,) = await client.fetch_open_orders(BTC)
             assert (listed["id"], listed["clientOrderId"], listed["amount"]) == (reply["id"], SECOND, 2)
-            other_side(imitation, "sell", "2", "101")
+            by_another(imitation, BTC, "sell", "2", "101")
             shown = await client.fetch_order(None, BTC, {"clientOrderId": SECOND})
             assert (shown["status"], shown["filled"]) == ("closed", 2)
 
@@ -125,14 +126,14 @@ def test_times_in_force_are_switches_of_their_own() -> None:
 
     async def scenario() -> None:
         async with imitated(BitstampImitation) as (client, imitation, _):
-            other_side(imitation, "sell", "1", "100")
+            by_another(imitation, BTC, "sell", "1", "100")
             for switch, traded in (("fok_order", None), ("ioc_order", 1)):
                 made = await client.create_order(BTC, "limit", "buy", 2, 100, {switch: True})
                 shown = await client.fetch_order(made["id"], BTC)
                 assert (shown["status"], shown["filled"]) == ("canceled", traded)
             with pytest.raises(ccxt.ExchangeError, match="timeInForce"):
                 await client.create_order(BTC, "limit", "buy", 1, 100, {"timeInForce": "IOC"})
-            other_side(imitation, "sell", "1", "102")
+            by_another(imitation, BTC, "sell", "1", "102")
             made = await client.create_order(BTC, "market", "buy", 1)
             assert (await client.fetch_order(made["id"], BTC))["status"] == "closed"
 
@@ -146,8 +147,8 @@ def test_trades_come_in_pages_the_latest_first() -> None:
         async with imitated(BitstampImitation) as (client, imitation, _):
             buy = await client.create_order(BTC, "limit", "buy", 3, 100, {"clientOrderId": FIRST})
             for quantity in ("0.5", "1", "1.5"):
-                other_side(imitation, "sell", quantity, "100")
-            other_side(imitation, "buy", "1", "99")
+                by_another(imitation, BTC, "sell", quantity, "100")
+            by_another(imitation, BTC, "buy", "1", "99")
             await client.create_order(BTC, "limit", "sell", 1, 99)
             trades = await client.fetch_my_trades(BTC)
             assert [(one["side"], one["amount"], one["price"]) for one in trades] == [

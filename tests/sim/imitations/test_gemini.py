@@ -2,10 +2,11 @@
 
 import ccxt.async_support as ccxt
 import pytest
-from imitated import BTC, imitated, other_side, run
+from imitation_kit import by_another, imitated, run
 
 from onefill.sim.imitations.gemini import GeminiImitation
 
+BTC = "BTC/USDT"
 FIRST = "suite-first-1"
 
 
@@ -50,7 +51,7 @@ def test_a_status_by_client_id_needs_the_venues_own_name_for_it() -> None:
     async def scenario() -> None:
         async with imitated(GeminiImitation) as (client, imitation, _):
             made = await client.create_order(BTC, "limit", "buy", 1, 100, {"clientOrderId": FIRST})
-            other_side(imitation, "sell", "1", "100")
+            by_another(imitation, BTC, "sell", "1", "100")
             with pytest.raises(ccxt.InvalidOrder, match="order_id"):
                 await client.fetch_order(None, BTC, {"clientOrderId": FIRST})
             shown = await client.fetch_order(None, BTC, {"client_order_id": FIRST})
@@ -75,7 +76,7 @@ def test_a_cancel_takes_a_number_and_shows_what_is_true() -> None:
             assert (await client.cancel_order(made["id"]))["status"] == "canceled"
             assert (await client.cancel_order(made["id"]))["status"] == "canceled"
             filled = await client.create_order(BTC, "limit", "buy", 1, 100)
-            other_side(imitation, "sell", "1", "100")
+            by_another(imitation, BTC, "sell", "1", "100")
             assert (await client.cancel_order(filled["id"]))["status"] == "closed"
             with pytest.raises(ccxt.OrderNotFound):
                 await client.cancel_order("1")
@@ -109,7 +110,7 @@ def test_times_in_force_are_options() -> None:
 
     async def scenario() -> None:
         async with imitated(GeminiImitation) as (client, imitation, _):
-            other_side(imitation, "sell", "1", "100")
+            by_another(imitation, BTC, "sell", "1", "100")
             for force, traded in (("FOK", 0), ("IOC", 1)):
                 made = await client.create_order(BTC, "limit", "buy", 2, 100, {"timeInForce": force})
                 assert (made["status"], made["filled"]) == ("canceled", traded)
@@ -128,7 +129,7 @@ def test_trades_since_a_moment_are_the_earliest_and_without_one_the_latest() -> 
         async with imitated(GeminiImitation) as (client, imitation, _):
             made = await client.create_order(BTC, "limit", "buy", 4, 100, {"clientOrderId": FIRST})
             for quantity in ("0.5", "1", "1.5"):
-                other_side(imitation, "sell", quantity, "100")
+                by_another(imitation, BTC, "sell", quantity, "100")
             trades = await client.fetch_my_trades(BTC)
             assert [one["amount"] for one in trades] == [0.5, 1, 1.5]
             assert {(one["order"], one["info"]["client_order_id"]) for one in trades} == {(made["id"], FIRST)}
