@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from binance_kit import PERPETUAL, SPOT, adapter, order, plain, run, started
 
+from onefill.core.errors import VenueError
 from onefill.core.messages import Accepted, Listed, Rejected
 from onefill.core.values import OrderType
 from onefill.sim.imitations.base import ACCOUNT, Imitation
@@ -129,5 +130,32 @@ def test_all_open_orders_are_listed_with_a_client_as_it_comes(kind: type[Imitati
             await ours.close()
             assert isinstance(listed, Listed)
             assert [(one.client_order_id, one.instrument) for one in listed.orders] == [("mine", symbol)]
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"defaultMarginMode": "cross"},
+        {"portfolioMargin": True},
+        {"fetchOrder": {"marginMode": "isolated"}},
+        {"fetchMyTrades": {"papi": True}},
+    ],
+)
+@BOTH
+def test_a_client_that_would_look_elsewhere_is_not_used(
+    kind: type[Imitation], symbol: str, options: dict[str, Any]
+) -> None:
+    """An order would be placed in one part of the venue and asked about in another, where it is not there: no start."""
+
+    async def scenario() -> None:
+        async with started(kind()) as venue, plain(venue, enableRateLimit=False) as client:
+            client.options.update(options)
+            ours = CcxtVenue(client, ACCOUNT, streams=False)
+            with pytest.raises(VenueError, match="Take it out"):
+                await ours.start()
+            await ours.close()
+            assert symbol in client.markets
 
     run(scenario)

@@ -36,6 +36,18 @@ _CONDITIONAL: Final = frozenset(
     {"triggerPrice", "stopPrice", "stopLossPrice", "takeProfitPrice"}
     | {"trailingPercent", "callbackRate", "trailingDelta"}
 )
+_ASTRAY: Final = ("marginMode", "defaultMarginMode", "papi", "defaultPapi", "portfolioMargin", "defaultPortfolioMargin")
+"""Options by which ccxt chooses a part of the venue."""
+_METHODS: Final = (
+    "createOrder",
+    "editContractOrder",
+    "fetchOrder",
+    "fetchOrders",
+    "fetchOpenOrders",
+    "cancelOrder",
+    "fetchMyTrades",
+)
+"""Methods that have options of their own."""
 _NO_CHANGE: Final = re.compile(r'"code"\s*:\s*-5027\b')
 
 
@@ -53,6 +65,17 @@ class BinanceManners(Manners):
     """The longest time between ``startTime`` and ``endTime`` of one question."""
     kept_ms: ClassVar[int | None] = None
     """How far back the venue lists trades, where it says so; older ones are not asked for."""
+
+    async def begin(self, call: Call) -> None:
+        """Refuse a client whose options lead its questions elsewhere than its orders. Raises VenueError."""
+        options = call.exchange.options
+        for place, held in (("options", options), *((f"options[{name!r}]", options.get(name)) for name in _METHODS)):
+            for name in _ASTRAY:
+                if isinstance(held, Mapping) and held.get(name):
+                    raise VenueError(
+                        f"{call.exchange.id}: with {name!r} in {place} of its client, ccxt asks about orders in another "
+                        "part of the venue than where they are placed, and would not find them. Take it out; nothing was sent"
+                    )
 
     def refuses(self, request: SubmitRequest) -> str | None:
         """Refuse what would be another order at the venue, or one that is not found again where it is looked for."""
