@@ -6,7 +6,9 @@ from collections.abc import AsyncIterator
 from decimal import Decimal
 from typing import Any
 
+import aiohttp
 import ccxt
+import ccxt.async_support
 import pytest
 from aiohttp import web
 
@@ -31,6 +33,7 @@ from onefill.venues.ccxt import client as clients
 from onefill.venues.ccxt.address import point
 from onefill.venues.ccxt.manners import manners_of
 from onefill.venues.ccxt.venue import CcxtVenue
+from onefill.venues.ccxt.witness import Witness
 
 ID = "ab" * 16
 
@@ -263,6 +266,65 @@ def test_every_call_is_bounded_and_nothing_leaves_after_it(client: Any) -> None:
             assert orders_at(imitation) == sent
 
     run(scenario)
+
+
+class OwnTransport(ccxt.async_support.binance):
+    """A user's class that sends by other means."""
+
+    broken = False
+
+    async def fetch(self, url: str, method: str = "GET", headers: Any = None, body: Any = None) -> Any:
+        """Send, and lose what comes back."""
+        found = await super().fetch(url, method, headers, body)
+        if self.broken:
+            raise RuntimeError("lost")
+        return found
+
+
+def test_what_cannot_be_seen_may_have_left() -> None:
+    """Where the user's own transport or session sends, what fails is unknown, unless there was no connection at all."""
+
+    async def scenario() -> None:
+        async with connected(client=OwnTransport) as (venue, imitation):
+            venue._client.raw.broken = True
+            assert isinstance(await venue.submit(order(imitation)), Unknown)
+            assert orders_at(imitation) == 1
+            await venue._client.raw.close()
+        async with aiohttp.ClientSession() as session:
+            own = {"session": session}
+            async with connected(client=lambda config: ccxt.async_support.binance({**config, **own})) as (
+                venue,
+                imitation,
+            ):
+                imitation.spoilt.append(spoils.drop)
+                assert isinstance(await venue.submit(order(imitation)), Unknown)
+                assert orders_at(imitation) == 1
+                venue.last_look = lambda: "the lease is over"
+                assert isinstance(await venue.submit(order(imitation, client_order_id="cd" * 16)), NotSent)
+                assert orders_at(imitation) == 1
+                await imitation.close()
+                venue.last_look = lambda: None
+                await venue.submit(order(imitation))  # over a connection that was kept open, perhaps
+                assert isinstance(await venue.submit(order(imitation)), NotSent)
+
+    run(scenario)
+
+
+def test_a_request_after_another_of_the_same_call_counts_with_it() -> None:
+    """One call of the library may make several requests: if an earlier one left, the call was not unsent."""
+    witness = Witness(lambda: None)
+    assert witness.sent is False
+    witness.begins()
+    assert witness.sent is None
+    witness.is_seen()
+    assert witness.sent is False
+    witness.leaves()
+    witness.answered(200, "{}", {"Retry-After": "7"})
+    assert (witness.sent, witness.status, witness.retry_after_s) == (True, 200, 7.0)
+    witness.begins()
+    assert witness.status is None
+    witness.keep_back("the lease is over")
+    assert (witness.sent, witness.kept_back) == (True, None)
 
 
 def test_what_has_expired_is_not_signed() -> None:

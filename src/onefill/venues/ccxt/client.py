@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import aiohttp
 
@@ -44,13 +44,20 @@ class _Exact:
             )
         return number
 
+    def fetch(self, *arguments: Any, **given: Any) -> Any:
+        """Send a request by whatever transport the client has; the witness hears that it begins."""
+        witness, parent = present(), cast(Any, super())
+        if witness is not None:
+            witness.begins()
+        return parent.fetch(*arguments, **given)
+
     def on_rest_response(
         self, code: int, reason: str, url: str, method: str, headers: Any, body: str, *rest: Any
     ) -> Any:
         """Show the witness a whole answer, before ccxt judges it."""
         witness = present()
         if witness is not None:
-            witness.answered(code, body or "")
+            witness.answered(code, body or "", headers)
         parent: Any = super()
         return parent.on_rest_response(code, reason, url, method, headers, body, *rest)
 
@@ -63,15 +70,15 @@ class _Exact:
             return parent.sign(path, api, method, params, *rest)
         batch = isinstance(params, list)
         if batch and len(params) != 1:
-            witness.kept_back = "a batch of several requests has no expiry of its own"
-            raise KeptBack(witness.kept_back)
+            witness.keep_back("a batch of several requests has no expiry of its own")
+            raise KeptBack("a batch of several requests has no expiry of its own")
         # ccxt sends single orders to some venues as a batch of one: it is stamped as that one.
         only = dict(params[0] if batch else params)
         now_ms: int = parent.milliseconds()
         signing = Signing(method, path, api, only, witness.expires_at_ms, now_ms)
         if signing.left_ms <= 0:
-            witness.kept_back = "its expiry had come before it could be signed"
-            raise KeptBack(witness.kept_back)
+            witness.keep_back("its expiry had come before it could be signed")
+            raise KeptBack("its expiry had come before it could be signed")
         witness.stamp(signing)
         options = me["options"]
         me["options"] = {**options, **signing.options} if signing.options else options
@@ -102,12 +109,18 @@ class _AsyncTwin(_Exact):
             return None
         watched = self.__dict__.get("_onefill_session")
         if watched is None or watched.inner is not found:
-            watched = self.__dict__["_onefill_session"] = WatchedSession(found)
+            traced = found is self.__dict__.get("_onefill_traced")
+            watched = self.__dict__["_onefill_session"] = WatchedSession(found, traced=traced)
         return watched
 
     @session.setter
     def session(self, value: Any) -> None:
         self.__dict__["session"] = value.inner if isinstance(value, WatchedSession) else value
+
+    def get_socks_proxy_session(self, proxy: str) -> Any:
+        """Return the session for a proxy: nothing is resent there either, but what leaves is not seen."""
+        parent: Any = super()
+        return WatchedSession(parent.get_socks_proxy_session(proxy), traced=False)
 
     def open(self, *arguments: Any) -> None:
         """Connect as ccxt does, over a session that can be watched."""
@@ -119,7 +132,7 @@ class _AsyncTwin(_Exact):
         if session is None or session is kept.get("_onefill_traced"):
             return
         if not me.own_session or me.tcp_connector is None:
-            return  # a session of the user's own: what leaves is then not seen, and a lost reply counts as maybe sent
+            return  # a session of the user's own: what leaves is not seen there, and what fails may have left
         kept["session"] = kept["_onefill_traced"] = aiohttp.ClientSession(
             connector=me.tcp_connector,
             trust_env=me.aiohttp_trust_env,

@@ -219,7 +219,7 @@ class CcxtVenue:
             case Verdict.TOO_LATE:
                 return TooLate(reason)
             case Verdict.THROTTLED:
-                return Throttled(reason, _PAUSE_S)
+                return Throttled(reason, witness.retry_after_s or _PAUSE_S)
             case Verdict.REJECTED_LOOK:
                 return await self._rejected_if_not_there(reason, type(error).__name__, request)
         return Unknown(reason)
@@ -250,7 +250,7 @@ class CcxtVenue:
                 case Verdict.NEVER_SENT:
                     return NotSent(reason)
                 case Verdict.THROTTLED | Verdict.TOO_LATE:
-                    return Throttled(reason, _PAUSE_S)
+                    return Throttled(reason, witness.retry_after_s or _PAUSE_S)
                 case Verdict.REFUSED_HERE | Verdict.REJECTED | Verdict.NOT_THERE:
                     return CancelRejected(reason)
             return Unknown(reason)
@@ -301,7 +301,7 @@ class CcxtVenue:
                 case Verdict.TOO_LATE:
                     return TooLate(reason)
                 case Verdict.THROTTLED:
-                    return Throttled(reason, _PAUSE_S)
+                    return Throttled(reason, witness.retry_after_s or _PAUSE_S)
                 case Verdict.REFUSED_HERE | Verdict.REJECTED | Verdict.NOT_THERE:
                     return ReplaceRejected(reason)
             return Unknown(reason)
@@ -416,7 +416,7 @@ class CcxtVenue:
             return Capabilities(lookup=Lookup.SCAN if scans else Lookup.NONE, lists_open_orders=lists)
         given = self._profile.capabilities
         limits: dict[str, Any] = {"cumulative_fills_only": False, "drop_copy": False, "execution_revisions": False}
-        if not has("editOrder"):
+        if has("editOrder") is not True:  # a cancel and a new order made of one call would be two requests
             limits["replace"] = ReplaceStyle.NONE
         limits["lists_open_orders"] = given.lists_open_orders and lists
         limits["tells_positions"] = given.tells_positions and bool(has("fetchPositions"))
@@ -476,7 +476,7 @@ class CcxtVenue:
         if self._closed:
             if asyncio.iscoroutine(call):
                 call.close()
-            witness.kept_back = "not connected: start() was not called, or close() was"
+            witness.keep_back("not connected: start() was not called, or close() was")
             raise VenueError(witness.kept_back)
         try:
             with watched_by(witness):

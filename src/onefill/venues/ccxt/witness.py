@@ -38,13 +38,32 @@ class Witness:
         self.last_look = last_look
         self.expires_at_ms = expires_at_ms
         self.stamp = stamp
-        self.sent: bool | None = False
-        """Whether the first byte of a request left; ``None``: it may have."""
         self.kept_back: str | None = None
+        """Why the request did not leave; set only where no other request of the call may have left before it."""
         self.status: int | None = None
         self.text = ""
+        self.retry_after_s: float | None = None
+        self._before: bool | None = False
+        """Whether an earlier request of the call left; ``None``: it may have."""
+        self._this: bool | None = False
         self._abandoned = False
         self._lock = threading.Lock()  # a synchronous client sends in another thread than the one that judges
+
+    @property
+    def sent(self) -> bool | None:
+        """Whether the first byte of a request left; ``None``: it may have."""
+        both = (self._before, self._this)
+        return True if True in both else None if None in both else False
+
+    def begins(self) -> None:
+        """Note that a request is handed to the client's transport, which may be any. From here on it may have left."""
+        with self._lock:
+            self._before, self._this = self.sent, None
+            self.status, self.text = None, ""
+
+    def is_seen(self) -> None:
+        """Note that the request has come to a session that shows when its first byte leaves: until then it has not."""
+        self._this = False
 
     def leaves(self, *, seen: bool = True) -> None:
         """Note that the first byte is about to be written. Raises KeptBack if it must not.
@@ -56,32 +75,39 @@ class Witness:
             if reason is None and self._abandoned:
                 reason = "nobody waits for it any more"
             if reason is not None:
-                if self.sent is False:
-                    self.kept_back = reason
+                self.keep_back(reason)
                 raise KeptBack(reason)
-            self.sent, self.status, self.text = True if seen else None, None, ""
+            self._this = True if seen else None
 
     def again(self) -> str | None:
         """Look once more, right before a body is written whose headers wait for it."""
         reason = self.last_look()
         if reason is not None:
-            self.kept_back = reason
+            self.keep_back(reason)
         return reason
+
+    def keep_back(self, reason: str) -> None:
+        """Note that the request is not written after all."""
+        self._this = False
+        if self._before is False:
+            self.kept_back = reason
 
     def abandon(self) -> None:
         """Have nothing leave from here on. What is judged after this stays true."""
         with self._lock:
             self._abandoned = True
 
-    def answered(self, status: int, text: str) -> None:
+    def answered(self, status: int, text: str, headers: Any = None) -> None:
         """Note a whole answer."""
         self.status, self.text = status, text[:_MOST_TEXT]
+        said = str(headers.get("Retry-After", "")) if headers is not None else ""
+        self.retry_after_s = float(said) if said.isascii() and said.isdecimal() and len(said) < 6 else None
 
     def failure(self, error: BaseException) -> Failure:
         """Return an error as it is judged."""
         causes = list(_beneath(error))
         return Failure(
-            sent=False if self.kept_back is not None else self.sent,
+            sent=self.sent,
             causes=frozenset(ancestry(type(one) for one in causes)),
             codes=codes_in(_decoded(self.text)),
             text=self.text,
@@ -155,15 +181,23 @@ def trace() -> aiohttp.TraceConfig:
 
 
 class WatchedSession:
-    """An aiohttp session for ccxt: nothing is sent twice or elsewhere unasked, and a request's last moment is seen."""
+    """An aiohttp session for ccxt: nothing is sent twice or elsewhere unasked, and a request's last moment is seen.
 
-    def __init__(self, session: aiohttp.ClientSession) -> None:
+    ``traced``: the session was made with :func:`trace`. Otherwise what becomes of a request is not seen, and it may have left.
+    """
+
+    def __init__(self, session: aiohttp.ClientSession, *, traced: bool) -> None:
         self.inner = session
+        self._traced = traced
         # aiohttp resends GET, PUT and DELETE after a dropped connection, unasked; there is no public switch for it.
         setattr(session, "_retry_connection", False)  # noqa: B010 - the attribute is private, its name is all there is
 
     def _request(self, method: str, url: Any, **given: Any) -> Any:
         witness, body = present(), given.get("data")
+        if witness is not None and not self._traced:
+            witness.leaves(seen=False)
+        elif witness is not None:
+            witness.is_seen()
         if witness is not None and isinstance(body, bytes):
             # Between headers and body lie turns of the event loop: the headers wait for the body, and it looks once more.
             given["data"] = LookedAt(body, witness.again, "application/octet-stream")
