@@ -7,7 +7,15 @@ from typing import Any, Final
 import msgspec
 
 from onefill.core.errors import InvalidField
-from onefill.core.messages import ExecutionKind, ExecutionReport, VenueOrder, VenueStatus, legible
+from onefill.core.messages import (
+    ExecutionKind,
+    ExecutionReport,
+    ReplaceRequest,
+    SubmitRequest,
+    VenueOrder,
+    VenueStatus,
+    legible,
+)
 from onefill.core.values import MAX_DIGITS, Instrument, OrderType, Side, exact_decimal, name
 from onefill.venues.ccxt.manners import Manners, Order, Trade
 
@@ -27,6 +35,18 @@ class Expected(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     quantity: Decimal | None = None
     order_type: OrderType | None = None
     price: Decimal | None = None
+
+
+def expected(request: SubmitRequest | ReplaceRequest) -> Expected:
+    """Return what the reply to a request is to show."""
+    return Expected(
+        client_order_id=request.client_order_id,
+        instrument=request.instrument,
+        side=request.side,
+        quantity=request.quantity,
+        order_type=request.order_type,
+        price=request.price if request.order_type is OrderType.LIMIT else None,
+    )
 
 
 class Strange(Exception):

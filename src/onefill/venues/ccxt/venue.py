@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import Any, Final, TypeVar
 
 from onefill.core.capabilities import Capabilities, Lookup, ReplaceStyle
-from onefill.core.client_errors import Asked, Codes, Verdict, ancestry, judge
+from onefill.core.client_errors import Asked, Verdict, ancestry, judge
 from onefill.core.errors import InvalidField, VenueError
 from onefill.core.messages import (
     LIVE,
@@ -44,13 +44,12 @@ from onefill.core.messages import (
     Unknown,
     VenueOrder,
     VenueStatus,
-    legible,
 )
-from onefill.core.values import EXACT, Instrument, OrderType, plain
+from onefill.core.values import EXACT, Instrument, plain
 from onefill.core.venue_words import overridden
 from onefill.venues import profile as profiles
 from onefill.venues.ccxt import client as clients
-from onefill.venues.ccxt import orders, parameters
+from onefill.venues.ccxt import orders, parameters, telling
 from onefill.venues.ccxt.client import Client
 from onefill.venues.ccxt.feed import Feed, Unanswered
 from onefill.venues.ccxt.manners import manners_of
@@ -58,7 +57,6 @@ from onefill.venues.ccxt.orders import Expected, Strange
 from onefill.venues.ccxt.witness import Witness, watched_by
 
 T = TypeVar("T")
-_SHOWN: Final = 300
 _PAUSE_S: Final = 1.0
 """How long to wait after a refusal for rate that says no time."""
 _MOST_KEPT: Final = 100_000
@@ -110,7 +108,7 @@ class CcxtVenue:
         known = profile or kind.profile
         self._profile = None if known is None else profiles.load(known)
         self.manners = kind(None if self._profile is None else self._profile.wire)
-        self._codes = _codes(self._profile)
+        self._codes = telling.codes(self._profile)
         self._capabilities = overridden(self._believed(), overrides or {})
         self.last_look: Callable[[], str | None] = _nothing_against_it
         """See :class:`onefill.ports.venue.LastLook`."""
@@ -181,7 +179,7 @@ class CcxtVenue:
         refusal = self._refusal(request)
         if refusal is not None:
             return refusal
-        expected = _expected(request)
+        expected = orders.expected(request)
         self._ours[request.client_order_id] = None
         self._feed.meet(request.instrument)
         exchange = self._client.exchange
@@ -288,7 +286,7 @@ class CcxtVenue:
         try:
             asked = self.manners.replace(self._client, request, request.order_type.value)
             shown = await self._watched(witness, asked)
-            order = orders.venue_order(shown, _expected(request), self.manners)
+            order = orders.venue_order(shown, orders.expected(request), self.manners)
         except Strange as problem_shown:
             return Unknown(f"the venue answered, and {problem_shown}")
         except (KeyboardInterrupt, SystemExit, asyncio.CancelledError):
@@ -450,7 +448,7 @@ class CcxtVenue:
             if price is not None:
                 sent.append(Decimal(exchange.price_to_precision(symbol, exchange.number_of(price))))
         except Exception as error:  # noqa: BLE001 - it says why it will not send that
-            return f"the client library takes exception to quantity or price: {_words(error)}"
+            return f"the client library takes exception to quantity or price: {telling.words(error)}"
         if sent[0] != quantity:
             return f"the client library would send quantity {plain(sent[0])} for {plain(quantity)} in {symbol}"
         if price is not None and sent[1] != price:
@@ -492,49 +490,16 @@ class CcxtVenue:
         except (KeyboardInterrupt, SystemExit, asyncio.CancelledError, VenueError):
             raise
         except BaseException as error:  # noqa: BLE001 - whatever it is called, there is no answer
-            told = f"{self.ccxt_id}: {_words(error)}; nothing was changed, ask again"
+            told = f"{self.ccxt_id}: {telling.words(error)}; nothing was changed, ask again"
             raise Unanswered(told, ancestry([type(error)])) from None  # the library's own text holds signatures
 
     def _judged(self, error: BaseException, witness: Witness, asked: Asked) -> tuple[str, Verdict]:
         found = judge(witness.failure(error), asked, self._codes)
-        told = witness.kept_back or _words(error)
+        told = witness.kept_back or telling.words(error)
         return f"{told} ({found.verdict}: {found.row.named})", found.verdict
 
 
 _TAKEN: Final = LIVE | {VenueStatus.FILLED}
-
-
-def _expected(request: SubmitRequest | ReplaceRequest) -> Expected:
-    return Expected(
-        client_order_id=request.client_order_id,
-        instrument=request.instrument,
-        side=request.side,
-        quantity=request.quantity,
-        order_type=request.order_type,
-        price=request.price if request.order_type is OrderType.LIMIT else None,
-    )
-
-
-def _words(error: BaseException) -> str:
-    """Return what an error says, with its name, without a request's query: keys and signatures stand there."""
-    text = " ".join(part.split("?", 1)[0] if "://" in part else part for part in str(error).split())
-    return (legible(f"{type(error).__name__}: {text}" if text else type(error).__name__) or "")[:_SHOWN]
-
-
-def _codes(profile: "profiles.Profile | None") -> Codes:
-    if profile is None:
-        return Codes()
-    wire = profile.wire
-    return Codes(
-        duplicate=wire.duplicate_codes,
-        duplicate_texts=wire.duplicate_texts,
-        unknown=wire.unknown_codes,
-        too_late=wire.too_late_codes,
-        throttled=wire.throttled_codes,
-        not_found=wire.not_found_codes,
-        cancel_of_dead=wire.cancel_of_dead_codes,
-        rejected=wire.rejected_codes,
-    )
 
 
 def _nothing_against_it() -> None:
