@@ -33,4 +33,7 @@ class LookedAt(BytesPayload):
         self.kept_back = self._look()
         if self.kept_back is not None:
             raise KeptBack(self.kept_back)
+        transport = getattr(writer, "transport", None)
+        if transport is not None:  # some event loops keep what is below a limit back until the end of their turn
+            transport.set_write_buffer_limits(high=0)
         await super().write_with_length(writer, content_length)

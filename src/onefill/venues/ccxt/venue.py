@@ -45,7 +45,7 @@ from onefill.core.messages import (
     VenueOrder,
     VenueStatus,
 )
-from onefill.core.values import EXACT, Instrument, plain
+from onefill.core.values import EXACT, Instrument, OrderType, plain
 from onefill.core.venue_words import overridden
 from onefill.venues import profile as profiles
 from onefill.venues.ccxt import client as clients
