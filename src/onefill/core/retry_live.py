@@ -55,7 +55,7 @@ def _cancel(order: Order, capabilities: Capabilities, lookup: LastLookup | None,
     asking = order.status is Status.PENDING_CANCEL  # otherwise the last refusal was told, and this is a new wish
     refusals = sum(copy.outcome is CopyOutcome.REJECTED for copy in order.cancels)
     if asking and last.outcome is CopyOutcome.REJECTED and refusals % MAX_CANCEL_REFUSALS == 0:
-        return TellRefused(last.reason or "refused")
+        return _refused(order, last, capabilities, lookup, now_us)
     if asking and capabilities.can_be_asked and (lookup is None or lookup.cancels < len(order.cancels)):
         return query(order, capabilities, order.live_id)
     pause_us = patient_delay_us(len(order.cancels))
@@ -63,6 +63,20 @@ def _cancel(order: Order, capabilities: Capabilities, lookup: LastLookup | None,
     if until_us is not None:
         return WaitUntil(until_us, "between cancels")
     return SendCancel(last.number + 1)  # harmless to repeat: it can only end the order it names
+
+
+def _refused(order: Order, last: Copy, capabilities: Capabilities, lookup: LastLookup | None, now_us: int) -> Step:
+    """Return the step after the last refusal: it is told once the venue, where it can be asked, has said what is true.
+
+    An earlier cancel may have ended the order, and its reply be lost: then every later one is refused, and nothing is live.
+    """
+    if capabilities.can_be_asked:
+        if lookup is None or lookup.cancels < len(order.cancels):
+            return query(order, capabilities, order.live_id)
+        if lookup.shown is None and not lookup.not_found:
+            reason = "the cancel was refused; asking what is true of the order"
+            return query_again(order, capabilities, order.live_id, lookup, now_us, reason)
+    return TellRefused(last.reason or "refused")
 
 
 def _hold_for_copies(order: Order, capabilities: Capabilities, lookup: LastLookup | None, now_us: int) -> Step | None:

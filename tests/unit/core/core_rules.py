@@ -304,6 +304,10 @@ def check_conclusion(
         case steps.TellRefused():
             assert order.status is Status.PENDING_CANCEL
             assert order.cancels[-1].outcome is CopyOutcome.REJECTED
+            if capabilities.can_be_asked:
+                assert lookup is not None
+                assert lookup.cancels == len(order.cancels)
+                assert lookup.not_found or lookup.shown is not None, "nobody said that it is still there"
         case _:
             raise AssertionError(f"no rule for {step}")
 

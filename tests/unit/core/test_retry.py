@@ -274,7 +274,7 @@ new                      | ?0 a1          |                  | ever e2 T5       
 new                      | ?0 a1          |                  | day e2 T5         |              | 2      | cancel 1
 new                      | ?0 a1          |                  | open              |              | 2      | cancel 1
 
-# A refused or lost cancel: look, then cancel again with backoff; after five refusals say so.
+# A refused or lost cancel: look, then cancel again with backoff; after five refusals look, and say so.
 pending_cancel           | a0             | ?1               | open lookup T5    |              | 1.01   | ask
 pending_cancel           | a0             | r1               | open lookup T5    | failed@0.5#1 | 1.01   | ask
 pending_cancel           | a0             | r1               | open lookup T5    | failed@1#1   | 1.01   | wait 1.05
@@ -283,6 +283,11 @@ pending_cancel           | a0             | ?1               | none             
 pending_cancel           | a0             | ?1               | none              |              | 1.05   | cancel 2
 pending_cancel           | a0             | r1 r2 r3 r4      | none              |              | 9      | cancel 5
 pending_cancel           | a0             | r1 r2 r3 r4 r5   | none              |              | 9      | refused
+pending_cancel           | a0             | r1 r2 r3 r4 r5   | open lookup T5    |              | 9      | ask
+pending_cancel           | a0             | r1 r2 r3 r4 r5   | open lookup T5    | live@9#1     | 9      | refused
+pending_cancel           | a0             | r1 r2 r3 r4 r5   | open lookup T5    | missed@9#1   | 9      | refused
+pending_cancel           | a0             | r1 r2 r3 r4 r5   | open lookup T5    | failed@9#1   | 9      | wait 9.05
+pending_cancel           | a0             | r1 r2 r3 r4 r5   | open lookup T5    | failed@9#1   | 9.05   | ask
 pending_cancel           | a0             | ?1 ?2 ?3 ?4 ?5   | none              |              | 9      | cancel 6
 
 # Having been told so is not the end: a new wish is sent again, and again told after five more.
