@@ -99,7 +99,7 @@ class CcxtKit(VenueKit):
         self._others += 1
         reply = self.imitation.exchange.submit(
             SubmitRequest(
-                client_order_id=f"{self._others:020x}",
+                client_order_id=f"{self.imitation.dialect.id_format.prefix}{self._others:020x}",
                 account=OTHERS,
                 instrument=self.instrument,
                 side=Side.SELL,

@@ -12,6 +12,7 @@ from onefill.sim.imitations.bybit import BybitImitation
 from onefill.sim.imitations.coinbase import CoinbaseImitation
 from onefill.sim.imitations.deribit import DeribitImitation
 from onefill.sim.imitations.gemini import GeminiImitation
+from onefill.sim.imitations.hyperliquid import HyperliquidImitation
 from onefill.sim.imitations.kraken import KrakenImitation
 from onefill.sim.imitations.okx import OkxImitation
 
@@ -24,6 +25,7 @@ IMITATIONS: Final[Mapping[str, type[Imitation]]] = {
     "coinbase": CoinbaseImitation,
     "deribit": DeribitImitation,
     "gemini": GeminiImitation,
+    "hyperliquid": HyperliquidImitation,
     "kraken": KrakenImitation,
     "okx": OkxImitation,
 }

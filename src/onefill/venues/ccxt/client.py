@@ -75,7 +75,7 @@ class _Exact:
         # ccxt sends single orders to some venues as a batch of one: it is stamped as that one.
         only = dict(params[0] if batch else params)
         now_ms: int = parent.milliseconds()
-        signing = Signing(method, path, api, only, witness.expires_at_ms, now_ms)
+        signing = Signing(method, path, api, only, witness.expires_at_ms, now_ms, self)
         if signing.left_ms <= 0:
             witness.keep_back("its expiry had come before it could be signed")
             raise KeptBack("its expiry had come before it could be signed")

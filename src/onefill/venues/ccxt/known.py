@@ -10,6 +10,7 @@ from onefill.venues.ccxt.bybit import BybitManners
 from onefill.venues.ccxt.coinbase import Coinbase
 from onefill.venues.ccxt.deribit import DeribitManners
 from onefill.venues.ccxt.gemini import Gemini
+from onefill.venues.ccxt.hyperliquid import HyperliquidManners
 from onefill.venues.ccxt.kraken import Kraken
 from onefill.venues.ccxt.manners import Manners
 from onefill.venues.ccxt.okx import OkxManners
@@ -23,6 +24,7 @@ MANNERS: Final[Mapping[str, type[Manners]]] = {
     "coinbase": Coinbase,
     "deribit": DeribitManners,
     "gemini": Gemini,
+    "hyperliquid": HyperliquidManners,
     "kraken": Kraken,
     "okx": OkxManners,
 }

@@ -39,10 +39,18 @@ class Signing:
     ``expires_at_ms``: the venue must refuse the request after this moment; ``now_ms``: this one. Both are by the venue's
     clock, as far as it is known.
     ``headers`` are added to the signed request's. ``options`` replace the client's ``options`` while this request is signed.
+    ``exchange`` is the client, where a signature stands in the parameters and has to be made anew. Never for requests.
     """
 
     def __init__(
-        self, method: str, path: str, api: Any, params: dict[str, Any], expires_at_ms: int, now_ms: int
+        self,
+        method: str,
+        path: str,
+        api: Any,
+        params: dict[str, Any],
+        expires_at_ms: int,
+        now_ms: int,
+        exchange: Any = None,
     ) -> None:
         self.method = method
         self.path = path
@@ -50,6 +58,7 @@ class Signing:
         self.params = params
         self.expires_at_ms = expires_at_ms
         self.now_ms = now_ms
+        self.exchange = exchange
         self.headers: dict[str, str] = {}
         self.options: dict[str, Any] = {}
 
@@ -171,6 +180,10 @@ class Manners:
             since_ms = max(since_ms, last)
 
     # ----------------------------------------------------------------- reading
+
+    def replied(self, shown: Order) -> Order:
+        """Return the order that the reply to a new one shows, without what ccxt misreads there."""
+        return shown
 
     def client_order_id(self, shown: Order) -> str:
         """Return the client order id that an order shows, empty if none."""
