@@ -125,6 +125,7 @@ class SyncGuard:
         self._guarding = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
 
     def start(self) -> None:
         """Open ledger and venue. Raises as :func:`onefill.open` does."""
@@ -145,11 +146,17 @@ class SyncGuard:
             loop = self._loop
             if loop is None:
                 raise RouteClosed(f"the guard of {self.desk.exchange.id} was closed; make a new one")
-            future = asyncio.run_coroutine_threadsafe(work(*arguments), loop)
+            future: concurrent.futures.Future[T] = concurrent.futures.Future()
+            loop.call_soon_threadsafe(self._begin, loop, _told_to(future, work, arguments))
         try:
             return future.result(timeout_s)
         except concurrent.futures.CancelledError:
             raise RouteClosed(f"the guard of {self.desk.exchange.id} was closed") from None
+
+    def _begin(self, loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, None]) -> None:
+        task = loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def close(self, timeout_s: float | None = None) -> None:
         """Close ledger and venue. Calls of other threads that still wait end with RouteClosed."""
@@ -168,6 +175,21 @@ class SyncGuard:
                 self._thread.join(timeout_s)
                 if not self._thread.is_alive():
                     loop.close()
+
+
+async def _told_to(
+    future: "concurrent.futures.Future[T]", work: Callable[..., Coroutine[Any, Any, T]], arguments: tuple[Any, ...]
+) -> None:
+    """Do the work, and tell the thread that waits right then: not a turn of the loop later, behind what is written next."""
+    try:
+        result = await work(*arguments)
+    except asyncio.CancelledError:
+        future.cancel()
+        raise
+    except BaseException as error:  # noqa: BLE001 - the caller's
+        future.set_exception(error)
+    else:
+        future.set_result(result)
 
 
 async def _end_tasks() -> None:
