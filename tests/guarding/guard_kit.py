@@ -14,7 +14,7 @@ import ccxt.async_support
 import onefill
 from onefill.core.messages import Accepted, SubmitRequest
 from onefill.core.values import OrderType, Side, TimeInForce
-from onefill.sim.imitations.base import ACCOUNT
+from onefill.sim.imitations.base import ACCOUNT, Imitation
 from onefill.sim.imitations.binance import BinanceSpot
 from onefill.venues.ccxt.address import point
 
@@ -25,10 +25,10 @@ PLAIN, ASYNCHRONOUS = ccxt.binance, ccxt.async_support.binance
 
 
 class Venue:
-    """The imitation, run on a thread of its own: plain code may be its client."""
+    """An imitation, run on a thread of its own: plain code may be its client."""
 
-    def __init__(self) -> None:
-        self.imitation = BinanceSpot()
+    def __init__(self, kind: type[Imitation] = BinanceSpot) -> None:
+        self.imitation = kind()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
@@ -37,7 +37,7 @@ class Venue:
     def _run(self, work: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
         return asyncio.run_coroutine_threadsafe(work(*arguments, **named), self._loop).result(10)
 
-    def do(self, work: Callable[[BinanceSpot], T]) -> T:
+    def do(self, work: Callable[[Any], T]) -> T:
         """Return what ``work`` returns, called on the imitation's own thread."""
 
         async def done() -> T:
@@ -69,7 +69,7 @@ class Venue:
     def by_another(self, side: str, quantity: str, price: str) -> None:
         """Have somebody else's limit order come to the venue."""
 
-        def submit(imitation: BinanceSpot) -> None:
+        def submit(imitation: Imitation) -> None:
             request = SubmitRequest(
                 client_order_id=f"theirs{imitation.exchange.counts().submits}",
                 account="somebody-else",
@@ -96,14 +96,17 @@ class Venue:
 
     def plain(self, **config: Any) -> Any:
         """Return a synchronous client of ccxt's."""
-        return point(PLAIN({**self._config(), **config}), self.imitation.url)
+        kind = PLAIN if self.imitation.ccxt_id == "binance" else getattr(ccxt, self.imitation.ccxt_id)
+        return point(kind({**self._config(), **config}), self.imitation.url)
 
     def asynchronous(self, **config: Any) -> Any:
         """Return an asynchronous client of ccxt's."""
-        return point(ASYNCHRONOUS({**self._config(), **config}), self.imitation.url)
+        library = ccxt.async_support
+        kind = ASYNCHRONOUS if self.imitation.ccxt_id == "binance" else getattr(library, self.imitation.ccxt_id)
+        return point(kind({**self._config(), **config}), self.imitation.url)
 
     def _config(self) -> dict[str, Any]:
-        return {**BinanceSpot.config(), "enableRateLimit": False, "timeout": 2000}
+        return {**self.imitation.config(), "enableRateLimit": False, "timeout": 2000}
 
     @contextlib.contextmanager
     def guarded(self, ledger: Path, **settings: Any) -> Iterator[Any]:
@@ -116,9 +119,9 @@ class Venue:
 
 
 @contextlib.contextmanager
-def serving() -> Iterator[Venue]:
-    """Run an imitation of Binance spot."""
-    venue = Venue()
+def serving(kind: type[Imitation] = BinanceSpot) -> Iterator[Venue]:
+    """Run an imitation."""
+    venue = Venue(kind)
     try:
         yield venue
     finally:

@@ -170,6 +170,20 @@ def test_numbers_are_those_that_ccxt_would_send(venue: Venue, ledger: Path) -> N
     assert ours.quantity == Decimal("0.3")
 
 
+def test_an_order_that_cannot_be_is_ccxts_invalid_order_too(venue: Venue, ledger: Path) -> None:
+    """What a venue would refuse is refused before it is recorded, in a class that code for ccxt catches; the key stays free."""
+    plain = venue.plain()
+    plain.load_markets()[BTC]["limits"]["amount"]["min"] = 1
+    exchange = onefill.guard(plain, ledger)
+    for amount in (0.0000000001, 0, 0.5):
+        with pytest.raises(ccxt.InvalidOrder):
+            order(exchange, amount=amount)
+    with pytest.raises(onefill.InvalidField, match="smallest order"):
+        order(exchange)
+    assert order(exchange, amount=1)["status"] == "open"
+    exchange.close()
+
+
 def test_a_risk_gates_refusal_has_its_own_error(venue: Venue, ledger: Path) -> None:
     """It is recorded under the key, and nothing is sent."""
     risk = onefill.Risk(limits=onefill.Limits(max_quantity=Decimal("0.1")))
@@ -214,5 +228,10 @@ def test_after_close_nothing_is_taken_and_the_ledger_is_free(venue: Venue, ledge
     with pytest.raises(onefill.RouteClosed):
         order(exchange, "other")
     exchange.close()
-    with venue.guarded(ledger) as exchange:
+    with pytest.raises(onefill.CallerError, match="anew"):
+        onefill.guard(exchange, ledger)
+    plain = venue.plain()
+    for _ in range(2):
+        exchange = onefill.guard(plain, ledger)
         assert order(exchange)["status"] == "open"
+        exchange.close()

@@ -117,7 +117,7 @@ class _Async(_Shared):
         try:
             with _without_retries():
                 return await parent.cancel_order(id, symbol, _passed_on(params))
-        except (ccxt.OrderNotFound, ccxt.InvalidOrder):
+        except ccxt.ExchangeError:  # dead or unknown there, in one of many words
             done = await desk.cancel_of_ended(call)
             if done is NOT_OURS:
                 raise
@@ -189,7 +189,7 @@ class _Sync(_Shared):
         try:
             with _without_retries():
                 return parent.cancel_order(id, symbol, _passed_on(params))
-        except (ccxt.OrderNotFound, ccxt.InvalidOrder):
+        except ccxt.ExchangeError:  # dead or unknown there, in one of many words
             done = guard.run(guard.desk.cancel_of_ended, call)
             if done is NOT_OURS:
                 raise
@@ -293,6 +293,11 @@ def _allowed(original: Callable[..., Any]) -> Callable[..., Any]:
             return await original(self, *arguments, **named)
 
     return asynchronous
+
+
+def is_guarded(exchange: object) -> bool:
+    """Tell whether an object is one that a guard stands before."""
+    return isinstance(exchange, _Shared)
 
 
 def guarded_class(kind: type, exchange_id: str, allow: frozenset[str], *, asynchronous: bool) -> type:

@@ -31,7 +31,7 @@ from onefill.core.order import Order
 from onefill.core.values import OrderType, Side, exact_decimal
 from onefill.engine.gateway import Gateway
 from onefill.guarding.hearing import HearingVenue
-from onefill.guarding.outcomes import Results, Uncertain, failure_of, failure_of_edit, rejection
+from onefill.guarding.outcomes import Results, Uncertain, Unfit, failure_of, failure_of_edit, rejection
 from onefill.guarding.settings import GuardSettings, call_timeout_s
 from onefill.guarding.site import Site
 from onefill.service.wiring import open_gateway
@@ -70,6 +70,11 @@ class GuardDesk:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
         self._recording: set[asyncio.Task[Any]] = set()
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing more is taken."""
+        return self._closed
 
     # -------------------------------------------------------------- open, close
 
@@ -151,6 +156,8 @@ class GuardDesk:
             raise
         except OrderUncertain as error:
             raise Uncertain(error) from None
+        except InvalidField as error:
+            raise Unfit(error) from None
         finally:
             venue.unhear(name, told)
         failure = failure_of(answer)

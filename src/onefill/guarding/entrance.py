@@ -5,6 +5,7 @@ import atexit
 import concurrent.futures
 import contextlib
 import logging
+import os
 import threading
 import weakref
 from collections.abc import Callable, Coroutine, Iterable
@@ -13,7 +14,7 @@ from typing import Any, Final, TypeVar
 from onefill.core.errors import CallerError, InvalidField, RouteClosed
 from onefill.core.risk_limits import Risk
 from onefill.engine.controller import ControlPlan
-from onefill.guarding.classes import STATE, guarded_class
+from onefill.guarding.classes import STATE, guarded_class, is_guarded
 from onefill.guarding.desk import GuardDesk
 from onefill.guarding.settings import GuardSettings
 from onefill.service.ledgers import LedgerName
@@ -79,8 +80,11 @@ def guard(
     state = getattr(exchange, "__dict__", {})
     if not hasattr(exchange, "create_order") or "id" not in state:
         raise InvalidField("exchange", f"expected an object of ccxt's, got {type(exchange).__name__}")
-    if STATE in state:
-        raise CallerError(f"{state['id']}: this object is guarded already; use the one that guard() returned")
+    if is_guarded(exchange) or (STATE in state and not state[STATE].desk.closed):
+        raise CallerError(
+            f"{state['id']}: this object is guarded already; use the one that guard() returned, or close that and guard the "
+            "plain object anew"
+        )
     asynchronous = is_async(exchange)
     kind = guarded_class(type(exchange), state["id"], settings.allow, asynchronous=asynchronous)
     made: Any = object.__new__(kind)
@@ -126,6 +130,7 @@ class SyncGuard:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._process = os.getpid()
 
     def start(self) -> None:
         """Open ledger and venue. Raises as :func:`onefill.open` does."""
@@ -146,6 +151,11 @@ class SyncGuard:
             loop = self._loop
             if loop is None:
                 raise RouteClosed(f"the guard of {self.desk.exchange.id} was closed; make a new one")
+            if os.getpid() != self._process:
+                raise RouteClosed(
+                    f"the guard of {self.desk.exchange.id} was made in another process, which this one was forked from; guard "
+                    "an object of this process's own, over a ledger of its own"
+                )
             future: concurrent.futures.Future[T] = concurrent.futures.Future()
             loop.call_soon_threadsafe(self._begin, loop, _told_to(future, work, arguments))
         try:
@@ -161,7 +171,7 @@ class SyncGuard:
     def close(self, timeout_s: float | None = None) -> None:
         """Close ledger and venue. Calls of other threads that still wait end with RouteClosed."""
         _open.discard(self)
-        if self._loop is None:
+        if self._loop is None or os.getpid() != self._process:
             return
         try:
             self.run(self.desk.close, timeout_s=timeout_s)

@@ -8,7 +8,7 @@ import ccxt
 
 from onefill.core import guard_rules as rules
 from onefill.core.answers import Answer, ReplaceAnswer, ReplaceResult
-from onefill.core.errors import OrderNotSent, OrderRefused, OrderUncertain
+from onefill.core.errors import InvalidField, OrderNotSent, OrderRefused, OrderUncertain
 from onefill.core.lifecycle import NEVER_SENT, Status
 from onefill.core.order import Order
 
@@ -22,6 +22,13 @@ class Uncertain(OrderUncertain, ccxt.RequestTimeout):  # type: ignore[misc] # cc
         self.key = of.key
         self.client_order_id = of.client_order_id
         Exception.__init__(self, *of.args)
+
+
+class Unfit(InvalidField, ccxt.InvalidOrder):  # type: ignore[misc] # likewise
+    """As :class:`~onefill.core.errors.InvalidField`; also for code that catches what ccxt raises when the venue refuses it."""
+
+    def __init__(self, of: InvalidField) -> None:
+        super().__init__(of.field, of.problem)
 
 
 def rejection(reason: str | None) -> Exception:
