@@ -101,6 +101,24 @@ class _Exact:
 
 
 class _AsyncTwin(_Exact):
+    async def throttle(self, cost: Any = None) -> None:
+        """Wait for the rate limit. What costs nothing waits for nobody: some venues count questions only, and orders not.
+
+        ccxt charges a wait that was given up all the same. Where questions wait for seconds, and no longer than a time-out,
+        those that nobody waits for any more would use up the whole limit, and none be asked in time.
+        """
+        if cost == 0:
+            return
+        throttler = self.__dict__["throttler"]
+        turn = throttler(cost)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            for place, (waiting, _) in enumerate(throttler.queue):
+                if waiting is turn:
+                    throttler.queue[place] = (turn, 0)
+            raise
+
     @property
     def session(self) -> Any:
         """The shared session, watched."""

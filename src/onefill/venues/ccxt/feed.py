@@ -112,6 +112,8 @@ class Feed:
         self._stirred = asyncio.Event()
         self._hurried = False
         """Something was executed or ended, as it seems: all lists are to be read."""
+        self._round_s = 0.0
+        """How long the last reading of the lists took."""
 
     def _now_ms(self) -> int:
         """Return the time by the venue's clock, as far as that is known: trades bear its time, not ours."""
@@ -152,7 +154,9 @@ class Feed:
         try:
             while True:
                 self._woken = False
+                begun_s = asyncio.get_running_loop().time()
                 found, failure = await self._round(rounds, since_ms, read_through)
+                self._round_s = asyncio.get_running_loop().time() - begun_s
                 rounds += 1
                 through_us = min(read_through.values(), default=self._now_ms()) * 1000
                 for report in self._placed(found, through_us):
@@ -213,7 +217,9 @@ class Feed:
                 yield self._heard.popleft()
             quiet = not self._orders or any(one.live for one in listeners)
             pause_s = self._poll_s * (_QUIET_FACTOR if quiet else 1)
-            left_s = begun_s + (min(_LEAST_PAUSE_S, pause_s) if self._woken else pause_s) - loop.time()
+            # Where questions wait for the rate limit, half of what it grants is left to those about single orders.
+            pause_s = max(min(_LEAST_PAUSE_S, pause_s) if self._woken else pause_s, self._round_s)
+            left_s = begun_s + pause_s - loop.time()
             if left_s <= 0:
                 return
             self._stirred.clear()
