@@ -69,6 +69,11 @@ def test_a_day_is_read_on_the_steps_of_its_instrument(tmp_path: Path) -> None:
         read_day(file, COIN, 4)
 
 
+ACTION = (
+    b'{"action":{"type":"order","orders":[{"a":10000,"b":true,"p":"236.47","s":"1","r":false,"c":"0x1"}]},'
+    b'"nonce":1,"signature":{"r":"0x1","s":"0x1","v":27}}'
+)
+CANCEL = b'{"action":{"type":"cancelByCloid","cancels":[{"asset":10000,"cloid":"0x1"}]},"nonce":1,"signature":{}}'
 ORDER = b'{"clOrdId":"a1","instId":"BTC-USDT","px":"236.470","sz":"1","side":"buy"}'
 
 
@@ -96,6 +101,14 @@ ORDER = b'{"clOrdId":"a1","instId":"BTC-USDT","px":"236.470","sz":"1","side":"bu
             (b"GET", b"/order?origClientOrderId=x&timestamp=1&signature=a", b""),
             (b"GET", b"/order?origClientOrderId=x&timestamp=2&signature=b", b""),
         ),
+        (
+            (b"POST", b"/exchange", ACTION),
+            (
+                b"POST",
+                b"/exchange",
+                ACTION.replace(b"0x1", b"0x2").replace(b'"nonce":1', b'"nonce":2,"expiresAfter":3'),
+            ),
+        ),
     ],
 )
 def test_a_request_is_known_by_the_order_in_it(
@@ -113,6 +126,9 @@ def test_a_request_is_known_by_the_order_in_it(
         ((b"GET", b"/buy?amount=10&price=1", b""), (b"GET", b"/sell?amount=10&price=1", b"")),
         ((b"GET", b"/order?origClientOrderId=x", b""), (b"GET", b"/order?origClientOrderId=y", b"")),
         ((b"GET", b"/order?id=x", b""), (b"DELETE", b"/order?id=x", b"")),
+        ((b"POST", b"/exchange", ACTION), (b"POST", b"/exchange", ACTION.replace(b'"s":"1"', b'"s":"2"'))),
+        ((b"POST", b"/exchange", ACTION), (b"POST", b"/exchange", ACTION.replace(b"true", b"false"))),
+        ((b"POST", b"/exchange", CANCEL), (b"POST", b"/exchange", CANCEL.replace(b"0x1", b"0x2"))),
         ((b"POST", b"/o", b"{broken"), (b"POST", b"/o", b"{broken as well")),
     ],
 )

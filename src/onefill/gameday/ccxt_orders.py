@@ -32,6 +32,8 @@ _CHANGING: Final = frozenset(
     {"timestamp", "signature", "nonce", "recvwindow", "deadline", "exptime", "valid_until", "receivewindow", "since"}
 )
 """What is another at every attempt."""
+_SIGNED: Final = {"a": "symbol", "b": "side", "p": "price", "s": "quantity"}
+"""What the content of an order in a signed action (Hyperliquid) is called, spelt out."""
 _SATOSHI: Final = Decimal("1E-8")
 _HEADER: Final = "key,instrument,side,quantity,type,price,time in force,allow similar\n"
 
@@ -146,9 +148,20 @@ def _said(target: bytes, body: bytes) -> list[tuple[str, str]]:
 def _of_body(body: bytes) -> Iterator[tuple[str, str]]:
     text = body.decode(errors="replace")
     try:
-        yield from _leaves("", msgspec.json.decode(text)) if text[:1] in ("{", "[") else parse_qsl(text)
+        yield from _of_document(msgspec.json.decode(text)) if text[:1] in ("{", "[") else parse_qsl(text)
     except msgspec.DecodeError:
         yield "body", text
+
+
+def _of_document(document: Any) -> Iterator[tuple[str, str]]:
+    """Yield what a JSON document says. Signed actions have names of one letter, some of which their signature has too."""
+    action = document.get("action") if isinstance(document, dict) else None
+    if not isinstance(action, dict):
+        return _leaves("", document)
+    if action.get("type") != "order":
+        return _leaves("", action)
+    named = [{_SIGNED.get(name, name): value for name, value in one.items()} for one in action["orders"]]
+    return _leaves("", named)
 
 
 def _leaves(name: str, value: Any) -> Iterator[tuple[str, str]]:
