@@ -1,5 +1,7 @@
 """A guarded synchronous client: its calls and results stay as they are, and a repeat trades once."""
 
+import asyncio
+import os
 import threading
 from decimal import Decimal
 from pathlib import Path
@@ -10,6 +12,7 @@ import pytest
 from guard_kit import BTC, Venue, hang
 
 import onefill
+from onefill.service.wiring import open_for_reading
 from onefill.sim.imitations import spoils
 
 LOST = [spoils.drop, spoils.truncate, spoils.html, spoils.status(502), spoils.status(504), hang]
@@ -208,6 +211,47 @@ def test_what_was_never_sent_says_so(venue: Venue, ledger: Path) -> None:
         with pytest.raises(onefill.OrderNotSent):
             order(exchange)
     assert venue.orders() == []
+
+
+def test_what_trades_is_booked_in_the_ledger(venue: Venue, ledger: Path) -> None:
+    """Executions are asked for while there are open orders; position and order stand in the ledger afterwards."""
+    with venue.guarded(ledger, poll_s=0.05) as exchange:
+        order(exchange)
+        venue.by_another("sell", "0.5", "100")
+        asked = venue.asked("GET /api/v3/myTrades")
+        while venue.asked("GET /api/v3/myTrades") < asked + 3:
+            exchange.fetch_balance()
+
+    async def read() -> tuple[list[onefill.Order], list[onefill.Position]]:
+        async with open_for_reading(ledger) as store:
+            return await store.orders(0, 10), (await store.positions("binance"))[0]
+
+    (booked,), (held,) = asyncio.run(read())
+    assert (booked.status, booked.cum_quantity, booked.intent.account) == ("filled", Decimal("0.5"), "main")
+    assert (held.quantity, held.strategy) == (Decimal("0.5"), "script")
+
+
+def test_a_venue_that_cannot_be_reached_is_ccxts_network_error_too(venue: Venue, ledger: Path) -> None:
+    """For code that waits and tries again: nothing is guarded then, and the same object can be guarded later."""
+    plain = venue.plain()
+    venue.go_away()
+    for kind in (onefill.VenueError, ccxt.NetworkError):
+        with pytest.raises(kind):
+            onefill.guard(plain, ledger)
+    venue.come_back()
+    exchange = onefill.guard(plain, ledger)
+    assert order(exchange)["status"] == "open"
+    exchange.close()
+
+
+def test_a_process_that_was_forked_has_no_guard(venue: Venue, ledger: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The thread behind it stayed in the other one: a call says so, and does not wait for ever."""
+    with venue.guarded(ledger) as exchange:
+        with monkeypatch.context() as elsewhere:
+            elsewhere.setattr(os, "getpid", lambda: -1)
+            with pytest.raises(onefill.RouteClosed, match="forked"):
+                order(exchange)
+        assert order(exchange)["status"] == "open"
 
 
 def test_reads_pass_through_and_so_does_their_retry(venue: Venue, ledger: Path) -> None:

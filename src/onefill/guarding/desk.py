@@ -31,10 +31,11 @@ from onefill.core.order import Order
 from onefill.core.values import OrderType, Side, exact_decimal
 from onefill.engine.gateway import Gateway
 from onefill.guarding.hearing import HearingVenue
-from onefill.guarding.outcomes import Results, Uncertain, Unfit, failure_of, failure_of_edit, rejection
+from onefill.guarding.outcomes import Results, Uncertain, Unfit, Unreachable, failure_of, failure_of_edit, rejection
 from onefill.guarding.settings import GuardSettings, call_timeout_s
 from onefill.guarding.site import Site
 from onefill.service.wiring import open_gateway
+from onefill.venues.ccxt.feed import Unanswered
 
 NOT_OURS: Final = object()
 """The order is none of this guard's: the call is passed on as it is."""
@@ -109,7 +110,10 @@ class GuardDesk:
             risk=self.settings.risk,
             control=self.settings.control,
         )
-        self._gateway = await context.__aenter__()
+        try:
+            self._gateway = await context.__aenter__()
+        except Unanswered as error:
+            raise (Unreachable(str(error)) if "NetworkError" in error.classes else error) from None
         self._venue, self._context = venue, context
 
     async def close(self) -> None:

@@ -8,7 +8,7 @@ import ccxt
 
 from onefill.core import guard_rules as rules
 from onefill.core.answers import Answer, ReplaceAnswer, ReplaceResult
-from onefill.core.errors import InvalidField, OrderNotSent, OrderRefused, OrderUncertain
+from onefill.core.errors import InvalidField, OrderNotSent, OrderRefused, OrderUncertain, VenueError
 from onefill.core.lifecycle import NEVER_SENT, Status
 from onefill.core.order import Order
 
@@ -29,6 +29,10 @@ class Unfit(InvalidField, ccxt.InvalidOrder):  # type: ignore[misc] # likewise
 
     def __init__(self, of: InvalidField) -> None:
         super().__init__(of.field, of.problem)
+
+
+class Unreachable(VenueError, ccxt.NetworkError):  # type: ignore[misc] # likewise
+    """As :class:`~onefill.core.errors.VenueError`; also for code that catches ccxt's network errors and calls again."""
 
 
 def rejection(reason: str | None) -> Exception:

@@ -3,7 +3,7 @@
 import sys
 import warnings
 from types import FrameType
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -19,6 +19,8 @@ class Site(msgspec.Struct, frozen=True, gc=False):
     file: str
     line: int
     module: str
+    registry: Any
+    """What the module was warned of, as Python keeps it, so that a line warns once where that is asked for."""
 
 
 def call_site() -> Site:
@@ -29,10 +31,11 @@ def call_site() -> Site:
             break
         frame = frame.f_back
     if frame is None:
-        return Site("", "", 0, "")
+        return Site("", "", 0, "", {})
     module = str(frame.f_globals.get("__name__", ""))
     name = f"{module}:{frame.f_code.co_qualname}:{frame.f_lineno}"
-    return Site(name, frame.f_code.co_filename, frame.f_lineno, module)
+    registry = frame.f_globals.setdefault("__warningregistry__", {})
+    return Site(name, frame.f_code.co_filename, frame.f_lineno, module, registry)
 
 
 def warn_of_derived_key(site: Site, method: str, bucket_s: float) -> None:
@@ -45,4 +48,5 @@ def warn_of_derived_key(site: Site, method: str, bucket_s: float) -> None:
         site.file,
         site.line,
         module=site.module,
+        registry=site.registry,
     )
