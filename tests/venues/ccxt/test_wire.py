@@ -14,6 +14,7 @@ from aiohttp import web
 
 from onefill.core.errors import InvalidField, VenueError
 from onefill.core.messages import (
+    Accepted,
     CancelRequest,
     NotSent,
     Rejected,
@@ -28,10 +29,11 @@ from onefill.sim.imitations import spoils
 from onefill.sim.imitations.base import ACCOUNT, Imitation
 from onefill.sim.imitations.binance import BinanceSpot
 from onefill.sim.imitations.deribit import DeribitImitation
+from onefill.sim.imitations.kraken import KrakenImitation
 from onefill.sim.venue import wall_clock_us
 from onefill.venues.ccxt import client as clients
 from onefill.venues.ccxt.address import point
-from onefill.venues.ccxt.manners import manners_of
+from onefill.venues.ccxt.manners import Signing, manners_of
 from onefill.venues.ccxt.venue import CcxtVenue
 from onefill.venues.ccxt.witness import Witness
 
@@ -415,6 +417,37 @@ def test_a_twin_shares_everything_and_reads_numbers_as_text() -> None:
     assert other.number_of(Decimal("0.1")) == 0.1
     with pytest.raises(InvalidField):
         other.number_of(Decimal("0.1000000000000000000001"))
+
+
+def test_expiries_are_stamped_by_the_venues_clock() -> None:
+    """Where the venue's clock is ahead of ours, a point in time that it judges by is moved by as much; what is left is not."""
+
+    async def scenario() -> None:
+        async with connected() as (venue, imitation):
+            stamped: list[Signing] = []
+            venue.manners.stamp = stamped.append  # type: ignore[method-assign]
+            for ahead_ms in (0, 60_000, -60_000):
+                venue._client.exchange.__dict__["_onefill_clock_difference_ms"] = ahead_ms
+                expires_at_us = wall_clock_us() + 3_000_000
+                await venue.submit(
+                    order(imitation, client_order_id=f"{len(stamped)}" * 32, expires_at_us=expires_at_us)
+                )
+                assert stamped[-1].expires_at_ms == expires_at_us // 1000 + ahead_ms
+                assert 0 < stamped[-1].left_ms <= 3_000
+
+    run(scenario)
+
+
+def test_where_nonces_rise_requests_leave_in_the_order_of_their_signatures() -> None:
+    """Many orders at once at a venue that refuses a nonce lower than one it has seen: none is refused for that."""
+
+    async def scenario() -> None:
+        async with connected(KrakenImitation) as (venue, imitation):
+            orders = [order(imitation, client_order_id=f"{n:032x}", price=Decimal(100 + n)) for n in range(40)]
+            replies = await asyncio.gather(*(venue.submit(one) for one in orders))
+            assert {type(one) for one in replies} == {Accepted}
+
+    run(scenario)
 
 
 def test_an_exchange_that_ccxt_does_not_know_is_named() -> None:

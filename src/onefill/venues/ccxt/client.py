@@ -11,9 +11,9 @@ import contextvars
 import inspect
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from decimal import Decimal
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import aiohttp
 
@@ -27,6 +27,8 @@ MISSING: Final = "the ccxt library is not installed: pip install 'onefill[ccxt]'
 
 
 _CLOCK: Final = "_onefill_clock_difference_ms"
+_TURN: Final = "_onefill_turn"
+_LONGEST_TURN_S: Final = 1.0
 
 
 class _Exact:
@@ -46,10 +48,18 @@ class _Exact:
 
     def fetch(self, *arguments: Any, **given: Any) -> Any:
         """Send a request by whatever transport the client has; the witness hears that it begins."""
-        witness, parent = present(), cast(Any, super())
-        if witness is not None:
-            witness.begins()
-        return parent.fetch(*arguments, **given)
+        parent: Any = super()
+
+        def send() -> Any:
+            witness = present()
+            if witness is not None:
+                witness.begins()
+            return parent.fetch(*arguments, **given)
+
+        return self._in_turn(send)
+
+    def _in_turn(self, send: Callable[[], Any]) -> Any:
+        return send()
 
     def on_rest_response(
         self, code: int, reason: str, url: str, method: str, headers: Any, body: str, *rest: Any
@@ -74,8 +84,9 @@ class _Exact:
             raise KeptBack("a batch of several requests has no expiry of its own")
         # ccxt sends single orders to some venues as a batch of one: it is stamped as that one.
         only = dict(params[0] if batch else params)
-        now_ms: int = parent.milliseconds()
-        signing = Signing(method, path, api, only, witness.expires_at_ms, now_ms, self)
+        ahead_ms = int(me.get(_CLOCK, 0))  # the venue judges by its own clock
+        now_ms = int(parent.milliseconds()) + ahead_ms
+        signing = Signing(method, path, api, only, witness.expires_at_ms + ahead_ms, now_ms, self)
         if signing.left_ms <= 0:
             witness.keep_back("its expiry had come before it could be signed")
             raise KeptBack("its expiry had come before it could be signed")
@@ -118,6 +129,30 @@ class _AsyncTwin(_Exact):
                 if waiting is turn:
                     throttler.queue[place] = (turn, 0)
             raise
+
+    async def _in_turn(self, send: Callable[[], Any]) -> Any:
+        """Send requests in the order in which they were signed, where the venue wants rising nonces.
+
+        The next one waits until this one was answered, but not for long: one that hangs is not to hold up the others.
+        """
+        turn: asyncio.Lock | None = self.__dict__.get(_TURN)
+        if turn is None:
+            return await send()
+        await turn.acquire()
+        released = False
+
+        def release() -> None:
+            nonlocal released
+            if not released:
+                released = True
+                turn.release()
+
+        timer = asyncio.get_running_loop().call_later(_LONGEST_TURN_S, release)
+        try:
+            return await send()
+        finally:
+            timer.cancel()
+            release()
 
     @property
     def session(self) -> Any:
@@ -220,13 +255,16 @@ def make(ccxt_id: str, config: Mapping[str, Any], manners: type[Manners], *, url
 class Client:
     """Calls a ccxt client's methods, synchronous ones in a thread of their own, one at a time. Every call is bounded.
 
+    ``in_turn``: requests leave in the order in which they were signed, one after the other.
     ``lock`` is held during each call of a synchronous client: whoever else uses that client's connection should hold it too.
     """
 
-    def __init__(self, exchange: Any, timeout_s: float, *, own: bool) -> None:
+    def __init__(self, exchange: Any, timeout_s: float, *, own: bool, in_turn: bool = False) -> None:
         self.raw = exchange
         self.exchange = twin(exchange)
         self.asynchronous = is_async(exchange)
+        if in_turn and self.asynchronous:
+            self.exchange.__dict__[_TURN] = asyncio.Lock()
         self.lock = threading.RLock()
         self._own = own
         self._timeout_s = timeout_s

@@ -16,6 +16,7 @@ class Gemini(Manners):
     """Gemini spot. ``client_order_id`` on create and look-up; a cancel takes the number only."""
 
     profile: ClassVar[str | None] = "gemini"
+    nonces_rise = True
     page: ClassVar[int] = 500
 
     def refuses(self, request: SubmitRequest) -> str | None:

@@ -20,6 +20,7 @@ class Kraken(Manners):
     """Kraken spot. ``cl_ord_id`` on create, cancel and amend; look-up by open orders, then closed ones."""
 
     profile = "kraken"
+    nonces_rise = True
     page: ClassVar[int] = 50
 
     def stamp(self, signing: Signing) -> None:

@@ -83,6 +83,8 @@ class Manners:
     shows_prices: ClassVar[bool] = True
     """Whether an order that is over is shown with type and price. Where it is not, it cannot be compared with what was sent: a
     look-up is then Unknown, and its executions and its end are told by the stream."""
+    nonces_rise: ClassVar[bool] = False
+    """Whether the venue refuses a request that overtook one signed after it: each request then waits for its turn."""
     page: ClassVar[int] = 100
     """Most trades asked for at once; fewer than asked for means that there are no more."""
 

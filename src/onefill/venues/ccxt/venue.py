@@ -104,7 +104,7 @@ class CcxtVenue:
             exchange = clients.make(self.ccxt_id, config or {}, kind, url=url, testnet=testnet)
         self._account = account
         self._timeout_s = timeout_s
-        self._client = Client(exchange, timeout_s, own=own)
+        self._client = Client(exchange, timeout_s, own=own, in_turn=kind.nonces_rise)
         known = profile or kind.profile
         self._profile = None if known is None else profiles.load(known)
         self.manners = kind(None if self._profile is None else self._profile.wire)
