@@ -27,7 +27,12 @@ _TURNS: Final = 30
 
 
 async def added(folder: Path, guard: Guard, calls: int) -> dict[str, float]:
-    """Return the median µs of ``create_order`` in plain ccxt, and what the guard adds; asynchronous and synchronous."""
+    """Return the median µs of ``create_order`` in plain ccxt, and what the guard adds; asynchronous and synchronous.
+
+    Files go into a new folder in ``folder``.
+    """
+    folder = folder / "guard"
+    folder.mkdir()
     floor = await SqlitePlaces(folder).floor()
     try:
         async with server("imitation", folder, _SERVER) as listening:
