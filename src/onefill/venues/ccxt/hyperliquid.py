@@ -26,6 +26,8 @@ class HyperliquidManners(Manners):
     """``cloid``; an expiry that is signed with the order; found by its status, else among live orders, past ones and fills."""
 
     profile: ClassVar[str | None] = "hyperliquid"
+    poll_s = 4.0
+    """A list of fills weighs 20, and 1,200 a minute are granted."""
     config: ClassVar[Mapping[str, Any]] = {
         "options": {
             "approvedBuilderFee": True,  # so that no approval is sent

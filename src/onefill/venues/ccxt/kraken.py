@@ -20,6 +20,8 @@ class Kraken(Manners):
     """Kraken spot. ``cl_ord_id`` on create, cancel and amend; look-up by open orders, then closed ones."""
 
     profile = "kraken"
+    poll_s = 6.0
+    """Its counter falls by one in three seconds, and a list of trades costs two."""
     nonces_rise = True
     page: ClassVar[int] = 50
 

@@ -85,6 +85,8 @@ class Manners:
     look-up is then Unknown, and its executions and its end are told by the stream."""
     nonces_rise: ClassVar[bool] = False
     """Whether the venue refuses a request that overtook one signed after it: each request then waits for its turn."""
+    poll_s: ClassVar[float] = 2.0
+    """How often lists are read where no stream runs and orders may trade, within what the venue grants."""
     page: ClassVar[int] = 100
     """Most trades asked for at once; fewer than asked for means that there are no more."""
 

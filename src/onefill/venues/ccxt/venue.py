@@ -73,7 +73,8 @@ class CcxtVenue:
       ``overrides`` replace single values, as :func:`~onefill.core.venue_words.overridden` takes them.
     * ``url``: another address, ``http://host:port``; ``testnet``: the venue's own network for tests.
     * ``instruments``: symbols whose executions are told from the start; the others are from their first order here on.
-    * ``timeout_s`` bounds every call; ``poll_s``: how often lists are read where there is no stream.
+    * ``timeout_s`` bounds every call; ``poll_s``: how often lists are read where no stream runs; by
+      default what suits the venue.
 
     Raises :class:`~onefill.core.errors.InvalidField`, and :class:`~onefill.core.errors.VenueError` if ccxt is not installed.
     """
@@ -92,10 +93,10 @@ class CcxtVenue:
         timeout_s: float = 10.0,
         instruments: Collection[str] = (),
         overrides: Mapping[str, Any] | None = None,
-        poll_s: float = 1.0,
+        poll_s: float | None = None,
         streams: bool = True,
     ) -> None:
-        if timeout_s <= 0 or poll_s <= 0:
+        if timeout_s <= 0 or (poll_s is not None and poll_s <= 0):
             raise InvalidField("timeout_s" if timeout_s <= 0 else "poll_s", "is not above zero, in seconds")
         own = isinstance(exchange, str)
         self.ccxt_id: str = exchange if own else exchange.id
@@ -112,7 +113,9 @@ class CcxtVenue:
         self._capabilities = overridden(self._believed(), overrides or {})
         self.last_look: Callable[[], str | None] = _nothing_against_it
         """See :class:`onefill.ports.venue.LastLook`."""
-        self._feed = Feed(self._client, self.manners, account, self._question, poll_s=poll_s, streams=streams)
+        self._feed = Feed(
+            self._client, self.manners, account, self._question, poll_s=poll_s or kind.poll_s, streams=streams
+        )
         for symbol in instruments:
             self._feed.meet(symbol)
         self._ours: dict[str, None] = {}
