@@ -3,6 +3,7 @@
 from typing import Any
 
 import ccxt.async_support as ccxt
+import ccxt.pro as streaming
 import pytest
 from calling_kit import by_another, called, cancel, order, place, replace, run
 
@@ -181,3 +182,15 @@ def test_trades_are_read_to_the_end() -> None:
                 assert len({manners.trade_key(one) for one in trades}) == len(trades) == (100 if count == 100 else 350)
 
     run(scenario)
+
+
+def test_what_a_stream_tells_is_read_from_the_list() -> None:
+    """The library reads the very same fill otherwise there: when it was, and which way a fee went."""
+    fill = {"symbol": "BTCUSDT", "tradeId": "1", "orderId": "2", "side": "buy", "priceAvg": "100", "size": "1"}
+    paid = {"deduction": "no", "feeCoin": "USDT", "totalFee": "0.1"}
+    client = streaming.bitget()
+    listed = client.parse_trade({**fill, "cTime": "1", "uTime": "2", "feeDetail": paid})
+    heard = client.parse_ws_trade({**fill, "cTime": "1", "uTime": "2", "feeDetail": [paid]})
+    assert (listed["timestamp"], listed["fee"]["cost"]) == (1, -0.1)
+    assert (heard["timestamp"], heard["fee"]["cost"]) == (2, 0.1)
+    assert BitgetManners().heard_trade(heard) is None

@@ -309,3 +309,13 @@ def test_more_ended_orders_than_realtime_keeps_are_all_listed() -> None:
             assert {manners.client_order_id(one) for one in ended} == {f"o-{number}" for number in range(RECENT + 20)}
 
     run(scenario)
+
+
+def test_only_trades_are_taken_from_a_stream() -> None:
+    """Deleveraging, liquidation and settlement stand in no list that the library asks for: the lists decide."""
+    read = ccxt.bybit().parse_trade
+    raw = {"symbol": "BTCUSDT", "category": "spot", "execId": "1", "orderId": "2", "orderLinkId": "one", "side": "Buy"}
+    heard = {kind: BybitManners().heard_trade(read({**raw, "execType": kind})) for kind in ("Trade", "AdlTrade")}
+    assert heard["AdlTrade"] is None
+    assert heard["Trade"] is not None
+    assert BybitManners().trade_key(heard["Trade"]) == ("2", "1")

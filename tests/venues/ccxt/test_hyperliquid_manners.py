@@ -4,6 +4,7 @@ from collections.abc import Awaitable
 from typing import Any
 
 import ccxt.async_support as ccxt
+import ccxt.pro as streaming
 import pytest
 from calling_kit import Calling, called, cancel, place, replace, run
 from calling_kit import by_another as by_another_in
@@ -310,3 +311,22 @@ def test_past_orders_are_listed_as_far_as_the_list_surely_goes_back(monkeypatch:
             assert await manners.ended_orders(call, SYMBOL, since_ms + 10_000_000) == []
 
     run(scenario)
+
+
+def test_what_a_stream_tells_is_read_from_the_list() -> None:
+    """The library takes a stream's fee for USDC, whatever it was paid in."""
+    fill = {
+        "coin": "@0",
+        "side": "B",
+        "px": "40",
+        "sz": "1",
+        "time": 1,
+        "oid": 2,
+        "tid": 3,
+        "fee": "0.1",
+        "feeToken": "HYPE",
+    }
+    client = streaming.hyperliquid()
+    assert client.parse_trade(fill)["fee"]["currency"] == "HYPE"
+    assert client.parse_ws_trade(fill)["fee"]["currency"] == "USDC"
+    assert HyperliquidManners().heard_trade(client.parse_ws_trade(fill)) is None

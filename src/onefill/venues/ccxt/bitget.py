@@ -93,6 +93,12 @@ class BitgetManners(Manners):
                 return found
             asked["idLessThan"] = str(lowest)
 
+    # ----------------------------------------------------------------- reading
+
+    def heard_trade(self, trade: Trade) -> Trade | None:
+        """Have the list read: of a stream's fill ccxt reads another time, and a fee that was received as one that was paid."""
+        return None
+
 
 def _window(call: Call, since_ms: int) -> tuple[int, dict[str, Any]]:
     """Return from when to ask, and until when: 90 days at most, and a little beyond now, as the venue's clock may be ahead."""

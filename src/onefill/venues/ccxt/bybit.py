@@ -131,6 +131,10 @@ class BybitManners(Manners):
         """Return ``orderLinkId``, which every execution shows."""
         return str(trade["info"].get("orderLinkId") or "")
 
+    def heard_trade(self, trade: Trade) -> Trade | None:
+        """Return what is a trade; of other executions the stream tells, and the list that is asked for does not."""
+        return trade if trade["info"].get("execType") == "Trade" else None
+
 
 def _read(order: Order) -> Order:
     """Return an order as it is: ccxt calls one closed that was cancelled after it had traded in part.

@@ -163,6 +163,10 @@ class HyperliquidManners(Manners):
         name = "-".join(str(info.get(field) or "") for field in ("time", "coin", "tid", "side"))
         return str(trade.get("order") or ""), name if info.get("tid") else ""
 
+    def heard_trade(self, trade: Trade) -> Trade | None:
+        """Have the list read: of a stream's fill ccxt takes the fee for USDC, whatever it was paid in."""
+        return None
+
     def trade_client_order_id(self, trade: Trade) -> str:
         """Return ``cloid``, which a fill may show."""
         return str(trade["info"].get("cloid") or "")
