@@ -319,10 +319,10 @@ def as_shown(order: Order) -> dict[str, Any]:
     }
 
 
-_CLASS: Final = re.compile(r"([A-Z][A-Za-z]+): ")
+_REJECTION: Final = re.compile(r"([A-Z][A-Za-z]+): (.*?)( \((rejected|refused here)[a-z, ]*: [^()]*\))?", re.DOTALL)
 
 
-def rejection_class(reason: str) -> str | None:
-    """Return the name of the library's exception that a recorded rejection begins with, if it does."""
-    found = _CLASS.match(reason)
-    return None if found is None else found[1]
+def rejection_parts(reason: str) -> tuple[str | None, str]:
+    """Return the library's exception that a recorded rejection begins with, if it does, and its words without our verdict."""
+    found = _REJECTION.fullmatch(reason)
+    return (None, reason) if found is None else (found[1], found[2])

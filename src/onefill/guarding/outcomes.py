@@ -38,9 +38,10 @@ class Unreachable(VenueError, ccxt.NetworkError):  # type: ignore[misc] # likewi
 def rejection(reason: str | None) -> Exception:
     """Return what ccxt raised when the venue rejected, by the recorded words; InvalidOrder where they do not tell."""
     text = reason or "the venue rejected the order"
-    kind = getattr(ccxt, rules.rejection_class(text) or "", None)
+    name, words = rules.rejection_parts(text)
+    kind = getattr(ccxt, name or "", None)
     if isinstance(kind, type) and issubclass(kind, ccxt.BaseError):
-        made: Exception = kind(text.partition(": ")[2])
+        made: Exception = kind(words)
         return made
     return ccxt.InvalidOrder(text)  # type: ignore[no-any-return]
 

@@ -156,17 +156,18 @@ def test_every_number_of_a_shown_order_is_read_and_nothing_else() -> None:
 
 
 @pytest.mark.parametrize(
-    ("reason", "name"),
+    ("reason", "name", "words"),
     [
-        ("InsufficientFunds: binance {...} (rejected: rejected)", "InsufficientFunds"),
-        ("no words", None),
-        ("", None),
-        ("x: y", None),
+        ("InsufficientFunds: x {...} (rejected: rejected)", "InsufficientFunds", "x {...}"),
+        ("InvalidOrder: x (y): z (rejected, to be looked at: refused in front)", "InvalidOrder", "x (y): z"),
+        ("InvalidOrder: x (refused here: the library itself refused)", "InvalidOrder", "x"),
+        ("InvalidOrder: x (not: ours)", "InvalidOrder", "x (not: ours)"),
+        *((text, None, text) for text in ("no words", "", "x: y")),
     ],
 )
-def test_the_class_of_a_rejection_is_read_from_the_recorded_words(reason: str, name: str | None) -> None:
-    """It stands before the first colon."""
-    assert rules.rejection_class(reason) == name
+def test_the_class_of_a_rejection_is_read_from_the_recorded_words(reason: str, name: str | None, words: str) -> None:
+    """It stands before the first colon; what was judged of it, at the end, is left out."""
+    assert rules.rejection_parts(reason) == (name, words)
 
 
 @pytest.mark.parametrize("status", list(Status))
