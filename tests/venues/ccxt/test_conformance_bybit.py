@@ -1,4 +1,4 @@
-"""The venue suite over Bybit, by lists alone."""
+"""The venue suite over Bybit: by lists alone, and with the streams."""
 
 from typing import Any, ClassVar
 
@@ -12,3 +12,9 @@ class TestBybit(CcxtConformance):
 
     imitation = BybitImitation
     settings: ClassVar[dict[str, Any]] = {"streams": False}
+
+
+class TestBybitStreams(CcxtConformance):
+    """The same with the private streams of orders and executions."""
+
+    imitation = BybitImitation

@@ -21,7 +21,6 @@ from onefill.core.messages import (
     CancelRejected,
     CancelRequest,
     DuplicateId,
-    ExecutionReport,
     ReplaceRejected,
     ReplaceRequest,
     SubmitRequest,
@@ -32,9 +31,12 @@ from onefill.core.messages import (
 from onefill.core.values import Instrument, OrderType, Side, TimeInForce, plain
 from onefill.sim import exchange_http as answers
 from onefill.sim.dialect import Dialect
+from onefill.sim.imitations import bybit_words as words
 from onefill.sim.imitations.archive import Archive, currencies_of, number_of
 from onefill.sim.imitations.base import ACCOUNT, KEYS, Imitation
+from onefill.sim.imitations.bybit_streams import Private
 from onefill.sim.imitations.reading import Refused, Unreadable, body_of, text_of, whole
+from onefill.sim.imitations.streams import Streams
 from onefill.sim.order_book import ExchangeOrder
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -44,21 +46,12 @@ WEEK_MS: Final = 7 * 86_400_000
 """Longest stretch of time that one question about history or executions covers."""
 _AHEAD_MS: Final = 1_000
 _GRANTED: Final = Decimal(1_000_000)
-_FIRST_ORDER: Final = 1_321_052_653_536_515_584
-_FIRST_EXECUTION: Final = 2_210_000_000_097_330_907
 _ZERO: Final = Decimal(0)
 
 _BAD_REQUEST, _LATE, _BAD_KEY, _TOO_MANY = 10001, 10002, 10003, 10006
 _BAD_SYMBOL, _BAD_PARAMETER, _DUPLICATE, _NO_ORDER = 170121, 170130, 170141, 170213
 _TIMES: Final[Mapping[str, TimeInForce]] = {"GTC": TimeInForce.GTC, "IOC": TimeInForce.IOC, "FOK": TimeInForce.FOK}
 _AT_WORK: Final = LIVE - {VenueStatus.PENDING_NEW}
-_STATES: Final[Mapping[VenueStatus, str]] = {
-    VenueStatus.PENDING_NEW: "Created",
-    VenueStatus.NEW: "New",
-    VenueStatus.PARTIALLY_FILLED: "PartiallyFilled",
-    VenueStatus.FILLED: "Filled",
-    VenueStatus.REJECTED: "Rejected",
-}
 
 
 class BybitImitation(Imitation):
@@ -87,8 +80,10 @@ class BybitImitation(Imitation):
     ) -> None:
         super().__init__(dialect=dialect, instruments=instruments, **other)
         self.archive = Archive(self.exchange, ACCOUNT)
-        self._symbols = {_market(symbol): symbol for symbol in self.exchange.instruments}
+        self._symbols = {words.market_id(symbol): symbol for symbol in self.exchange.instruments}
         self._forgotten = 0
+        self.streams = Streams(self.exchange, ACCOUNT)
+        self._private = Private(self.exchange, self.archive, self.streams)
 
     def routes(self) -> Iterable[web.RouteDef]:
         """Return what the venue serves."""
@@ -102,6 +97,7 @@ class BybitImitation(Imitation):
             web.get("/v5/order/realtime", self._answered(self._realtime, key=True)),
             web.get("/v5/order/history", self._answered(self._history, key=True)),
             web.get("/v5/execution/list", self._answered(self._executions, key=True)),
+            web.get("/v5/private", self._private.serve),
             web.post("/v5/order/create", self._create),
             web.post("/v5/order/amend", self._posted(self._amend)),
             web.post("/v5/order/cancel", self._posted(self._cancel)),
@@ -111,6 +107,10 @@ class BybitImitation(Imitation):
     def config(cls) -> dict[str, Any]:
         """Return keys, and options that have the client load spot markets only."""
         return {**KEYS, "options": {"defaultType": "spot", "fetchMarkets": {"types": ["spot"]}}}
+
+    async def end_streams(self) -> None:
+        """Cut every WebSocket that is open."""
+        await self.streams.cut()
 
     def forget_recent(self) -> None:
         """Show no order that is over by now in ``realtime`` any more, as after a restart of the venue."""
@@ -180,7 +180,7 @@ class BybitImitation(Imitation):
 
     def _instruments(self, http: web.Request) -> dict[str, Any]:
         _spot(http.query)
-        return {"category": "spot", "list": [_instrument(one) for one in self.exchange.instruments.values()]}
+        return {"category": "spot", "list": [words.shown_instrument(one) for one in self.exchange.instruments.values()]}
 
     def _coins(self, _: web.Request) -> dict[str, Any]:
         coins = sorted({coin for symbol in self.exchange.instruments for coin in currencies_of(symbol)})
@@ -309,7 +309,7 @@ class BybitImitation(Imitation):
         order_id, link = text_of(named, "orderId"), text_of(named, "orderLinkId")
         if order_id:
             number = whole(order_id)
-            return self.archive.numbered([] if number is None else [number - _FIRST_ORDER])
+            return self.archive.numbered([] if number is None else [number - words.FIRST_ORDER])
         return self.archive.numbered(reversed(self.archive.named(link))) if link else None
 
     def _symbol(self, body: Mapping[str, Any]) -> str:
@@ -321,7 +321,7 @@ class BybitImitation(Imitation):
 
     def _ids(self, venue_order_id: str, client_order_id: str) -> dict[str, Any]:
         return {
-            "orderId": _native(number_of(venue_order_id)),
+            "orderId": words.native(number_of(venue_order_id)),
             "orderLinkId": self.archive.shown_id(client_order_id),
         }
 
@@ -345,7 +345,7 @@ class BybitImitation(Imitation):
             order
             for order in found
             if order.status not in LIVE
-            and status in (None, _state(order))
+            and status in (None, words.state_of(order))
             and since <= order.created_at_us // 1000 <= until
         ]
         return self._orders(http, shown)
@@ -353,9 +353,13 @@ class BybitImitation(Imitation):
     def _orders(self, http: web.Request, orders: Iterable[ExchangeOrder]) -> dict[str, Any]:
         _spot(http.query)
         native = http.query.get("symbol")
-        found = [order for order in orders if native in (None, _market(order.instrument))]
+        found = [order for order in orders if native in (None, words.market_id(order.instrument))]
         page, cursor = _page(http, found, lambda order: order.number, 50)
-        return {"category": "spot", "list": [self._order(order) for order in page], "nextPageCursor": cursor}
+        return {
+            "category": "spot",
+            "list": [words.shown_order(self.archive, order) for order in page],
+            "nextPageCursor": cursor,
+        }
 
     def _executions(self, http: web.Request) -> dict[str, Any]:
         _spot(http.query)
@@ -365,11 +369,15 @@ class BybitImitation(Imitation):
         found = [
             trade
             for trade in reversed(self.archive.trades_between(since, until))
-            if native in (None, _market(trade.instrument))
+            if native in (None, words.market_id(trade.instrument))
             and (numbers is None or number_of(trade.venue_order_id) in numbers)
         ]
         page, cursor = _page(http, found, lambda trade: trade.position, 100)
-        return {"category": "spot", "list": [self._trade(trade) for trade in page], "nextPageCursor": cursor}
+        return {
+            "category": "spot",
+            "list": [words.shown_trade(self.archive, trade) for trade in page],
+            "nextPageCursor": cursor,
+        }
 
     def _window(self, http: web.Request) -> tuple[int, int]:
         """Return from when to when a question asks, in ms: never more than a week, the last one if it does not say."""
@@ -381,88 +389,6 @@ class BybitImitation(Imitation):
         if end - start > WEEK_MS:
             raise Refused(_BAD_REQUEST, "The time range between startTime and endTime cannot exceed 7 days.")
         return start, end
-
-    # ------------------------------------------------------------------ spelling
-
-    def _order(self, order: ExchangeOrder) -> dict[str, Any]:
-        value = self.archive.value_of(order.number)
-        live = order.status in LIVE
-        return {
-            "symbol": _market(order.instrument),
-            "orderId": _native(order.number),
-            "orderLinkId": self.archive.shown_id(order.client_order_id),
-            "orderType": order.order_type.capitalize(),
-            "side": order.side.capitalize(),
-            "orderStatus": _state(order),
-            "timeInForce": order.time_in_force.upper(),
-            "marketUnit": "baseCoin" if order.order_type is OrderType.MARKET else "",
-            "price": plain(order.price or _ZERO),
-            "qty": plain(order.quantity),
-            "cumExecQty": plain(order.cum_quantity),
-            "cumExecValue": plain(value),
-            "avgPrice": plain(value / order.cum_quantity) if order.cum_quantity else "",
-            "leavesQty": plain(order.quantity - order.cum_quantity if live else _ZERO),
-            "rejectReason": order.reason or "EC_NoError",
-            "cancelType": "CancelByUser" if order.status is VenueStatus.CANCELED else "UNKNOWN",
-            "createdTime": str(order.created_at_us // 1000),
-            "updatedTime": str(self.archive.changed_at_us(order) // 1000),
-            "cumExecFee": "0",
-        }
-
-    def _trade(self, trade: ExecutionReport) -> dict[str, Any]:
-        number = number_of(trade.venue_order_id)
-        order = self.archive.numbered([number])[0]
-        quantity, price = trade.last_quantity or _ZERO, trade.last_price or _ZERO
-        fee = {} if trade.fee is None else {"feeCoin": trade.fee_currency}
-        return {
-            **fee,
-            "symbol": _market(trade.instrument),
-            "orderId": _native(number),
-            "orderLinkId": self.archive.shown_id(trade.client_order_id),
-            "orderType": order.order_type.capitalize(),
-            "orderPrice": plain(order.price or _ZERO),
-            "orderQty": plain(order.quantity),
-            "leavesQty": plain(trade.leaves_quantity),
-            "side": trade.side.capitalize(),
-            "execType": "Trade",
-            "execId": str(_FIRST_EXECUTION + trade.position),
-            "execPrice": plain(price),
-            "execQty": plain(quantity),
-            "execValue": plain(quantity * price),
-            "execFee": plain(trade.fee or _ZERO),
-            "execTime": str(trade.transacted_at_us // 1000),
-        }
-
-
-def _market(symbol: str) -> str:
-    return "".join(currencies_of(symbol))
-
-
-def _native(number: int) -> str:
-    return str(_FIRST_ORDER + number)
-
-
-def _state(order: ExchangeOrder) -> str:
-    if order.status in _STATES:
-        return _STATES[order.status]
-    return "PartiallyFilledCanceled" if order.cum_quantity else "Cancelled"
-
-
-def _instrument(one: Instrument) -> dict[str, Any]:
-    base, quote_coin = currencies_of(one.symbol)
-    return {
-        "symbol": base + quote_coin,
-        "baseCoin": base,
-        "quoteCoin": quote_coin,
-        "status": "Trading",
-        "marginTrading": "none",
-        "lotSizeFilter": {
-            "basePrecision": plain(one.quantity_step),
-            "quotePrecision": "0.00000001",
-            "minOrderQty": plain(one.min_quantity),
-        },
-        "priceFilter": {"tickSize": plain(one.price_tick)},
-    }
 
 
 def _page(http: web.Request, found: list[Any], place: Callable[[Any], int], most: int) -> tuple[list[Any], str]:
