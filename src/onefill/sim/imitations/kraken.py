@@ -73,8 +73,11 @@ class KrakenImitation(Imitation):
         conclusive_after_s=15.0,
         lists_open_orders=True,
     )
-    nonce_window: int = 0
-    """How far a nonce may lie below the highest seen, if it was not seen itself: the setting of a Kraken key, 0 at first."""
+    nonce_window: int | None = 0
+    """How far a nonce may lie below the highest seen, if it was not seen itself: the setting of a Kraken key, 0 at first.
+
+    ``None``: nonces are not looked at.
+    """
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
@@ -153,6 +156,8 @@ class KrakenImitation(Imitation):
     def _check(self, http: web.Request, form: Form) -> None:
         if http.headers.get("API-Key") != KEYS["apiKey"]:
             raise Refused("EAPI:Invalid key")
+        if self.nonce_window is None:
+            return
         text = form.get("nonce", "")
         nonce = int(text) if text.isascii() and text.isdecimal() and len(text) < 21 else 0
         if nonce in self._nonces or nonce <= self._highest_nonce - self.nonce_window:

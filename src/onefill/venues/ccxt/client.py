@@ -28,7 +28,7 @@ MISSING: Final = "the ccxt library is not installed: pip install 'onefill[ccxt]'
 
 _CLOCK: Final = "_onefill_clock_difference_ms"
 _TURN: Final = "_onefill_turn"
-_LONGEST_TURN_S: Final = 1.0
+_LONGEST_TURN_S: Final = 0.25
 
 
 class _Exact:
