@@ -130,6 +130,24 @@ def refused(ledger: Path, url: str, account: str) -> list[onefill.OnefillError]:
     return caught
 
 
+class Client:
+    """Stands for a class of the ccxt library, which has no types."""
+
+    def fetch_balance(self) -> dict[str, str]:
+        """Return what the account holds."""
+        return {}
+
+
+def guarded(client: Client) -> Client:
+    """Never run without ccxt: what is guarded keeps its type."""
+    exchange = onefill.guard(
+        client, "orders.db", strategy="s", keys="derived", risk=onefill.Risk(), allow=["create_orders"]
+    )
+    exchange.fetch_balance()
+    onefill.guard(client, "orders.db", key="k")  # type: ignore[call-arg] # keys belong to calls
+    return exchange
+
+
 async def mistakes(gateway: onefill.Gateway, intent: onefill.Intent) -> None:
     """Never run: what the type checker must refuse."""
     await gateway.submit(intent)  # type: ignore[call-arg] # no key

@@ -86,8 +86,16 @@ class Venue:
         self.do(submit)
 
     def close(self) -> None:
-        """Stop for good."""
+        """Stop for good, and end what still hangs."""
+
+        async def end() -> None:
+            rest = asyncio.all_tasks() - {asyncio.current_task()}
+            for task in rest:
+                task.cancel()
+            await asyncio.gather(*rest, return_exceptions=True)
+
         self.go_away()
+        self._run(end)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()

@@ -7,11 +7,13 @@ from typing import Any
 
 import ccxt
 import ccxt.async_support
+import ccxt.pro
 import pytest
 from guard_kit import BTC, Venue, hang
 
 import onefill
 from onefill.sim.imitations import spoils
+from onefill.venues.ccxt.address import point
 
 
 async def order(exchange: Any, key: str = "k", **beside: Any) -> Any:
@@ -32,6 +34,23 @@ def test_a_lost_reply_is_found_and_returned(venue: Venue, ledger: Path, spoil: A
             assert (found["status"], found["amount"], found["price"]) == ("open", 0.5, 100.0)
             assert await order(exchange) == found
             await exchange.close()
+
+    asyncio.run(main())
+    assert len(venue.orders()) == 1
+
+
+def test_an_object_with_streams_is_guarded_and_its_streams_stay_its_own(venue: Venue, ledger: Path) -> None:
+    """Objects of ccxt.pro are asynchronous ones; the guard listens to none of their streams."""
+
+    async def main() -> None:
+        plain = point(ccxt.pro.binance({**venue.imitation.config(), "enableRateLimit": False}), venue.imitation.url)
+        venue.spoil(spoils.drop)
+        async with onefill.guard(plain, ledger, poll_s=0.05) as exchange:
+            assert isinstance(exchange, ccxt.pro.binance)
+            assert (await order(exchange))["status"] == "open"
+            assert exchange.clients == {}
+            with pytest.raises(onefill.NotGuarded):
+                await exchange.create_order_ws(BTC, "limit", "buy", 0.5, 100)
 
     asyncio.run(main())
     assert len(venue.orders()) == 1

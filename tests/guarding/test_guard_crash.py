@@ -8,6 +8,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import pytest
 from guard_kit import BTC, Venue, hang
 
 from onefill.sim.imitations import spoils
@@ -26,9 +27,27 @@ print(order["id"], flush=True)
 """
 
 
-def start(venue: Venue, ledger: Path, more: str = "") -> "subprocess.Popen[str]":
+ASYNCHRONOUS = """
+import asyncio
+import sys
+import ccxt.async_support as ccxt
+import onefill
+from onefill.sim.imitations.binance import BinanceSpot
+from onefill.venues.ccxt.address import point
+
+async def main():
+    exchange = point(ccxt.binance({**BinanceSpot.config(), "enableRateLimit": False, "timeout": 2000}), sys.argv[1])
+    async with onefill.guard(exchange, sys.argv[2]) as exchange:
+        order = await exchange.create_order("BTC/USDT", "limit", "buy", 0.5, 100, params={"key": "k"})
+        print(order["id"], flush=True)
+
+asyncio.run(main())
+"""
+
+
+def start(venue: Venue, ledger: Path, more: str = "", script: str = SCRIPT) -> "subprocess.Popen[str]":
     """Run the script in a process of its own."""
-    command = [sys.executable, "-W", "error", "-c", SCRIPT + more, venue.imitation.url, str(ledger)]
+    command = [sys.executable, "-W", "error", "-c", script + more, venue.imitation.url, str(ledger)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ)
 
 
@@ -38,7 +57,10 @@ def ended(process: "subprocess.Popen[str]") -> tuple[int, str, str]:
     return process.returncode, out.strip(), err
 
 
-def test_killed_while_the_reply_is_awaited_the_next_run_returns_the_order(venue: Venue, ledger: Path) -> None:
+@pytest.mark.parametrize("script", [SCRIPT, ASYNCHRONOUS], ids=["synchronous", "asynchronous"])
+def test_killed_while_the_reply_is_awaited_the_next_run_returns_the_order(
+    venue: Venue, ledger: Path, script: str
+) -> None:
     """The order is at the venue, its reply was never had: the same script again prints its number and buys nothing more."""
     arrived = threading.Event()
 
@@ -47,12 +69,12 @@ def test_killed_while_the_reply_is_awaited_the_next_run_returns_the_order(venue:
         await hang(reply)
 
     venue.spoil(arrive)
-    first = start(venue, ledger)
+    first = start(venue, ledger, script=script)
     assert arrived.wait(60)
     first.send_signal(signal.SIGKILL)
     assert ended(first)[0] == -signal.SIGKILL
     (order,) = venue.orders()
-    code, out, err = ended(start(venue, ledger))
+    code, out, err = ended(start(venue, ledger, script=script))
     assert (code, err) == (0, "")
     plain = venue.plain()
     assert plain.fetch_order(out, BTC)["clientOrderId"] == order.client_order_id

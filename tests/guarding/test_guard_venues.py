@@ -62,6 +62,24 @@ def test_a_lost_reply_is_one_order_with_an_asynchronous_client(name: str, tmp_pa
         assert [order.status for order in venue.orders()].count("new") == 0
 
 
+def test_an_exchange_that_is_not_known_here_is_guarded_with_care(tmp_path: Path) -> None:
+    """By ccxt's unified methods alone a lost reply is found in the lists; what is in none stays uncertain, for a person."""
+    with serving() as venue:
+        plain = venue.plain()
+        plain.id = "elsewhere"
+        exchange = onefill.guard(plain, tmp_path / "orders.db", wait_s=0.5)
+        venue.spoil(spoils.drop)
+        assert exchange.create_order("BTC/USDT", "limit", "buy", 0.5, 100, key="k")["status"] == "open"
+        assert len(venue.orders()) == 1
+        # A request that is lost on its way looks the same from here.
+        venue.do(lambda imitation: imitation.unheard.append(lambda: spoils.drop(None)))
+        for _ in range(2):
+            with pytest.raises(onefill.OrderUncertain):
+                exchange.create_order("BTC/USDT", "limit", "buy", 0.5, 100, key="l")
+        assert len(venue.orders()) == 1
+        exchange.close()
+
+
 def test_a_market_that_is_spoken_to_in_another_way_is_not_guarded(tmp_path: Path) -> None:
     """Futures by Binance's spot object are refused by name; its own object for them is guarded."""
     with serving(IMITATIONS["binance_usdm"]) as venue:
