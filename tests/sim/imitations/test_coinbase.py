@@ -1,14 +1,17 @@
 """The imitation of Coinbase Advanced answers the real client library as the profile says the venue does."""
 
 import asyncio
+import contextlib
 import datetime as dt
 from typing import Any
 
+import ccxt as ccxt_sync
 import ccxt.async_support as ccxt
 import pytest
 from imitation_kit import Clock, by_another, run, served
 
 from onefill.sim.imitations.coinbase import KEY_NAME, CoinbaseImitation
+from onefill.venues.ccxt.address import point
 from onefill.venues.profile import load
 
 SYMBOL = "BTC/USDT"
@@ -269,6 +272,31 @@ def test_a_reply_can_be_spoilt_after_the_order_was_taken() -> None:
                 await client.create_order(SYMBOL, "limit", "buy", 1, 100, {"client_order_id": FIRST})
             never.set()
             assert [one["clientOrderId"] for one in await client.fetch_open_orders(SYMBOL)] == [FIRST]
+
+    run(scenario)
+
+
+def test_the_synchronous_client_is_answered_likewise() -> None:
+    """The same requests by another transport: an order is made, shown, changed and cancelled."""
+
+    def session(url: str) -> None:
+        client = point(ccxt_sync.coinbase(CoinbaseImitation.config()), url)
+        with contextlib.closing(client.session):
+            made = client.create_order(SYMBOL, "limit", "buy", 0.5, 100, {"client_order_id": FIRST})
+            assert [one["clientOrderId"] for one in client.fetch_open_orders(SYMBOL)] == [FIRST]
+            client.edit_order(made["id"], SYMBOL, "limit", "buy", 0.75, 101)
+            assert client.fetch_order(made["id"])["amount"] == 0.75
+            client.cancel_order(made["id"], SYMBOL)
+            assert client.fetch_order(made["id"])["status"] == "canceled"
+            assert client.fetch_my_trades(SYMBOL) == []
+
+    async def scenario() -> None:
+        imitation = CoinbaseImitation()
+        await imitation.start()
+        try:
+            await asyncio.to_thread(session, imitation.url)
+        finally:
+            await imitation.close()
 
     run(scenario)
 

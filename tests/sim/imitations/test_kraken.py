@@ -1,16 +1,19 @@
 """The imitation of Kraken answers the real client library as the venue's documentation says."""
 
 import asyncio
+import contextlib
 import datetime as dt
 from typing import Any
 
 import aiohttp
+import ccxt as ccxt_sync
 import ccxt.async_support as ccxt
 import pytest
 from imitation_kit import Clock, by_another, run, served
 
 from onefill.core.values import plain
 from onefill.sim.imitations.kraken import KrakenImitation
+from onefill.venues.ccxt.address import point
 from onefill.venues.profile import load
 
 SYMBOL = "BTC/USDT"
@@ -246,6 +249,31 @@ def test_a_reply_can_be_spoilt_after_the_order_was_taken() -> None:
                 await client.create_order(SYMBOL, "limit", "buy", 1, 100, {"cl_ord_id": FIRST})
             never.set()
             assert [one["clientOrderId"] for one in await client.fetch_open_orders(SYMBOL)] == [FIRST]
+
+    run(scenario)
+
+
+def test_the_synchronous_client_is_answered_likewise() -> None:
+    """The same requests by another transport: an order is made, shown, changed and cancelled."""
+
+    def session(url: str) -> None:
+        client = point(ccxt_sync.kraken(KrakenImitation.config()), url)
+        with contextlib.closing(client.session):
+            made = client.create_order(SYMBOL, "limit", "buy", 0.5, 100, {"cl_ord_id": FIRST})
+            assert [one["clientOrderId"] for one in client.fetch_open_orders(SYMBOL)] == [FIRST]
+            client.edit_order(made["id"], SYMBOL, "limit", "buy", 0.75, 101)
+            assert client.fetch_order(made["id"])["amount"] == 0.75
+            client.cancel_order(made["id"], SYMBOL)
+            assert client.fetch_order(made["id"])["status"] == "canceled"
+            assert client.fetch_my_trades(SYMBOL) == []
+
+    async def scenario() -> None:
+        imitation = KrakenImitation()
+        await imitation.start()
+        try:
+            await asyncio.to_thread(session, imitation.url)
+        finally:
+            await imitation.close()
 
     run(scenario)
 
