@@ -59,6 +59,7 @@ MINIMAL = 'title = "X"\nnotes = []\n[capabilities]\n' + "".join(
         "lookup": '"none"',
         "request_expiry_s": '"none"',
         "conclusive_after_s": '"none"',
+        "lookup_forgets_after_s": '"none"',
         "acknowledges_asynchronously": "true",
         "cancel_by_client_order_id": "false",
         "replace": '"none"',
@@ -180,7 +181,6 @@ def test_the_wire_facts_that_adapters_rely_on_are_there() -> None:
     assert wire["coinbase"].client_id_as_uuid
     assert wire["hyperliquid"].not_found_needs_scan
     assert wire["tradier"].status_200_errors
-    assert wire["binance_usdm"].lookup_forgets_after_s == 259_200
     for name, codes in {
         "binance_spot": {"-1000", "-1001", "-1006", "-1007"},
         "bybit": {"10000", "10016", "170007", "170032"},

@@ -70,6 +70,8 @@ class Capabilities(msgspec.Struct, frozen=True, gc=False, kw_only=True, forbid_u
     * ``conclusive_after_s``: seconds after the last possible send from which "not found" proves absence: expiry, engine
       time-out, read lag and the difference between the venue's clock and ours together; ``None`` where it never proves
       anything.
+    * ``lookup_forgets_after_s``: so many seconds after its end an order may no longer be found; "not found" from then on proves
+      nothing. ``None`` where none is ever forgotten.
     * ``acknowledges_asynchronously``: an accepted submit may still be rejected, and only the stream or a look-up tells.
     * ``cancel_by_client_order_id``: whether a cancel may name the client order id; otherwise it names the venue's number.
     * ``replace``: what a replace does to the order's id, or that there is none.
@@ -86,6 +88,7 @@ class Capabilities(msgspec.Struct, frozen=True, gc=False, kw_only=True, forbid_u
     lookup: Lookup = Lookup.NONE
     request_expiry_s: float | None = None
     conclusive_after_s: float | None = None
+    lookup_forgets_after_s: float | None = None
     acknowledges_asynchronously: bool = False
     cancel_by_client_order_id: bool = False
     replace: ReplaceStyle = ReplaceStyle.NONE
@@ -103,7 +106,7 @@ class Capabilities(msgspec.Struct, frozen=True, gc=False, kw_only=True, forbid_u
         for field, kind in _ENUMS.items():
             if type(getattr(self, field)) is not kind:
                 put(self, field, values.choice(kind, getattr(self, field), field))
-        for field in ("request_expiry_s", "conclusive_after_s"):
+        for field in ("request_expiry_s", "conclusive_after_s", "lookup_forgets_after_s"):
             seconds = getattr(self, field)
             if seconds is not None and not (math.isfinite(seconds) and 0 < seconds < 1e9):
                 raise InvalidField(field, f"{seconds!r} is not a duration above zero, in seconds")

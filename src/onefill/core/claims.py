@@ -88,6 +88,15 @@ def all_dead(copies: Iterable[Copy], capabilities: Capabilities, lookup: LastLoo
     return lookup.waited_us >= wait_us + max(map(_leaves_within_us, copies), default=0)
 
 
+def may_be_forgotten(copies: Iterable[Copy], capabilities: Capabilities, lookup: LastLookup) -> bool:
+    """Tell whether a query came so long after the first claim that what was made of it may have ended and been forgotten."""
+    if capabilities.lookup_forgets_after_s is None:
+        return False
+    first_us = min((copy.claimed_at_us for copy in copies), default=lookup.asked_at_us)
+    passed_us = max(lookup.asked_at_us - first_us, lookup.waited_us or 0)
+    return passed_us >= int(capabilities.lookup_forgets_after_s * 1_000_000)
+
+
 def under_way_for_us(copies: Iterable[Copy], capabilities: Capabilities, now_us: int, waited_us: int | None) -> int:
     """Return for how long, in µs, a copy's bytes may yet leave or, where T is known, take effect; at most zero: no more.
 

@@ -9,6 +9,7 @@ from onefill.core.claims import (
     all_dead,
     delay_us,
     expiry_us,
+    may_be_forgotten,
     repeat_is_refused,
     wait_until_us,
 )
@@ -102,7 +103,9 @@ def _when_uncertain(order: Order, capabilities: Capabilities, lookup: LastLookup
         return query(order, capabilities, order.client_order_id)
     gone = lookup.not_found and not _called_duplicate(order)
     # Where one copy was rejected, the venue may show that one; another may still have been taken.
-    if (gone or lookup.shown is VenueStatus.REJECTED) and all_dead(order.copies, capabilities, lookup):
+    forgotten = gone and may_be_forgotten(order.copies, capabilities, lookup)
+    absent = (gone and not forgotten) or lookup.shown is VenueStatus.REJECTED
+    if absent and all_dead(order.copies, capabilities, lookup):
         return ConcludeAbsent(lookup.asked_at_us)
     reason = "maybe sent: asking until found or proven absent"
     if order.parked:
@@ -130,6 +133,8 @@ def _why_in_vain(order: Order, capabilities: Capabilities, lookup: LastLookup, n
         return None
     if lookup.not_found and _called_duplicate(order):
         return "the venue calls the id a duplicate, yet shows no order under it"
+    if lookup.not_found and may_be_forgotten(order.copies, capabilities, lookup):
+        return "maybe sent; not found, and so late that the venue may have forgotten it"
     if capabilities.conclusive_after_s is not None:
         return None
     if lookup.shown is VenueStatus.REJECTED:

@@ -6,6 +6,7 @@ from onefill.core.claims import (
     dead_at_us,
     delay_us,
     expiry_us,
+    may_be_forgotten,
     more_copies_than_orders,
     patient_delay_us,
     repeat_is_refused,
@@ -147,6 +148,8 @@ def _when_asked(order: Order, wanted: Replacement, capabilities: Capabilities, l
     if asked_new and (lookup.not_found or lookup.shown is VenueStatus.REJECTED):
         if dead and wanted.original_over is VenueStatus.REPLACED:
             return _park(order, wanted, capabilities, lookup, now_us, "replaced at the venue, and not by our order")
+        if dead and lookup.not_found and may_be_forgotten(wanted.copies, capabilities, lookup):
+            return _park(order, wanted, capabilities, lookup, now_us, "not found, and perhaps forgotten by the venue")
         if dead:
             return ConcludeNotReplaced("no copy of the replace took effect before all had expired")
         return query(order, capabilities, order.live_id)  # is the original still there?

@@ -14,7 +14,7 @@ NAMES: Final = Capabilities.__struct_fields__
 """The capabilities' names, in the order in which they are shown."""
 NOTHING: Final = "none"
 """How a file says that a venue has no such duration; TOML has no word for it."""
-_DURATIONS: Final = frozenset({"request_expiry_s", "conclusive_after_s"})
+_DURATIONS: Final = frozenset({"request_expiry_s", "conclusive_after_s", "lookup_forgets_after_s"})
 _SWITCHES: Final = frozenset(
     {
         "acknowledges_asynchronously",
@@ -121,6 +121,8 @@ def plain_value(value: Any) -> Any:
 
 def trusts_more(name: str, before: Any, after: Any) -> bool:
     """Tell whether ``after`` makes the contract less careful than ``before``: it takes the venue to promise more."""
+    if name == "lookup_forgets_after_s":
+        return before is not None and (after is None or bool(after > before))
     if name in _DURATIONS:
         return after is not None and (before is None or bool(after < before))
     if name == "replace":

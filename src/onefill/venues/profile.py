@@ -63,7 +63,6 @@ class Wire(msgspec.Struct, frozen=True, gc=False, kw_only=True, forbid_unknown_f
     * ``ids_in_cancel_reply_swapped``: the client id in a cancel's reply is the cancel's, not the order's.
     * ``status_200_errors``: errors may come with HTTP 200.
     * ``not_found_needs_scan``: the status query alone may miss a live order; open orders and fills must be empty too.
-    * ``lookup_forgets_after_s``: after so many seconds a dead order may no longer be found.
     * ``execution_id_fields``: what together names an execution; ``fill_cursor``: by what fills are read on.
     """
 
@@ -82,7 +81,6 @@ class Wire(msgspec.Struct, frozen=True, gc=False, kw_only=True, forbid_unknown_f
     ids_in_cancel_reply_swapped: bool = False
     status_200_errors: bool = False
     not_found_needs_scan: bool = False
-    lookup_forgets_after_s: int | None = None
     execution_id_fields: tuple[str, ...] = ()
     fill_cursor: str = ""
 

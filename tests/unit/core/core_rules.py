@@ -114,6 +114,14 @@ def are_dead(copies: Iterable[Copy], capabilities: Capabilities, lookup: LastLoo
     return lookup.waited_us >= longest_us + round((capabilities.conclusive_after_s or 0) * 1_000_000)
 
 
+def is_forgotten(copies: Iterable[Copy], capabilities: Capabilities, lookup: LastLookup) -> bool:
+    """Tell whether what a copy made may have ended so long before a query that the venue shows it no more."""
+    forgets_s = capabilities.lookup_forgets_after_s
+    earliest = min(copy.claimed_at_us for copy in copies)
+    by_any_clock = max(lookup.asked_at_us - earliest, lookup.waited_us or 0)
+    return forgets_s is not None and by_any_clock >= round(forgets_s * 1_000_000)
+
+
 def refuses_repeats(order: Order, capabilities: Capabilities, now_us: int) -> bool:
     """Tell whether every copy, one sent now included, meets a venue that takes the id once."""
     if capabilities.duplicate_reply is DuplicateReply.ACCEPTS:
@@ -277,6 +285,8 @@ def check_conclusion(
             assert lookup.copies == len(order.copies)
             assert lookup.not_found or lookup.shown is VenueStatus.REJECTED
             assert are_dead(order.copies, capabilities, lookup), "not found proves nothing yet, or never"
+            if lookup.shown is None:
+                assert not is_forgotten(order.copies, capabilities, lookup), "the venue may have forgotten it"
             assert step.asked_at_us == lookup.asked_at_us
             assert all(copy.outcome is not CopyOutcome.DUPLICATE for copy in order.copies)
         case steps.ConcludeNotReplaced():

@@ -71,6 +71,7 @@ def venue_of(text: str) -> Capabilities:
         lookup=lookup,
         request_expiry_s=seconds.get("e"),
         conclusive_after_s=seconds.get("T"),
+        lookup_forgets_after_s=seconds.get("F"),
         replace=style,
     )
 

@@ -261,3 +261,13 @@ def test_a_copy_of_an_older_record_is_given_the_longest_call() -> None:
     assert old_dead is not None
     assert new_dead is not None
     assert old_dead >= new_dead
+
+
+def test_a_query_long_after_the_first_claim_may_have_come_too_late() -> None:
+    """From so long after the first claim as the venue may take to forget, by whichever clock says more."""
+    first, second = copies("?0 ?50")
+    venue = Capabilities(lookup_forgets_after_s=100.0)
+    cases = ((99.9, None, False), (100, None, True), (-50, None, False), (-50, 100, True), (60, 40, False))
+    for at, waited, forgotten in cases:
+        assert claims.may_be_forgotten([second, first], venue, lookup(at, waited)) is forgotten, (at, waited)
+    assert not claims.may_be_forgotten([first], Capabilities(), lookup(1e9))

@@ -66,6 +66,15 @@ uncertain                | ?0             | open lookup T5    | missed@6.9#2 | 8
 uncertain                | ?0             | open lookup T5    | missed@7#2   | 7      | absent
 uncertain                | ?0             | open lookup T5    | failed@7#2   | 7      | wait 7.1
 uncertain                | ?0             | none lookup T5    | missed@7#2   | 7      | absent
+
+# So late that the venue may have forgotten what it made of the order, not found proves nothing: a person decides.
+uncertain                | ?0             | open lookup T5 F20 | missed@19#9 | 19     | absent
+uncertain                | ?0             | open lookup T5 F20 | missed@20#4 | 20.1   | wait 20.4
+uncertain                | ?0             | open lookup T5 F20 | missed@20#5 | 20.1   | park
+uncertain                | ?0             | ever lookup T5 F20 | missed@20#5 | 20.1   | park
+uncertain parked         | ?0             | open lookup T5 F20 | missed@20#9 | 90     | ask
+uncertain                | ?0             | open lookup T5 F20 | missed@1#9+20 | 1    | park
+uncertain                | ?0 r3          | open lookup T5 F20 | rejected@40#2 | 40   | absent
 uncertain                | ?0             | none lookup T5    | missed@40#2  | 40     | absent
 uncertain                | ?0 l3          | open lookup e2 T5 | missed@7#2   | 7      | wait 7.1
 uncertain                | ?0 l3          | open lookup e2 T5 | missed@8#2   | 8      | absent

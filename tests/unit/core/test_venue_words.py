@@ -51,6 +51,8 @@ def test_a_wrong_value_names_the_capability_and_what_it_takes(
         ("conclusive_after_s", None, 60.0),
         ("conclusive_after_s", 60.0, 5.0),
         ("request_expiry_s", None, 2.0),
+        ("lookup_forgets_after_s", 60.0, 3600.0),
+        ("lookup_forgets_after_s", 3600.0, None),
         ("acknowledges_asynchronously", True, False),
         ("cancel_by_client_order_id", False, True),
         ("cumulative_fills_only", True, False),
