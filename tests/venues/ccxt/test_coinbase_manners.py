@@ -119,7 +119,7 @@ def test_a_replace_edits_shows_the_order_and_reads_whether_it_was_taken() -> Non
 
 
 def test_a_market_order_is_for_a_quantity_and_not_for_a_sum() -> None:
-    """ccxt would name what a buy may cost, reckoned from a price; one that is given a cost is left to it."""
+    """ccxt would name what a buy may cost, reckoned from a price. To be filled whole or not at all is a kind of its own."""
     imitation = CoinbaseImitation()
 
     async def scenario() -> None:
@@ -128,14 +128,28 @@ def test_a_market_order_is_for_a_quantity_and_not_for_a_sum() -> None:
             by_another(imitation, "buy", "3", "90")
             wanted = {"order_type": OrderType.MARKET, "price": None, "time_in_force": TimeInForce.IOC}
             for number, side in ((FIRST, "buy"), (SECOND, "sell")):
-                made = await place(call, manners, order(number, side, "2", **wanted))
+                made = await place(call, manners, order(number, side, 2, **wanted))
                 shown = await manners.find_by_number(call, made["id"], SYMBOL)
                 assert shown is not None
                 assert (shown["type"], shown["amount"], shown["filled"]) == ("market", "2", "2")
-            for_a_sum = order(THIRD, "buy", "2", **wanted, parameters='{"cost": 50}')
-            assert "order_configuration" not in manners.new_order(for_a_sum)
+            whole = order(THIRD, "buy", 2, **{**wanted, "time_in_force": TimeInForce.FOK})
+            made = await place(call, manners, whole)
+            shown = await manners.find_by_number(call, made["id"], SYMBOL)
+            assert shown is not None
+            assert (shown["amount"], shown["filled"], shown["status"]) == ("2", "0", "canceled")
 
     run(scenario)
+
+
+@pytest.mark.parametrize(
+    "name", ["cost", "order_configuration", "preview", "reduceOnly", "product_id", "clientOrderId"]
+)
+def test_parameters_that_would_make_another_order_are_refused(name: str) -> None:
+    """Unsent: ccxt lets them take the place of what the order itself says."""
+    manners = _manners()
+    assert manners.refuses(order(FIRST)) is None
+    assert manners.refuses(order(FIRST, parameters='{"retail_portfolio_id": "mine"}')) is None
+    assert name in (manners.refuses(order(FIRST, parameters=f'{{"{name}": 1}}')) or "")
 
 
 def test_every_kind_of_order_is_listed_with_quantity_and_price_and_its_own_end() -> None:

@@ -6,7 +6,7 @@ import ccxt.async_support as ccxt
 import pytest
 from calling_kit import by_another, called, cancel, order, place, replace, run
 
-from onefill.core.values import TimeInForce
+from onefill.core.values import OrderType, TimeInForce
 from onefill.sim.imitations.kraken import KrakenImitation
 from onefill.venues.ccxt.kraken import Kraken, rfc3339
 from onefill.venues.ccxt.manners import Signing, manners_of
@@ -175,6 +175,24 @@ def test_a_deadline_nearer_than_the_venue_takes_keeps_the_request_back() -> None
     """Below 2 s the venue refuses it anyway, in words that say nothing about lateness: it is not sent."""
     with pytest.raises(KeptBack, match="1999 ms"):
         _manners().stamp(Signing("POST", "AddOrder", ["private"], {}, NOW_MS + 1_999, NOW_MS))
+
+
+@pytest.mark.parametrize("given", ['"volume": 2', '"cost": 50', '"oflags": "viqc"', '"validate": true', '"price": 90'])
+def test_parameters_that_would_make_another_order_are_refused(given: str) -> None:
+    """Unsent: ccxt lets them take the place of what the order itself says, or nothing is made of it."""
+    manners = _manners()
+    assert manners.refuses(order(FIRST)) is None
+    assert manners.refuses(order(FIRST, parameters='{"oflags": "post"}')) is None
+    assert "parameters" in (manners.refuses(order(FIRST, parameters=f"{{{given}}}")) or "")
+
+
+def test_a_market_order_passes_without_a_time_in_force_and_never_whole_or_not_at_all() -> None:
+    """It ends by itself; the venue has none that is filled whole or not at all."""
+    manners = _manners()
+    market = {"order_type": OrderType.MARKET, "price": None}
+    assert manners.new_order(order(FIRST, time_in_force=TimeInForce.IOC, **market)) == {"cl_ord_id": FIRST}
+    assert "whole" in (manners.refuses(order(FIRST, time_in_force=TimeInForce.FOK, **market)) or "")
+    assert manners.new_order(order(FIRST, time_in_force=TimeInForce.FOK))["timeInForce"] == "FOK"
 
 
 def test_the_manners_are_known_by_the_librarys_name() -> None:

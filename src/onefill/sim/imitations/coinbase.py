@@ -60,6 +60,7 @@ _KINDS: Final = {
     "sor_limit_ioc": (OrderType.LIMIT, TimeInForce.IOC),
     "limit_limit_fok": (OrderType.LIMIT, TimeInForce.FOK),
     "market_market_ioc": (OrderType.MARKET, TimeInForce.IOC),
+    "market_market_fok": (OrderType.MARKET, TimeInForce.FOK),
 }
 _NO_CANCEL: Final = "UNKNOWN_CANCEL_FAILURE_REASON"
 _REFUSALS: Final = {

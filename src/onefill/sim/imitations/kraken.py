@@ -318,7 +318,9 @@ class KrakenImitation(Imitation):
     def _in_time(self, entry: Entry, form: Form) -> bool:
         start, end = _moment(form, "start", -1), _moment(form, "end", 1 << 60)
         # By default a time is held against the order's opening and its end, and either will do.
-        return any(start < at_us <= end for at_us in (entry.created_at_us, entry.ended_at_us or 0))
+        moments = {"open": entry.created_at_us, "close": entry.ended_at_us or 0}
+        wanted = form.get("closetime", "both")
+        return any(start < at_us <= end for kind, at_us in moments.items() if wanted in (kind, "both"))
 
     def _holdings(self) -> list[tuple[str, str]]:
         held = {pair.quote: OPENING for pair in self._pairs.values()}

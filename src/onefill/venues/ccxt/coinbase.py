@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Final
 
 from onefill.core.messages import CancelRequest, ReplaceRequest, SubmitRequest
-from onefill.core.values import OrderType, Side, plain
+from onefill.core.values import OrderType, Side, TimeInForce, plain
 from onefill.venues.ccxt import parameters
 from onefill.venues.ccxt.manners import Call, Manners, Order, Trade
 from onefill.venues.ccxt.orders import Strange
@@ -21,6 +21,10 @@ _HEX: Final = re.compile(r"[0-9a-f]{32}", re.ASCII)
 _UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
 _ENDS: Final = {"EXPIRED": "expired", "FAILED": "rejected"}
 """What ccxt calls cancelled, and the venue does not."""
+_TERMS: Final = frozenset(
+    {"product_id", "side", "order_configuration", "cost", "clientOrderId", "preview", "test", "reduceOnly"}
+)
+"""Parameters that would take the place of what the order itself says, or make no order at all."""
 _LISTED: Final = "v3PrivateGetBrokerageOrdersHistoricalBatch"
 _FILLS: Final = "v3PrivateGetBrokerageOrdersHistoricalFills"
 
@@ -34,16 +38,20 @@ class Coinbase(Manners):
 
     # ---------------------------------------------------------------- requests
 
-    def new_order(self, request: SubmitRequest) -> dict[str, Any]:
-        """Return the parameters of ``create_order``. A market order names its quantity: ccxt would name what a buy may cost.
+    def refuses(self, request: SubmitRequest) -> str | None:
+        """Refuse what would be another order at the venue, or none at all."""
+        for name in parameters.read(request.parameters):
+            if name in _TERMS:
+                return f"parameters: {name!r} would take the place of what the order itself says"
+        return None
 
-        One that is given a cost of its own, in ccxt's word for it, is left to ccxt.
-        """
-        params = super().new_order(request)
-        if request.order_type is not OrderType.MARKET or "cost" in parameters.read(request.parameters):
-            return params
-        params.pop("timeInForce", None)
-        params["order_configuration"] = {"market_market_ioc": {"base_size": plain(request.quantity)}}
+    def new_order(self, request: SubmitRequest) -> dict[str, Any]:
+        """Return the parameters of ``create_order``. A market order names its quantity: ccxt would name what a buy may cost."""
+        if request.order_type is not OrderType.MARKET:
+            return super().new_order(request)
+        kind = "market_market_fok" if request.time_in_force is TimeInForce.FOK else "market_market_ioc"
+        params: dict[str, Any] = self.client_id(request.client_order_id)
+        params["order_configuration"] = {kind: {"base_size": plain(request.quantity)}}
         if request.side is Side.BUY:
             params["createMarketBuyOrderRequiresPrice"] = False  # else ccxt wants a price, to reckon the cost from
         return params

@@ -5,7 +5,9 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Final
 
-from onefill.core.messages import CancelRequest, ReplaceRequest
+from onefill.core.messages import CancelRequest, ReplaceRequest, SubmitRequest
+from onefill.core.values import OrderType, TimeInForce
+from onefill.venues.ccxt import parameters
 from onefill.venues.ccxt.manners import Call, Manners, Order, Signing, Trade
 from onefill.venues.ccxt.orders import Strange
 from onefill.venues.last_look import KeptBack
@@ -14,6 +16,10 @@ NEAREST_DEADLINE_MS: Final = 2_000
 FARTHEST_DEADLINE_MS: Final = 60_000
 """What the venue takes as a deadline, from now (REST documentation, add order)."""
 _STAMPED: Final = frozenset({"AddOrder", "AmendOrder"})
+_TERMS: Final = frozenset(
+    {"pair", "type", "ordertype", "volume", "timeinforce", "cost", "deadline", "clientOrderId", "validate"}
+)
+"""Parameters that would take the place of what the order itself says, or make no order at all."""
 
 
 class Kraken(Manners):
@@ -24,6 +30,21 @@ class Kraken(Manners):
     """Its counter falls by one in three seconds, and a list of trades costs two."""
     nonces_rise = True
     page: ClassVar[int] = 50
+
+    def refuses(self, request: SubmitRequest) -> str | None:
+        """Refuse what would be another order at the venue, and a market order to be filled whole or not at all."""
+        if request.order_type is OrderType.MARKET and request.time_in_force is TimeInForce.FOK:
+            return "Kraken has no market order that is filled whole or not at all"
+        for name, value in parameters.read(request.parameters).items():
+            if name in _TERMS or (name == "price" and request.price is not None) or "viqc" in str(value):
+                return f"parameters: {name!r} would take the place of what the order itself says"
+        return None
+
+    def new_order(self, request: SubmitRequest) -> dict[str, Any]:
+        """Return the parameters of a new order. A market order passes by itself, and is given no time in force."""
+        if request.order_type is OrderType.MARKET:
+            return self.client_id(request.client_order_id)
+        return super().new_order(request)
 
     def stamp(self, signing: Signing) -> None:
         """Put the deadline into an order or amend. Raises KeptBack if it is nearer than the venue takes."""
