@@ -70,6 +70,29 @@ def test_tasks_with_one_key_place_one_order_and_short_forms_are_guarded(venue: V
     assert len(venue.orders()) == 1
 
 
+def test_of_two_orders_under_one_key_at_once_one_is_refused(venue: Venue, ledger: Path) -> None:
+    """However the calls interleave, the misuse gets KeyReused and never the other's order."""
+
+    async def main() -> None:
+        async with onefill.guard(venue.asynchronous(), ledger) as exchange:
+            for number in range(30):
+                calls = [asyncio.ensure_future(order(exchange, f"k{number}"))]
+                for turn in range(4):
+                    other = exchange.create_order(BTC, "limit", "buy", 0.6 + turn, 100, key=f"k{number}")
+                    calls.append(asyncio.ensure_future(other))
+                    for _ in range(number):
+                        await asyncio.sleep(0)
+                got = await asyncio.gather(*calls, return_exceptions=True)
+                placed = [one for one in got if isinstance(one, dict)]
+                assert len(placed) == 1
+                assert [type(one) for one in got if not isinstance(one, dict)] == [onefill.KeyReused] * 4
+                made = venue.orders()
+                assert len(made) == number + 1
+                assert float(made[-1].quantity) == placed[0]["amount"]
+
+    asyncio.run(main())
+
+
 def test_an_order_is_cancelled_and_edited_and_others_are_passed_through(venue: Venue, ledger: Path) -> None:
     """An edit and a cancel of ours, quietly repeated; a cancel of a foreign order goes to the venue as it is."""
 

@@ -30,7 +30,7 @@ from onefill.core.lifecycle import UNANSWERED
 from onefill.core.order import Order
 from onefill.core.values import OrderType, Side, exact_decimal
 from onefill.engine.gateway import Gateway
-from onefill.guarding.hearing import HearingVenue
+from onefill.guarding.hearing import HearingVenue, Waiting
 from onefill.guarding.outcomes import Results, Uncertain, Unfit, Unreachable, failure_of, failure_of_edit, rejection
 from onefill.guarding.settings import GuardSettings, call_timeout_s
 from onefill.guarding.site import Site
@@ -139,19 +139,19 @@ class GuardDesk:
         # The id is made from the key: a reply can be heard, and told, before it is recorded behind it.
         venue = self._at_venue
         name = derived_id(intent.account, intent.strategy, key, venue.capabilities.id_format)
-        told: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        waiting = Waiting(intent, asyncio.get_running_loop().create_future())
         work = asyncio.ensure_future(
             gateway.submit(intent, key=key, wait_s=call.wait_s, allow_similar=call.allow_similar)
         )
 
         def ended(_: object) -> None:
-            if not told.done():
-                told.set_result(False)
+            if not waiting.told.done():
+                waiting.told.set_result(False)
 
         work.add_done_callback(ended)
-        venue.hear(name, told)
+        venue.hear(name, waiting)
         try:
-            if await told and not work.done():
+            if await waiting.told and not work.done():
                 self._behind(work)
                 return self._results.keep(name, venue.shown[name])
             answer = await work
@@ -163,7 +163,7 @@ class GuardDesk:
         except InvalidField as error:
             raise Unfit(error) from None
         finally:
-            venue.unhear(name, told)
+            venue.unhear(name, waiting)
         failure = failure_of(answer)
         if failure is not None:
             raise failure

@@ -3,11 +3,22 @@
 import asyncio
 from typing import Any
 
+import msgspec
+
 from onefill.core.capabilities import Lookup
+from onefill.core.intent import Intent
 from onefill.core.messages import LIVE, Accepted, SubmitReply, SubmitRequest, VenueOrder, VenueStatus
 from onefill.venues.ccxt.venue import CcxtVenue
 
 _TAKEN = LIVE | {VenueStatus.FILLED}
+_CONTENT = ("account", "instrument", "side", "quantity", "order_type", "price", "time_in_force", "parameters")
+
+
+class Waiting(msgspec.Struct, frozen=True, eq=False):
+    """Somebody who waits for the reply to an order."""
+
+    intent: Intent
+    told: "asyncio.Future[bool]"
 
 
 class HearingVenue(CcxtVenue):
@@ -19,29 +30,32 @@ class HearingVenue(CcxtVenue):
 
     def __init__(self, *arguments: Any, **settings: Any) -> None:
         super().__init__(*arguments, **settings)
-        self._waiting: dict[str, list[asyncio.Future[bool]]] = {}
+        self._waiting: dict[str, list[Waiting]] = {}
 
-    def hear(self, client_order_id: str, told: "asyncio.Future[bool]") -> None:
-        """Have ``told`` become true when a reply shows this order as taken."""
+    def hear(self, client_order_id: str, waiting: Waiting) -> None:
+        """Have ``waiting.told`` become true when a reply shows just this order as taken."""
         if self.capabilities.lookup is not Lookup.NONE:
-            self._waiting.setdefault(client_order_id, []).append(told)
+            self._waiting.setdefault(client_order_id, []).append(waiting)
 
-    def unhear(self, client_order_id: str, told: "asyncio.Future[bool]") -> None:
-        """Nobody waits on ``told`` any more."""
-        waiting = self._waiting.get(client_order_id, [])
-        if told in waiting:
-            waiting.remove(told)
-        if not waiting:
-            self._waiting.pop(client_order_id, None)
+    def unhear(self, client_order_id: str, waiting: Waiting) -> None:
+        """Nobody waits there any more."""
+        others = [one for one in self._waiting.pop(client_order_id, []) if one is not waiting]
+        if others:
+            self._waiting[client_order_id] = others
 
     async def submit(self, request: SubmitRequest) -> SubmitReply:
         """Send a new order, once."""
         reply = await super().submit(request)
         if isinstance(reply, Accepted) and _is_as_asked(request, reply.order):
-            for told in self._waiting.get(request.client_order_id, []):
-                if not told.done():
-                    told.set_result(True)
+            for one in self._waiting.get(request.client_order_id, []):
+                if _is_wanted(one.intent, request) and not one.told.done():
+                    one.told.set_result(True)
         return reply
+
+
+def _is_wanted(intent: Intent, request: SubmitRequest) -> bool:
+    """Tell whether a request is this intent's. Another one under the same key is a misuse of it, and is told so elsewhere."""
+    return all(getattr(intent, field) == getattr(request, field) for field in _CONTENT)
 
 
 def _is_as_asked(request: SubmitRequest, order: VenueOrder) -> bool:
