@@ -60,7 +60,7 @@ def test_an_order_is_found_by_searching_the_list_for_its_id() -> None:
 def test_an_id_that_is_not_among_what_was_searched_is_not_said_to_be_absent(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where there are more orders than are searched, nothing is known of the others."""
     monkeypatch.setattr(coinbase, "SEARCHED", 4)
-    monkeypatch.setattr(Coinbase, "page", 2)
+    monkeypatch.setattr(Coinbase, "orders_page", 2)
 
     async def scenario() -> None:
         async with called(CoinbaseImitation(), Coinbase) as (call, manners):
@@ -172,6 +172,7 @@ def test_every_kind_of_order_is_listed_with_quantity_and_price_and_its_own_end()
 def test_lists_are_read_to_their_last_page(monkeypatch: pytest.MonkeyPatch) -> None:
     """Open orders, orders since a moment, and fills, each once and the fills in order."""
     monkeypatch.setattr(Coinbase, "page", 7)
+    monkeypatch.setattr(Coinbase, "orders_page", 7)
     imitation = CoinbaseImitation()
 
     async def scenario() -> None:

@@ -51,6 +51,8 @@ from onefill.sim.imitations.register import Entry, Register
 KEY_NAME: Final = "organizations/imitation/apiKeys/imitation-key"
 PAGE: Final = 100
 """So many orders or fills come at once where the client names no limit."""
+MOST: Final = 1_000
+"""So many come at most, whatever it names."""
 OPENING: Final = Decimal(1_000_000)
 """What the account has of each quote currency to begin with."""
 BROKERAGE: Final = "/api/v3/brokerage"
@@ -462,7 +464,7 @@ def _between(http: web.Request, first: str, last: str) -> tuple[int, int]:
 
 def _page(http: web.Request, found: list[Found], name: Callable[[Found], str]) -> tuple[list[Found], str]:
     """Return a page, and what the next one begins after, empty if there is none: whatever comes in between, none is missed."""
-    after, limit = http.query.get("cursor", ""), int(http.query.get("limit", PAGE))
+    after, limit = http.query.get("cursor", ""), min(int(http.query.get("limit", PAGE)), MOST)
     first = 0
     if after:
         first = next((place for place, one in enumerate(found, 1) if name(one) == after), len(found))

@@ -34,7 +34,9 @@ class Coinbase(Manners):
 
     profile = "coinbase"
     config: ClassVar[Mapping[str, Any]] = {"options": {"fetchBalance": "v3PrivateGetBrokerageAccounts"}}
-    page: ClassVar[int] = 100
+    page: ClassVar[int] = 250
+    orders_page: ClassVar[int] = 1_000
+    """Most fills and orders asked for at once, as ccxt does. A venue that shows fewer gives a cursor all the same."""
 
     # ---------------------------------------------------------------- requests
 
@@ -199,7 +201,8 @@ class Coinbase(Manners):
         cursor = ""
         for number in itertools.count():
             leading = {"cursor": cursor} if number else {}
-            shown = await call(method, {**asked, "limit": self.page, **leading})
+            limit = self.page if method == _FILLS else self.orders_page
+            shown = await call(method, {**asked, "limit": limit, **leading})
             before, cursor = cursor, str(shown.get("cursor") or "")
             last = not cursor or shown.get("has_next") is False
             if enough(shown[part]) or last:
