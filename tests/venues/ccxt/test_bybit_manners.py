@@ -6,7 +6,7 @@ import ccxt.async_support as ccxt
 import pytest
 from calling_kit import by_another, called, cancel, decided, order, place, replace, run
 
-from onefill.core.values import TimeInForce
+from onefill.core.values import OrderType, TimeInForce
 from onefill.sim.imitations.bybit import RECENT, WEEK_MS, BybitImitation
 from onefill.venues.ccxt import manners as base
 from onefill.venues.ccxt.bybit import KEPT_MS, BybitManners
@@ -90,6 +90,31 @@ def test_an_order_is_found_by_either_id_live_or_over_recent_or_old() -> None:
                 assert by_number is not None
                 assert (by_id["id"], by_id["status"]) == (by_number["id"], by_number["status"]) == (made["id"], state)
             assert imitation.requests["GET /v5/order/history"] == 4
+
+    run(scenario)
+
+
+def test_a_market_buy_of_spot_is_refused_on_a_classic_account() -> None:
+    """There the library would send the quantity as an amount of the quote currency."""
+    imitation = BybitImitation()
+    market: dict[str, Any] = {"order_type": OrderType.MARKET, "price": None}
+
+    async def scenario() -> None:
+        async with called(imitation, BybitManners) as (call, manners):
+            call.exchange.options["enableUnifiedMargin"] = call.exchange.options["enableUnifiedAccount"] = False
+            await manners.begin(call)
+            assert "quote currency" in (manners.refuses(order("one", **market)) or "")
+            for wanted in (
+                order("one"),
+                order("one", "sell", **market),
+                order("one", **market, instrument="BTC/USDT:USDT"),
+            ):
+                assert manners.refuses(wanted) is None
+            call.exchange.options["enableUnifiedAccount"] = True
+            await manners.begin(call)
+            assert manners.refuses(order("one", **market)) is None
+            await place(call, manners, order("one", **market))
+            assert imitation.exchange.all_orders()[0].quantity == 1
 
     run(scenario)
 

@@ -26,8 +26,10 @@ class BitgetManners(Manners):
     # ---------------------------------------------------------------- requests
 
     def refuses(self, request: SubmitRequest) -> str | None:
-        """Refuse a market buy of spot: the venue takes its size in the quote currency, so that it would be another order."""
-        if request.order_type is OrderType.MARKET and request.side is Side.BUY and ":" not in request.instrument:
+        """Refuse a market buy, which is meant in the quote currency, and contracts: for them no expiry is documented."""
+        if ":" in request.instrument:
+            return "Bitget's profile holds for spot: that an order of contracts expires is not documented"
+        if request.order_type is OrderType.MARKET and request.side is Side.BUY:
             return "Bitget takes the size of a market buy in the quote currency; send a limit order, IOC if it must not rest"
         return None
 

@@ -7,9 +7,11 @@ orders are found by ccxt's list methods, with the id as a filter, and every list
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Final
 
-from onefill.core.messages import CancelRequest, ReplaceRequest
+from onefill.core.messages import CancelRequest, ReplaceRequest, SubmitRequest
+from onefill.core.values import OrderType, Side
 from onefill.venues.ccxt.manners import Call, Manners, Order, Signing, Trade
 from onefill.venues.ccxt.orders import Strange
+from onefill.venues.profile import Wire
 
 WEEK_MS: Final = 7 * 86_400_000
 """Longest stretch of time that one question about history or executions may cover (v5 documentation, execution list)."""
@@ -24,11 +26,23 @@ class BybitManners(Manners):
     profile: ClassVar[str | None] = "bybit"
     config: ClassVar[Mapping[str, Any]] = {"options": {"fetchMarkets": {"types": ["spot", "linear", "inverse"]}}}
 
+    def __init__(self, wire: Wire | None = None) -> None:
+        super().__init__(wire)
+        self._unified = False
+
     async def begin(self, call: Call) -> None:
         """Ask which kind of account it is."""
-        await call("is_unified_enabled")
+        _, self._unified = await call("is_unified_enabled")
 
     # ---------------------------------------------------------------- requests
+
+    def refuses(self, request: SubmitRequest) -> str | None:
+        """Refuse a market buy of spot on a classic account: the venue reads its quantity in the quote currency there."""
+        if self._unified or ":" in request.instrument or request.side is not Side.BUY:
+            return None
+        if request.order_type is OrderType.MARKET:
+            return "Bybit takes the quantity of a classic account's market buy in the quote currency; send a limit order, IOC"
+        return None
 
     def stamp(self, signing: Signing) -> None:
         """Have the window end at the expiry: ccxt sends ``X-BAPI-RECV-WINDOW`` from its options, counted from the timestamp."""
