@@ -257,7 +257,7 @@ def _number(text: str, field: str) -> Decimal:
     try:
         return values.exact_decimal(text, field)
     except InvalidField:
-        raise InvalidField(field, f"{text[:40]!r} is not a plain decimal number") from None
+        raise InvalidField(field, f"{str(text)[:40]!r} is not a plain decimal number") from None
 
 
 # ----------------------------------------------------------------------- results

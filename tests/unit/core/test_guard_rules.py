@@ -100,7 +100,8 @@ def test_conditional_orders_are_taken_where_they_lie_among_the_others() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "field"), [({"amount": "x"}, "amount"), ({"price": None}, "price"), ({"side": "up"}, "side")]
+    ("changes", "field"),
+    [({"amount": "x"}, "amount"), ({"amount": None}, "amount"), ({"price": None}, "price"), ({"side": "up"}, "side")],
 )
 def test_what_no_order_can_be_is_refused_by_field(changes: dict[str, Any], field: str) -> None:
     """As any intent."""
