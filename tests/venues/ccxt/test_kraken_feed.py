@@ -91,6 +91,20 @@ def test_a_cancels_reply_decides_nothing_and_a_lookup_does() -> None:
     run(scenario)
 
 
+def test_a_clock_that_tells_whole_seconds_is_not_taken_for_one_that_is_behind() -> None:
+    """Only a difference that a second cannot explain counts: expiries and places go by it."""
+
+    async def scenario() -> None:
+        async with connected(KrakenImitation) as (venue, _, clock):
+            await venue._client.read_clock()
+            assert venue._client.clock_difference_ms == 0
+            clock.ahead_us = 30_000_000
+            await venue._client.read_clock()
+            assert 29_000 <= venue._client.clock_difference_ms <= 31_000
+
+    run(scenario)
+
+
 def test_the_user_reference_is_not_taken_for_a_client_order_id() -> None:
     """ccxt shows the one where it finds no other: ``0`` in every event of the stream."""
     manners = Kraken(load("kraken").wire)

@@ -290,7 +290,7 @@ class Client:
         return int(self.exchange.__dict__.get(_CLOCK, 0))
 
     async def read_clock(self) -> None:
-        """Read the venue's clock, where it shows one. A difference that the way there may explain is none."""
+        """Read the venue's clock, where it shows one. A difference that the way there or its coarseness may explain is none."""
         if not self.exchange.has.get("fetchTime"):
             return
         asked_ms = time.time_ns() / 1_000_000
@@ -299,9 +299,9 @@ class Client:
         except Exception:  # noqa: BLE001 - then it stays as it was read last
             return
         answered_ms = time.time_ns() / 1_000_000
-        difference_ms = round(shown - (asked_ms + answered_ms) / 2)
-        certain = abs(difference_ms) > (answered_ms - asked_ms) / 2 + 1
-        self.exchange.__dict__[_CLOCK] = difference_ms if certain else 0
+        behind_ms = 999 if shown % 1000 == 0 else 0  # some venues tell whole seconds only
+        least, most = shown - answered_ms - 1, shown + behind_ms - asked_ms + 1
+        self.exchange.__dict__[_CLOCK] = 0 if least <= 0 <= most else round((least + most) / 2)
 
     async def listen(self, method: str) -> Any:
         """Return the next that a stream's method tells, however long that takes."""
