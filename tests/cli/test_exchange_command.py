@@ -1,13 +1,16 @@
 """``onefill exchange``: its options make the exchange that they name."""
 
 import urllib.request
+from pathlib import Path
 from typing import Any
 
 import ccxt
 import msgspec
 import pytest
-from cli_kit import onefill, serve
+from cli_kit import onefill, serve, started
 
+from onefill.service.settings import load
+from onefill.service.venue_settings import CcxtSettings
 from onefill.sim.imitations.kraken import KrakenImitation
 from onefill.venues.ccxt.address import point
 
@@ -77,3 +80,21 @@ def test_it_imitates_a_real_venue(matching: bool) -> None:
         finally:
             client.session.close()
         assert got(f"{url}/v1/counts")["submits"] == 2
+
+
+def test_an_imitation_tells_how_it_is_reached(tmp_path: Path) -> None:
+    """What stands below the first line of standard error is a settings file; the exports give the credentials it names."""
+    with started("exchange", "--imitate", "okx", "--port", "0") as server:
+        assert server.stdout is not None
+        assert server.stderr is not None
+        server.stdout.readline()
+        lines = [server.stderr.readline()]
+        while not lines[-1].startswith("export IMITATION_PASSWORD="):
+            lines.append(server.stderr.readline())
+    file = tmp_path / "onefill.toml"
+    file.write_text("".join(line for line in lines[1:] if not line.startswith("export ")))
+    venue = load(file).venues["okx"]
+    assert isinstance(venue, CcxtSettings)
+    assert (venue.exchange, venue.profile, venue.credentials) == ("okx", "okx", "IMITATION")
+    exported = [line.partition("=")[0] for line in lines if line.startswith("export ")]
+    assert exported == [f"export IMITATION_{name}" for name in ("API_KEY", "SECRET", "PASSWORD")]

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import json
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -11,9 +10,9 @@ from typing import Any
 import pytest
 from cli_kit import Result, onefill, process
 
+from onefill.gameday.ccxt_settings import environment, toml, venue_table
 from onefill.sim.imitations.base import Imitation
 from onefill.sim.imitations.known import IMITATIONS
-from onefill.venues.ccxt.credentials import CREDENTIALS
 
 
 @contextlib.contextmanager
@@ -37,26 +36,14 @@ def settings_of(
     venue: Imitation,
     patch: pytest.MonkeyPatch,
     credentials: Mapping[str, str] = {},
-    more: str = "",
+    **more: Any,
 ) -> Path:
-    """Write settings of a venue called x, with its credentials in the environment."""
-    config = venue.config()
-    for ending, called in CREDENTIALS.items():
-        if called in config:
-            patch.setenv(f"X_{ending}", credentials.get(called, str(config.pop(called))))
-    inner = {"options": config.pop("options", {}), "config": {**config, "rateLimit": 1}}
-    text = f'[venues.x]\nkind = "ccxt"\nexchange = "{venue.ccxt_id}"\nprofile = "{venue.profile}"\n'
-    text += f'credentials = "X"\nurl = "{venue.url}"\n'
-    text += "".join(f"{name} = {_inline(value)}\n" for name, value in inner.items())
+    """Write settings of a venue called x, with its credentials (or others) in the environment."""
+    for name, value in (environment(type(venue), "X") | credentials).items():
+        patch.setenv(name, value)
     path = folder / "onefill.toml"
-    path.write_text(text + more)
+    path.write_text(toml({"venues": {"x": venue_table(type(venue), venue.url, "X", **more)}}))
     return path
-
-
-def _inline(value: Any) -> str:
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{json.dumps(name)} = {_inline(part)}" for name, part in value.items()) + "}"
-    return json.dumps(value)
 
 
 def verdicts(done: Result) -> dict[str, str]:
@@ -98,9 +85,9 @@ def test_without_the_option_nothing_is_ordered_or_cancelled(tmp_path: Path, monk
 
 def test_a_venue_that_does_otherwise_than_believed_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Exit code 5: here the settings trust a venue to refuse repeats, and it makes a second order, which is cancelled too."""
-    trust = '[venues.x.capabilities]\nunique_scope = "ever"\nduplicate_reply = "error"\n'
+    trust = {"unique_scope": "ever", "duplicate_reply": "error"}
     with serving(IMITATIONS["deribit"]) as venue:
-        file = settings_of(tmp_path, venue, monkeypatch, more=trust)
+        file = settings_of(tmp_path, venue, monkeypatch, capabilities=trust)
         done = onefill("venues", "check", "x", "--settings", file, "--with-order", "--yes", "--price", 100, "--json")
         assert venue.exchange.counts().submits == 2
         assert venue.exchange.open_orders("main") == []
@@ -116,7 +103,7 @@ def test_wrong_credentials_are_told_and_never_shown(
 ) -> None:
     """The venue refuses the key, some already with the markets; neither key nor secret stand in any output."""
     with serving(IMITATIONS[name]) as venue:
-        file = settings_of(tmp_path, venue, monkeypatch, {"apiKey": "not-a-known-key", "secret": "hide-me-well"})
+        file = settings_of(tmp_path, venue, monkeypatch, {"X_API_KEY": "not-a-known-key", "X_SECRET": "hide-me-well"})
         done = onefill("venues", "check", "x", "--settings", file, "--json")
     assert done.code == code
     assert "AuthenticationError" in done.out

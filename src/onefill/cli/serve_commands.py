@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shlex
 import sys
 from collections.abc import AsyncIterator, Awaitable
 from decimal import Decimal
@@ -110,7 +111,8 @@ def exchange(
     with told(as_json=as_json):
         if imitate is not None:
             _refuse_others(context)
-            run_loop(_serve(_imitation(imitate, host, port, matching=matching), host, "exchange", as_json=as_json))
+            serving = _imitation(imitate, host, port, matching=matching, as_json=as_json)
+            run_loop(_serve(serving, host, "exchange", as_json=as_json))
             return
         habits = {
             "unique_scope": unique_scope,
@@ -148,14 +150,20 @@ def _refuse_others(context: typer.Context) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _imitation(name: str, host: str, port: int, *, matching: bool) -> AsyncIterator[int]:
-    from onefill.sim.imitations.known import IMITATIONS  # noqa: PLC0415 - other commands need no server
+async def _imitation(name: str, host: str, port: int, *, matching: bool, as_json: bool) -> AsyncIterator[int]:
+    from onefill.gameday import ccxt_settings  # noqa: PLC0415 - other commands need no server
+    from onefill.sim.imitations.known import IMITATIONS  # noqa: PLC0415
 
     kind = IMITATIONS.get(name)
     if kind is None:
         raise InvalidField("--imitate", f"{name!r} is not imitated; there are: {', '.join(sorted(IMITATIONS))}")
     server = kind(dialect=msgspec.structs.replace(kind.dialect, matching=matching))
     bound = await _listen(server.start(host, port), host, port)
+    if not as_json:
+        remark("settings that reach it, and its credentials:")
+        remark(ccxt_settings.toml({"venues": {name: ccxt_settings.venue_table(kind, server.url, "IMITATION")}}))
+        for variable, value in ccxt_settings.environment(kind, "IMITATION").items():
+            remark(f"export {variable}={shlex.quote(value)}")
     try:
         yield bound
     finally:

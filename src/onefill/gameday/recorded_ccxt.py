@@ -15,7 +15,6 @@ no requests: nothing that a client does could undo that.
 
 import asyncio
 import contextlib
-import json
 import random
 import time
 from collections import Counter
@@ -31,6 +30,7 @@ from onefill.core.errors import InvalidField
 from onefill.core.messages import VenueStatus
 from onefill.gameday import ledger_view
 from onefill.gameday.ccxt_orders import Day, identify, order_in, read_day, same_id
+from onefill.gameday.ccxt_settings import environment, toml, venue_table
 from onefill.gameday.judge import Comparison, ExchangeWatch, OrderFacts, compare
 from onefill.gameday.plain_ccxt import PlainCcxt
 from onefill.gameday.processes import command, server
@@ -39,7 +39,6 @@ from onefill.sim.imitations.base import ACCOUNT, Imitation
 from onefill.sim.imitations.known import IMITATIONS
 from onefill.sim.link import FaultyLink
 from onefill.sim.link_plan import PRESETS, LinkCounts, LinkSettings, preset
-from onefill.venues.ccxt.credentials import CREDENTIALS
 
 VENUES: Final = ("binance_spot", "kraken", "coinbase", "okx", "deribit")
 """What is drilled unless other venues are named."""
@@ -243,26 +242,11 @@ class _Venue:
 
     def _write_settings(self, url: str) -> None:
         """Write the settings: the venue's address is the link, what its client needs besides is the imitation's."""
-        secrets = CREDENTIALS.values()
-        config = {name: value for name, value in self._kind.config().items() if name not in secrets}
-        venue: dict[str, Any] = {
-            "kind": "ccxt",
-            "exchange": self._kind.ccxt_id,
-            "profile": self._kind.profile,
-            "url": url,
-            "timeout_s": self._settings.timeout_s,
-            "credentials": _PREFIX,
-            "instruments": [self._day.instrument.symbol],
-            "options": config.pop("options", {}),
-            "config": {**config, "rateLimit": 1},
-            "capabilities": self._settings.capabilities,
-        }
-        text = "\n".join(_toml({"gateway": {"client_order_ids": "derived"}, "venues": {"drilled": venue}}, ()))
-        (self._folder / "settings.toml").write_text(text + "\n", encoding="utf-8")
-
-    def _environment(self) -> dict[str, str]:
-        config = self._kind.config()
-        return {f"{_PREFIX}_{name}": str(config[called]) for name, called in CREDENTIALS.items() if called in config}
+        settings = self._settings
+        venue = venue_table(self._kind, url, _PREFIX, timeout_s=settings.timeout_s, capabilities=settings.capabilities)
+        venue["config"]["rateLimit"] = 1
+        text = toml({"gateway": {"client_order_ids": "derived"}, "venues": {"drilled": venue}})
+        (self._folder / "settings.toml").write_text(text, encoding="utf-8")
 
     def _command(self, blotter: Path) -> list[str | Path]:
         return [
@@ -288,7 +272,7 @@ class _Venue:
         began = await watch.counts()
         point = max(point, began.submits + began.cancels + 5)
         end_s = time.monotonic() + _RUN_LIMIT_S
-        async with command("run-killed", self._folder, self._command(blotter), self._environment()) as run:
+        async with command("run-killed", self._folder, self._command(blotter), environment(self._kind, _PREFIX)) as run:
             while run.running and time.monotonic() < end_s:
                 if await self._progress(watch) >= point and await ledger_view.under_way(self._ledger):
                     break
@@ -309,7 +293,7 @@ class _Venue:
         end_s = time.monotonic() + _RUN_LIMIT_S
         code = _VENUE_UNUSABLE
         while code in (_NOT_KNOWN_YET, _VENUE_UNUSABLE) and time.monotonic() < end_s:
-            async with command(name, self._folder, arguments, self._environment()) as run:
+            async with command(name, self._folder, arguments, environment(self._kind, _PREFIX)) as run:
                 while run.running and time.monotonic() < end_s:
                     await self._progress(watch)
                     await asyncio.sleep(2 * _POLL_S)
@@ -419,15 +403,3 @@ def _day_key(key: str) -> str:
 
 def _results(answers: Path) -> list[dict[str, Any]]:
     return [msgspec.json.decode(line) for line in answers.read_bytes().splitlines()]
-
-
-def _toml(table: dict[str, Any], place: tuple[str, ...]) -> Iterator[str]:
-    """Yield a table as TOML: its values, then the tables in it. Text and numbers are written as in JSON, which TOML takes."""
-    if place:
-        yield f"[{'.'.join(json.dumps(name) for name in place)}]"
-    for name, value in table.items():
-        if not isinstance(value, dict):
-            yield f"{json.dumps(name)} = {json.dumps(value)}"
-    for name, value in table.items():
-        if isinstance(value, dict):
-            yield from _toml(value, (*place, name))

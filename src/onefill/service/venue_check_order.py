@@ -197,5 +197,7 @@ class OrderCheck:
             raise NotAsked("not declared for this venue")
         if self._others:
             raise NotAsked("more than one order bears the id now")
+        if not self._venue.manners.shows_prices:
+            raise NotAsked("this venue shows an order that is over without its terms; its end is told by the stream")
         found = await self._shown(frozenset(VenueStatus) - LIVE)
         return f"found by its client order id: {found.venue_order_id}, {found.status}"
