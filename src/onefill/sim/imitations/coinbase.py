@@ -1,4 +1,4 @@
-"""An imitation of Coinbase Advanced Trade's REST API, as far as the client library uses it for orders.
+"""An imitation of Coinbase Advanced Trade's API, as far as the client library uses it for orders.
 
 Coded to the profile: a client order id counts for ever, and a repeat is answered with the first order. There is no query by
 client id and no expiry of a request; a new order that is refused comes with HTTP 200 and ``success: false``.
@@ -36,6 +36,7 @@ from onefill.core.values import OrderType, Side, TimeInForce, exact_decimal, pla
 from onefill.sim import exchange_http as answers
 from onefill.sim.dialect import SECOND_US, Dialect
 from onefill.sim.imitations.base import ACCOUNT, Imitation
+from onefill.sim.imitations.coinbase_stream import UserChannel
 from onefill.sim.imitations.coinbase_words import (
     STATES,
     Product,
@@ -103,6 +104,9 @@ class CoinbaseImitation(Imitation):
         self.register = Register(self.exchange, ACCOUNT, order_number)
         self._products = {one.name: one for one in map(Product, self.exchange.instruments.values())}
         self._by_symbol = {one.instrument.symbol: one for one in self._products.values()}
+        self._channel = UserChannel(
+            self.exchange, ACCOUNT, self.register, lambda token: self._claims(token) is not None
+        )
         self._written: dict[str, tuple[str, Body]] = {}
         """By the core's number: the order's configuration as it came."""
 
@@ -141,6 +145,11 @@ class CoinbaseImitation(Imitation):
         for path, carry_out in changes.items():
             yield web.post(path, self._changing(carry_out))
         yield web.post(f"{BROKERAGE}/orders", self._create)
+        yield web.get("/", self._channel.serve)
+
+    async def end_streams(self) -> None:
+        """Cut every WebSocket that is open, as a venue does that restarts."""
+        await self._channel.streams.cut()
 
     # -------------------------------------------------------------- requests
 
@@ -176,15 +185,20 @@ class CoinbaseImitation(Imitation):
         return answers.ok(body)
 
     def _may(self, http: web.Request) -> bool:
-        """Tell whether a token is of the key, of this request, and not too old. Its signature is not looked at."""
+        """Tell whether a request bears a token that is good for it."""
         kind, _, token = http.headers.get("Authorization", "").partition(" ")
-        parts = token.split(".")
+        claims = self._claims(token)
+        return kind == "Bearer" and claims is not None and str(claims.get("uri")).endswith(http.path)
+
+    def _claims(self, token: str) -> Body | None:
+        """Return what a token claims, if it is of the key and not too old. Its signature is not looked at."""
         try:
-            claims = msgspec.json.decode(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
-            mine = claims["sub"] == KEY_NAME and claims["uri"].endswith(http.path)
-            return bool(kind == "Bearer" and mine and claims["exp"] * SECOND_US > self.clock_us())
+            part = token.split(".")[1]
+            claims: Body = msgspec.json.decode(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
+            good = claims["sub"] == KEY_NAME and claims["exp"] * SECOND_US > self.clock_us()
         except (LookupError, ValueError, TypeError, msgspec.DecodeError):
-            return False
+            return None
+        return claims if good else None
 
     # ------------------------------------------------------------ new orders
 

@@ -88,7 +88,7 @@ def order_body(
             _WIDE.divide(100 * done, order.quantity).quantize(Decimal("0.01"), context=_WIDE)
         ),
         "filled_size": plain(done),
-        "average_filled_price": plain(_WIDE.divide(entry.value, done)) if done else "0",
+        "average_filled_price": average(entry.value, done),
         "fee": "",
         "number_of_fills": str(len(entry.trades)),
         "filled_value": plain(entry.value),
@@ -127,6 +127,11 @@ def fill_body(report: ExecutionReport, entry: Entry, product: Product) -> dict[s
         "user_id": uuid_of("user"),
         "side": report.side.value.upper(),
     }
+
+
+def average(value: Decimal, quantity: Decimal) -> str:
+    """Return the average price of what was executed, as text."""
+    return plain(_WIDE.divide(value, quantity)) if quantity else "0"
 
 
 def order_number(venue_order_id: str) -> str:

@@ -382,7 +382,9 @@ class Feed:
             number, named = str(one.get("id") or ""), self._manners.client_order_id(one)
             if number and named:
                 self._ids.setdefault(number, named)
-            if one.get("status") != "open":
+            # Where trades have no stream of their own, what was executed shows in the order's total only.
+            traded = not self._call.has("watchMyTrades") and bool(orders.number(one.get("filled")))
+            if one.get("status") != "open" or traded:
                 self.look_soon()
 
 
