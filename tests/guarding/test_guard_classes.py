@@ -1,5 +1,7 @@
 """Which methods of ccxt's classes are guarded, refused or left alone; what is no object to be guarded."""
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -118,3 +120,14 @@ def test_a_ledger_in_use_leaves_the_object_as_it_was(venue: Venue, ledger: Path)
         assert plain.fetch_open_orders(BTC) == []
         onefill.guard(plain, ledger.with_name("other.db")).close()
     assert not is_async(plain)
+
+
+def test_who_does_not_guard_does_not_wait_for_ccxt() -> None:
+    """Importing Onefill loads neither ccxt nor an HTTP client; naming the guard does."""
+    code = (
+        "import sys, onefill\n"
+        "assert not {'ccxt', 'aiohttp', 'requests'} & set(sys.modules), sys.modules.keys()\n"
+        "assert callable(onefill.guard) and 'ccxt' in sys.modules\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
