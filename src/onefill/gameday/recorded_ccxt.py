@@ -241,11 +241,16 @@ class _Venue:
     # ------------------------------------------------------------------ Onefill
 
     def _write_settings(self, url: str) -> None:
-        """Write the settings: the venue's address is the link, what its client needs besides is the imitation's."""
+        """Write the settings: the venue's address is the link, what its client needs besides is the imitation's.
+
+        The route is moved by hand only: each kill leaves more of unknown fate than an unattended one goes on with.
+        """
         settings = self._settings
         venue = venue_table(self._kind, url, _PREFIX, timeout_s=settings.timeout_s, capabilities=settings.capabilities)
         venue["config"]["rateLimit"] = 1
-        text = toml({"gateway": {"client_order_ids": "derived"}, "venues": {"drilled": venue}})
+        text = toml(
+            {"gateway": {"client_order_ids": "derived"}, "control": {"automatic": False}, "venues": {"drilled": venue}}
+        )
         (self._folder / "settings.toml").write_text(text, encoding="utf-8")
 
     def _command(self, blotter: Path) -> list[str | Path]:
