@@ -3,8 +3,10 @@
 import asyncio
 from collections.abc import AsyncIterator
 
+import pytest
 from adapter_kit import BTC, by_another, connected, order, run
 
+from onefill.core.errors import InvalidField
 from onefill.core.messages import (
     Accepted,
     Canceled,
@@ -16,6 +18,7 @@ from onefill.core.messages import (
 )
 from onefill.sim.imitations.kraken import KrakenImitation
 from onefill.venues.ccxt.kraken import Kraken
+from onefill.venues.ccxt.venue import CcxtVenue
 from onefill.venues.profile import load
 
 FIRST, SECOND = "1" * 32, "2" * 32
@@ -116,3 +119,10 @@ def test_the_user_reference_is_not_taken_for_a_client_order_id() -> None:
 def test_trades_of_the_stream_are_left_to_the_list() -> None:
     """Their ids may be other ones there, and events that are no trades come among them."""
     assert Kraken(load("kraken").wire).heard_trade({"id": "T1", "order": "O1", "amount": "1"}) is None
+
+
+@pytest.mark.parametrize("exchange", ["kraken", "bitstamp"])
+def test_a_test_network_that_is_not_there_is_said_to_be_none(exchange: str) -> None:
+    """Kraken's has no address in ccxt, and others have no name there at all: the setting is refused, in words."""
+    with pytest.raises(InvalidField, match="no test network"):
+        CcxtVenue(exchange, "main", testnet=True)

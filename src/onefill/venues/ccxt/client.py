@@ -247,7 +247,7 @@ def make(ccxt_id: str, config: Mapping[str, Any], manners: type[Manners], *, url
     if testnet:
         try:
             exchange.set_sandbox_mode(True)
-        except NotSupported:
+        except (NotSupported, TypeError):  # the latter where an address is named, and is none
             raise InvalidField("testnet", f"ccxt knows no test network of {ccxt_id!r}") from None
     return exchange if url is None else point(exchange, url)
 
