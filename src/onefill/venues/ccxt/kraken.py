@@ -102,7 +102,7 @@ class Kraken(Manners):
         found: dict[str, Order] = {}
         for first in itertools.count(0, self.page):
             # One second more: the venue leaves out what lies at the moment itself.
-            asked = {"start": since_ms // 1000 - 1, "closetime": "close", "ofs": first}
+            asked = {"start": max(since_ms // 1000 - 1, 0), "closetime": "close", "ofs": first}
             page = await self._asked(call, "privatePostClosedOrders", "closed", asked)
             found |= {str(order["id"]): order for order in page}
             if len(page) < self.page:
@@ -116,7 +116,7 @@ class Kraken(Manners):
         """
         found: dict[str, Mapping[str, Any]] = {}
         for first in itertools.count(0, self.page):
-            asked = {"start": since_ms // 1000 - 1, "ofs": first, "consolidate_taker": "false"}
+            asked = {"start": max(since_ms // 1000 - 1, 0), "ofs": first, "consolidate_taker": "false"}
             shown = await call("privatePostTradesHistory", asked)
             page = shown["result"]["trades"]
             found |= {name: {**trade, "id": name} for name, trade in page.items()}
