@@ -3,7 +3,6 @@
 There is no query by client id: an order is found by searching the list of orders.
 """
 
-import itertools
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Final
@@ -198,10 +197,9 @@ class Coinbase(Manners):
         enough: Callable[[Sequence[Mapping[str, Any]]], bool],
     ) -> bool:
         """Show ``enough`` page after page until it says so. Return whether the last page was seen. Raises Strange."""
-        cursor = ""
-        for number in itertools.count():
-            leading = {"cursor": cursor} if number else {}
-            limit = self.page if method == _FILLS else self.orders_page
+        limit, cursor = self.page if method == _FILLS else self.orders_page, ""
+        while True:
+            leading = {"cursor": cursor} if cursor else {}
             shown = await call(method, {**asked, "limit": limit, **leading})
             before, cursor = cursor, str(shown.get("cursor") or "")
             last = not cursor or shown.get("has_next") is False
@@ -209,7 +207,6 @@ class Coinbase(Manners):
                 return last
             if cursor == before:
                 raise Strange("the venue's list does not go on")
-        return False
 
     def _order(self, call: Call, raw: Mapping[str, Any]) -> Order:
         shown: Order = call.exchange.parse_order(dict(raw))
