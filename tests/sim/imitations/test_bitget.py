@@ -26,11 +26,11 @@ async def buy(client: Any, client_oid: str | None, quantity: float = 1, price: f
 
 
 def test_it_promises_what_the_profile_says() -> None:
-    """The dialect is coded to the profile. It decides at once, which the profile does not count on, and takes longer ids."""
+    """The dialect is coded to the profile. It decides at once, takes longer ids and forgets nothing: nobody counts on that."""
     profile, dialect = load("bitget").capabilities, capabilities_of(BitgetImitation.dialect)
     assert profile.acknowledges_asynchronously
-    same = msgspec.structs.replace(dialect, acknowledges_asynchronously=True, id_format=profile.id_format)
-    assert same == profile
+    kept = {"id_format": profile.id_format, "lookup_forgets_after_s": profile.lookup_forgets_after_s}
+    assert msgspec.structs.replace(dialect, acknowledges_asynchronously=True, **kept) == profile
 
 
 def test_markets_are_those_of_the_exchange_with_its_steps() -> None:

@@ -3,12 +3,13 @@
 from typing import Any
 
 import ccxt.async_support as ccxt
+import msgspec
 import pytest
 from client_kit import by_another, decided
 from imitation_kit import Clock, run, served
 
 from onefill.sim.dialect import Dialect, capabilities_of
-from onefill.sim.imitations.bybit import RECENT, WEEK_MS, BybitImitation
+from onefill.sim.imitations.bybit import FORGOTTEN_MS, RECENT, WEEK_MS, BybitImitation
 from onefill.venues.profile import load
 
 SYMBOL = "BTC/USDT"
@@ -21,9 +22,9 @@ async def buy(client: Any, link: str | None, quantity: float = 1, price: float =
 
 
 def test_it_promises_what_the_profile_says() -> None:
-    """The dialect is coded to the profile, in all that the retry contract reads."""
+    """The dialect is coded to the profile, in all that the retry contract reads; what is forgotten is the imitation's part."""
     profile, dialect = load("bybit").capabilities, capabilities_of(BybitImitation.dialect)
-    assert dialect == profile
+    assert msgspec.structs.replace(dialect, lookup_forgets_after_s=FORGOTTEN_MS / 1000) == profile
 
 
 def test_markets_are_those_of_the_exchange_with_its_steps() -> None:
@@ -166,6 +167,29 @@ def test_realtime_shows_the_last_500_that_are_over_and_history_all_of_them() -> 
                 await client.fetch_order(made["id"], SYMBOL, {"acknowledged": True})
             (shown,) = await client.fetch_closed_orders(SYMBOL)
             assert (shown["id"], shown["status"]) == (made["id"], "closed")
+
+    run(scenario)
+
+
+def test_history_forgets_after_a_day_what_was_cancelled_without_a_trade() -> None:
+    """What was executed stays."""
+    clock = Clock()
+    imitation = BybitImitation(clock_us=clock)
+
+    async def scenario() -> None:
+        async with served(imitation) as client:
+            client.options["recvWindow"] = WEEK_MS
+            for link in ("traded", "untouched"):
+                await buy(client, link, 2)
+            by_another(imitation, "sell", 1, 100)
+            for link in ("traded", "untouched"):
+                await client.cancel_order(None, SYMBOL, {"orderLinkId": link})
+            imitation.forget_recent()
+            assert len(await client.fetch_canceled_and_closed_orders(SYMBOL)) == 2
+            clock.forward(FORGOTTEN_MS / 1000 + 60)
+            (shown,) = await client.fetch_canceled_and_closed_orders(SYMBOL)
+            assert shown["clientOrderId"] == "traded"
+            assert await client.fetch_canceled_and_closed_orders(SYMBOL, None, None, {"orderLinkId": "untouched"}) == []
 
     run(scenario)
 

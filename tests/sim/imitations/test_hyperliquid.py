@@ -30,10 +30,11 @@ async def buy(client: Any, cloid: str | None, quantity: float = 1, price: float 
 
 
 def test_it_promises_what_the_profile_says() -> None:
-    """The dialect is coded to the profile. It decides at once, which the profile does not count on."""
+    """The dialect is coded to the profile. It decides at once and forgets nothing, which the profile does not count on."""
     profile, dialect = load("hyperliquid").capabilities, capabilities_of(HyperliquidImitation.dialect)
     assert profile.acknowledges_asynchronously
-    assert msgspec.structs.replace(dialect, acknowledges_asynchronously=True) == profile
+    forgets = profile.lookup_forgets_after_s
+    assert msgspec.structs.replace(dialect, acknowledges_asynchronously=True, lookup_forgets_after_s=forgets) == profile
 
 
 def test_the_wallet_is_that_of_the_key() -> None:

@@ -44,6 +44,8 @@ RECENT: Final = 500
 """How many orders that are over ``realtime`` still shows."""
 WEEK_MS: Final = 7 * 86_400_000
 """Longest stretch of time that one question about history or executions covers."""
+FORGOTTEN_MS: Final = 86_400_000
+"""How long the history shows an order that ended without a trade."""
 _AHEAD_MS: Final = 1_000
 _GRANTED: Final = Decimal(1_000_000)
 _ZERO: Final = Decimal(0)
@@ -345,10 +347,15 @@ class BybitImitation(Imitation):
             order
             for order in found
             if order.status not in LIVE
+            and not self._forgets(order)
             and status in (None, words.state_of(order))
             and since <= order.created_at_us // 1000 <= until
         ]
         return self._orders(http, shown)
+
+    def _forgets(self, order: ExchangeOrder) -> bool:
+        """Tell whether an order that ended without a trade is shown no more."""
+        return not order.cum_quantity and self.clock_us() - self.archive.changed_at_us(order) > FORGOTTEN_MS * 1000
 
     def _orders(self, http: web.Request, orders: Iterable[ExchangeOrder]) -> dict[str, Any]:
         _spot(http.query)
