@@ -10,6 +10,7 @@ from onefill.core.values import OrderType, TimeInForce
 from onefill.sim.imitations.kraken import KrakenImitation
 from onefill.venues.ccxt.kraken import Kraken, rfc3339
 from onefill.venues.ccxt.manners import Signing, manners_of
+from onefill.venues.ccxt.orders import Strange
 from onefill.venues.last_look import KeptBack
 from onefill.venues.profile import load
 
@@ -60,6 +61,37 @@ def test_of_two_orders_under_one_id_the_open_one_is_found_else_the_later_one() -
             assert (shown["id"], shown["status"]) == (second["id"], "canceled")
 
     run(scenario)
+
+
+@pytest.mark.parametrize("bears", [None, SECOND])
+def test_an_order_that_does_not_bear_the_id_is_never_taken_for_it(bears: str | None) -> None:
+    """Should the venue pass over what it was asked for, it decides nothing: neither is it found, nor is it not there."""
+    imitation = KrakenImitation()
+
+    async def scenario() -> None:
+        async with called(imitation, Kraken) as (call, manners):
+
+            class PassesOver:
+                exchange = call.exchange
+
+                async def __call__(self, method: str, asked: dict[str, str]) -> object:
+                    return await call(method, {name: value for name, value in asked.items() if name != "cl_ord_id"})
+
+            await call("create_order", SYMBOL, "limit", "buy", 1, 100, {} if bears is None else {"cl_ord_id": bears})
+            with pytest.raises(Strange, match="do not bear it"):
+                await manners.find(PassesOver(), FIRST, SYMBOL)
+            (live,) = await manners.open_orders(call, SYMBOL)
+            await call("cancel_order", live["id"], SYMBOL)
+            with pytest.raises(Strange, match="do not bear it"):
+                await manners.find(PassesOver(), FIRST, SYMBOL)
+
+    run(scenario)
+
+
+def test_an_id_shown_as_a_uuid_with_hyphens_is_the_same() -> None:
+    """Whichever way the venue writes it."""
+    shown = {"info": {"cl_ord_id": "11111111-1111-1111-1111-111111111111"}}
+    assert _manners().client_order_id(shown) == FIRST
 
 
 def test_a_cancel_names_number_or_client_id_and_shows_no_order() -> None:

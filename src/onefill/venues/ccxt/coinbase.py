@@ -10,14 +10,13 @@ from typing import Any, ClassVar, Final
 from onefill.core.messages import CancelRequest, ReplaceRequest, SubmitRequest
 from onefill.core.values import OrderType, Side, TimeInForce, plain
 from onefill.venues.ccxt import parameters
-from onefill.venues.ccxt.manners import Call, Manners, Order, Trade
+from onefill.venues.ccxt.manners import Call, Manners, Order, Trade, bare_uuid
 from onefill.venues.ccxt.orders import Strange
 from onefill.venues.last_look import KeptBack
 
 SEARCHED: Final = 2_000
 """So many of an instrument's latest orders are searched for a client id."""
 _HEX: Final = re.compile(r"[0-9a-f]{32}", re.ASCII)
-_UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
 _ENDS: Final = {"EXPIRED": "expired", "FAILED": "rejected"}
 """What ccxt calls cancelled, and the venue does not."""
 _TERMS: Final = frozenset(
@@ -174,7 +173,7 @@ class Coinbase(Manners):
     def client_order_id(self, shown: Order) -> str:
         """Return the client order id that an order shows, as it is written here: a UUID without its hyphens."""
         written = super().client_order_id(shown)
-        return written.replace("-", "") if self.wire.client_id_as_uuid and _UUID.fullmatch(written) else written
+        return bare_uuid(written) if self.wire.client_id_as_uuid else written
 
     async def _orders(self, call: Call, instrument: str | None, asked: Mapping[str, Any]) -> list[Order]:
         """Return the orders that the venue lists, without those of which it does not say how much was wanted."""

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Final
 from onefill.core.messages import CancelRequest, ReplaceRequest, SubmitRequest
 from onefill.core.values import OrderType, TimeInForce
 from onefill.venues.ccxt import parameters
-from onefill.venues.ccxt.manners import Call, Manners, Order, Signing, Trade
+from onefill.venues.ccxt.manners import Call, Manners, Order, Signing, Trade, bare_uuid
 from onefill.venues.ccxt.orders import Strange
 from onefill.venues.last_look import KeptBack
 
@@ -88,13 +88,15 @@ class Kraken(Manners):
     async def find(self, call: Call, client_order_id: str, instrument: str) -> Order | None:
         """Ask for the open order under an id, then for the latest closed one. In this order none is missed that ends between.
 
-        ccxt's own look-up sends ``userref``, which is another thing.
+        ccxt's own look-up sends ``userref``, which is another thing. Raises Strange if the venue shows orders under other ids.
         """
         asked = {"cl_ord_id": client_order_id}
         opened = await self._asked(call, "privatePostOpenOrders", "open", asked)
+        closed = [] if opened else await self._asked(call, "privatePostClosedOrders", "closed", asked)
+        if any(self.client_order_id(order) != client_order_id for order in (*opened, *closed)):
+            raise Strange("asked for one client order id, the venue shows orders that do not bear it")
         if opened:
             return opened[0]
-        closed = await self._asked(call, "privatePostClosedOrders", "closed", asked)
         return max(closed, key=lambda order: int(order["timestamp"] or 0), default=None)
 
     async def ended_orders(self, call: Call, instrument: str, since_ms: int) -> Sequence[Order]:
@@ -131,7 +133,7 @@ class Kraken(Manners):
     def client_order_id(self, shown: Order) -> str:
         """Return the client order id that an order shows. ccxt gives the user reference, a number, where it finds none."""
         info = shown.get("info")
-        return str(info.get("cl_ord_id") or "") if isinstance(info, Mapping) else ""
+        return bare_uuid(str(info.get("cl_ord_id") or "")) if isinstance(info, Mapping) else ""
 
     def heard_trade(self, trade: Trade) -> Trade | None:
         """Have the list read in place of what a stream told.

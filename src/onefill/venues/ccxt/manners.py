@@ -5,6 +5,7 @@ The defaults are ccxt's unified methods, read carefully. What a venue promises i
 (:mod:`onefill.venues.profile`), not here.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Protocol
 
@@ -207,6 +208,14 @@ class Manners:
         ``None`` where it is to be read from the list.
         """
         return trade
+
+
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
+
+
+def bare_uuid(text: str) -> str:
+    """Return an id as it is written here: a UUID without its hyphens, anything else as it is."""
+    return text.replace("-", "") if _UUID.fullmatch(text) else text
 
 
 def manners_of(ccxt_id: str) -> type[Manners]:
