@@ -36,10 +36,11 @@ from onefill.service.ledgers import is_made
 from onefill.service.order_file import FileError
 from onefill.service.runner import RowOutcome, RowResult, Summary
 from onefill.service.settings import Settings
-from onefill.service.venue_settings import AnyVenue
+from onefill.service.venue_settings import AnyVenue, CcxtSettings
 from onefill.service.wiring import open_for_reading
 
 _HOUR_S = 3600.0
+_ACCOUNT = "main"
 _SHOWN_NOTES = 20
 _MOST_PROBLEMS = 200
 _TELL_REST_S = 10.0
@@ -91,7 +92,10 @@ def run(
     ledger: options.Ledger,
     venue: options.VenueOption,
     form: Annotated[Format, typer.Option("--format", help="How the file is written.")] = Format.BLOTTER,
-    account: Annotated[str, typer.Option(help="Account of rows that name none.")] = "main",
+    account: Annotated[
+        str | None,
+        typer.Option(help="Account of rows that name none. [default: main, or the one of the venue's settings]"),
+    ] = None,
     strategy: Annotated[str, typer.Option(help="Strategy of rows that name none.")] = "blotter",
     instrument: Annotated[str, typer.Option(help="Instrument of a recorded day.")] = "BTC-USD",
     allow_similar: Annotated[
@@ -122,6 +126,7 @@ def run(
         configured = options.with_gateway_settings(options.load_settings(settings), client_order_ids=client_order_ids)
         configured = options.with_metrics(configured, metrics)
         name, venue_settings = settings_file.venue(configured, venue, timeout_s)
+        account = account or (venue_settings.account if isinstance(venue_settings, CcxtSettings) else _ACCOUNT)
         for text, option in ((account, "--account"), (strategy, "--strategy"), (instrument, "--instrument")):
             values.name(text, option)
         job = _scanned(
