@@ -201,7 +201,7 @@ def test_lists_are_read_to_their_last_page(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_a_fill_that_takes_another_back_is_not_counted_as_one_more() -> None:
-    """The venue lists reversals and corrections among fills; ccxt passes over what they are."""
+    """The venue lists reversals and corrections among fills; ccxt passes over what they are. Nor is one passed over."""
     imitation = CoinbaseImitation()
 
     async def scenario() -> None:
@@ -216,9 +216,18 @@ def test_a_fill_that_takes_another_back_is_not_counted_as_one_more() -> None:
                     shown = await call(method, *arguments)
                     return {**shown, "fills": [{**one, "trade_type": "REVERSAL"} for one in shown["fills"]]}
 
+            class Twice:
+                exchange = call.exchange
+
+                async def __call__(self, method: str, *arguments: object) -> object:
+                    shown = await call(method, *arguments)
+                    return {**shown, "fills": [*shown["fills"], {**shown["fills"][0], "entry_id": "another"}]}
+
             assert len(await manners.trades(call, SYMBOL, 0)) == 1
             with pytest.raises(Strange, match="REVERSAL"):
                 await manners.trades(Corrected(), SYMBOL, 0)
+            with pytest.raises(Strange, match="two fills"):
+                await manners.trades(Twice(), SYMBOL, 0)
 
     run(scenario)
 

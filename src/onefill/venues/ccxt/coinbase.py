@@ -165,7 +165,11 @@ class Coinbase(Manners):
         found: dict[tuple[str, str], Trade] = {}
         for fill in fills:
             trade = call.exchange.parse_trade(fill)
-            found[self.trade_key(trade)] = trade
+            twin = found.setdefault(self.trade_key(trade), trade)
+            if twin["info"].get("entry_id") != fill.get("entry_id"):
+                raise Strange(
+                    f"the venue lists two fills of its order {trade['order']} under one trade id, {trade['id']}"
+                )
         return sorted(found.values(), key=lambda trade: (int(trade["timestamp"]), self.trade_key(trade)))
 
     # ----------------------------------------------------------------- reading
