@@ -243,7 +243,9 @@ class Bench:
             found = await bounded(self.venue.lookup(client_order_id, account, instrument))
             listed = await bounded(self.venue.scan(account, instrument, self.kit.now_us() - BACK_US))
             orders = [found.order] if isinstance(found, Found) else []
-            orders += list(listed.orders) if isinstance(listed, Listed) else []
+            live = await bounded(self.venue.open_orders(account))
+            for listing in (listed, live):
+                orders += listing.orders if isinstance(listing, Listed) else ()
             for order in [one for one in orders if one.client_order_id == client_order_id][:1]:
                 await self._learn(order, anew=True)
         return (await self.truths(client_order_id))[-1]

@@ -39,12 +39,13 @@ def begins_a_request(chunk: bytes) -> bool:
 class CuttableWire:
     """Listens on a port of this machine and carries every connection to ``host:port``.
 
-    ``hurts`` tells which bytes of the adapter begin a request that an armed fault strikes. Not reusable after :meth:`close`.
+    ``hurts`` tells which bytes of the adapter begin a request that an armed fault strikes; it may be replaced. Not reusable
+    after :meth:`close`.
     """
 
     def __init__(self, host: str, port: int, hurts: Callable[[bytes], bool] = begins_a_request) -> None:
         self._venue = (host, port)
-        self._hurts = hurts
+        self.hurts = hurts
         self._armed: list[WireFault] = []
         self._server: asyncio.Server | None = None
         self._connections: set[_Connection] = set()
@@ -131,7 +132,7 @@ class CuttableWire:
                 await asyncio.gather(replies, return_exceptions=True)
 
     def _strike(self, chunk: bytes) -> WireFault | None:
-        if not self._hurts(chunk):
+        if not self.hurts(chunk):
             return None
         self.requests += 1
         return self._armed.pop(0) if self._armed else None

@@ -7,8 +7,9 @@ The defaults are ccxt's unified methods, read carefully. What a venue promises i
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Final, Protocol
 
+from onefill.core.errors import VenueError
 from onefill.core.messages import CancelRequest, ReplaceRequest, SubmitRequest
 from onefill.core.values import TimeInForce
 from onefill.venues.ccxt import parameters
@@ -89,7 +90,7 @@ class Manners:
     poll_s: ClassVar[float] = 2.0
     """How often lists are read where no stream runs and orders may trade, within what the venue grants."""
     page: ClassVar[int] = 100
-    """Most trades asked for at once; fewer than asked for means that there are no more."""
+    """Most trades asked for at once, and most orders of a list."""
 
     def __init__(self, wire: Wire | None = None) -> None:
         self.wire = wire or Wire()
@@ -167,22 +168,39 @@ class Manners:
         return shown
 
     async def ended_orders(self, call: Call, instrument: str, since_ms: int) -> Sequence[Order]:
-        """Return the orders that ended or traded since a moment, for a scan."""
-        shown: Sequence[Order] = await call("fetch_closed_orders", instrument, since_ms)
-        return shown
+        """Return the orders that ended or traded since a moment, for a scan. Raises VenueError where they may not be all."""
+        methods = ended_lists(call.exchange.has)
+        if not methods:
+            raise VenueError("ccxt cannot list every order there that ended: those that were cancelled are missing")
+        found: dict[str, Order] = {}
+        for method in methods:
+            most = min(self.page, int(call.exchange.feature_value(instrument, method, "limit") or self.page))
+            shown: Sequence[Order] = await call(method, instrument, since_ms, most)
+            if len(shown) >= most:
+                raise VenueError(f"{method} shows {len(shown)} orders at once, and there may be more")
+            found |= {str(one.get("id")): one for one in shown}
+        return list(found.values())
 
     async def trades(self, call: Call, instrument: str, since_ms: int) -> Sequence[Trade]:
-        """Return the account's trades in an instrument since a moment, all of them, oldest first: page by page."""
+        """Return the account's trades in an instrument since a moment, all of them, oldest first: page by page.
+
+        How many a venue shows at most is not known, so one reads on until nothing new is shown. Raises VenueError where all
+        that is shown is of one moment, and there is more after it: what is missing of that moment cannot be reached.
+        """
         found: dict[tuple[str, str], Trade] = {}
         while True:
             page: Sequence[Trade] = await call("fetch_my_trades", instrument, since_ms, self.page)
             new = {self.trade_key(trade): trade for trade in page}
             fresh = new.keys() - found.keys()
             found |= new
-            last = max((int(trade["timestamp"]) for trade in page), default=since_ms)
-            if len(page) < self.page or not fresh:
-                return sorted(found.values(), key=lambda trade: (int(trade["timestamp"]), self.trade_key(trade)))
-            since_ms = max(since_ms, last)
+            if not fresh:
+                break
+            since_ms = max(since_ms, *(int(trade["timestamp"]) for trade in page))
+        if page and await call("fetch_my_trades", instrument, since_ms + 1, self.page):
+            raise VenueError(
+                f"{instrument}: more trades at one moment than the venue shows at once; they cannot be listed"
+            )
+        return sorted(found.values(), key=lambda trade: (int(trade["timestamp"]), self.trade_key(trade)))
 
     # ----------------------------------------------------------------- reading
 
@@ -216,6 +234,21 @@ _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
 def bare_uuid(text: str) -> str:
     """Return an id as it is written here: a UUID without its hyphens, anything else as it is."""
     return text.replace("-", "") if _UUID.fullmatch(text) else text
+
+
+_ENDED: Final = (
+    ("fetchOrders",),
+    ("fetchCanceledAndClosedOrders",),
+    ("fetchClosedOrders", "fetchCanceledOrders"),
+)
+
+
+def ended_lists(has: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return by which of ccxt's methods every order that ended can be listed, cancelled ones too; empty where by none.
+
+    ``has`` is what ccxt says of an exchange. Closed orders alone are those that were filled, at some venues.
+    """
+    return next((names for names in _ENDED if all(has.get(name) is True for name in names)), ())
 
 
 def manners_of(ccxt_id: str) -> type[Manners]:

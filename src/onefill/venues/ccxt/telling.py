@@ -4,6 +4,7 @@ from typing import Final
 
 from onefill.core.client_errors import Codes
 from onefill.core.messages import legible
+from onefill.venues.ccxt import careful
 from onefill.venues.profile import Profile
 
 _SHOWN: Final = 300
@@ -18,7 +19,7 @@ def words(error: BaseException) -> str:
 def codes(profile: Profile | None) -> Codes:
     """Return a profile's codes as errors are judged by them."""
     if profile is None:
-        return Codes()
+        return careful.CODES
     wire = profile.wire
     return Codes(
         duplicate=wire.duplicate_codes,

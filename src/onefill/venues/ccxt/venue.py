@@ -48,8 +48,8 @@ from onefill.core.messages import (
 from onefill.core.values import EXACT, Instrument, OrderType, plain
 from onefill.core.venue_words import overridden
 from onefill.venues import profile as profiles
+from onefill.venues.ccxt import careful, orders, parameters, telling
 from onefill.venues.ccxt import client as clients
-from onefill.venues.ccxt import orders, parameters, telling
 from onefill.venues.ccxt.client import Client
 from onefill.venues.ccxt.feed import Feed, Unanswered
 from onefill.venues.ccxt.manners import manners_of
@@ -205,8 +205,19 @@ class CcxtVenue:
             raise
         except BaseException as error:  # noqa: BLE001 - whatever it is called: it is judged by what was sent
             return await self._refused(error, witness, request)
+        if order.status is VenueStatus.PENDING_NEW and self._capabilities.lookup is Lookup.NONE:
+            order = await self._asked_by_number(order, expected)
         self._note(order, shown)
         return Accepted(order)
+
+    async def _asked_by_number(self, order: VenueOrder, expected: Expected) -> VenueOrder:
+        """Ask how an order stands whose reply did not say so, where nobody looks it up; as it was if there is no answer."""
+        try:
+            asked = self.manners.find_by_number(self._client, order.venue_order_id, order.instrument)
+            found = orders.venue_order(await self._question(asked), expected, self.manners)
+        except (VenueError, Strange):
+            return order
+        return found if found.venue_order_id == order.venue_order_id else order
 
     async def _refused(self, error: BaseException, witness: Witness, request: SubmitRequest) -> SubmitReply:
         reason, verdict = self._judged(error, witness, Asked.NEW_ORDER)
@@ -410,11 +421,10 @@ class CcxtVenue:
 
     def _believed(self) -> Capabilities:
         """Return what the profile says, no more than ccxt can do there; without a profile, next to nothing."""
+        if self._profile is None:
+            return careful.believed(self._client.exchange.has)
         has = self._client.exchange.has.get
         lists = bool(has("fetchOpenOrders"))
-        if self._profile is None:
-            scans = lists and bool(has("fetchClosedOrders"))
-            return Capabilities(lookup=Lookup.SCAN if scans else Lookup.NONE, lists_open_orders=lists)
         given = self._profile.capabilities
         limits: dict[str, Any] = {"cumulative_fills_only": False, "drop_copy": False, "execution_revisions": False}
         if has("editOrder") is not True:  # a cancel and a new order made of one call would be two requests
