@@ -30,16 +30,28 @@ class TestBinanceUnknown(_Unknown):
     }
 
 
+class _GeminiOfAnyNonce(GeminiImitation):
+    """As in Gemini's own test."""
+
+    looks_at_nonces = False
+
+
 class TestGeminiUnknown(_Unknown):
     """Ended orders cannot be listed: an order whose reply is lost is not found."""
 
-    imitation = GeminiImitation
+    imitation = _GeminiOfAnyNonce
+
+
+class _KrakenOfAnyNonce(KrakenImitation):
+    """As in Kraken's own test."""
+
+    nonce_window = None
 
 
 class TestKrakenUnknown(_Unknown):
-    """Ids that fit any venue."""
+    """Ids that fit any venue; cancelled orders cannot be listed."""
 
-    imitation = KrakenImitation
+    imitation = _KrakenOfAnyNonce
 
 
 class TestOkxUnknown(_Unknown):
