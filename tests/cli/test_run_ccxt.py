@@ -64,3 +64,21 @@ def test_credentials_that_are_not_there_are_named_and_nothing_is_opened(
     assert done.code == 2
     assert done.err == "error: venues.x.credentials: the environment has no X_PASSWORD. Nothing was started\n"
     assert not ledger.exists()
+
+
+def test_the_other_commands_work_over_ccxt_as_over_any_venue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two orders that trade with each other and one that rests: executions, reconciliation, replay, replace and cancel."""
+    rows = ("a,BTC/USDT,buy,1,limit,100,gtc\n", "b,BTC/USDT,sell,1,limit,100,gtc\n", "c,BTC/USDT,buy,1,limit,50,gtc\n")
+    ledger = tmp_path / "orders.db"
+    with serving(IMITATIONS["okx"]) as venue:
+        where = ("--settings", settings_of(tmp_path, venue, monkeypatch), "--venue", "x")
+        sent = onefill("run", blotter(tmp_path, *rows), *where, "--ledger", ledger, "--in-flight", 1, "--json")
+        assert (sent.code, sent.json["routes"]["x:main"]["executions"]) == (0, 2)
+        assert onefill("uncertain", *where, "--ledger", ledger).code == 0
+        (compared,) = onefill("reconcile", ledger, *where, "--json").json
+        assert compared["breaks"] == []
+        assert onefill("replay", ledger, *where).code == 0
+        assert onefill("replace", "c", "--quantity", 2, *where, "--ledger", ledger).code == 0
+        assert [one.quantity for one in venue.exchange.open_orders("main")] == [2]
+        assert onefill("cancel", "c", *where, "--ledger", ledger).code == 0
+        assert venue.exchange.open_orders("main") == []
