@@ -1,4 +1,4 @@
-"""The port to a venue: what an adapter must do, and what it must never do."""
+"""The port to a venue: what an adapter must do, and what it must never do. Its suite is :mod:`onefill.testing.venue`."""
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Protocol, runtime_checkable
