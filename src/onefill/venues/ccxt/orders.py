@@ -1,6 +1,6 @@
 """From ccxt's orders, trades and markets to values, read strictly: what is not shown is not made up."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
@@ -10,13 +10,15 @@ from onefill.core.errors import InvalidField
 from onefill.core.messages import (
     ExecutionKind,
     ExecutionReport,
+    Held,
+    Holdings,
     ReplaceRequest,
     SubmitRequest,
     VenueOrder,
     VenueStatus,
     legible,
 )
-from onefill.core.values import MAX_DIGITS, Instrument, OrderType, Side, exact_decimal, name
+from onefill.core.values import EXACT, MAX_DIGITS, Instrument, OrderType, Side, exact_decimal, name
 from onefill.venues.ccxt.manners import Manners, Order, Trade
 
 _ZERO: Final = Decimal(0)
@@ -207,6 +209,18 @@ def ending_report(order: VenueOrder, account: str, position: int, at_us: int) ->
         transacted_at_us=at_us,
         text=order.reason,
     )
+
+
+def holdings(shown: Sequence[Mapping[str, Any]]) -> Holdings:
+    """Return positions in contracts, the two sides of an instrument netted. Raises Strange."""
+    held: dict[str, Decimal] = {}
+    for one in shown:
+        symbol, quantity = one.get("symbol"), number(one.get("contracts"))
+        if not symbol or quantity is None:
+            raise Strange(f"the position in {symbol!r} is shown without a quantity")
+        signed = -abs(quantity) if one.get("side") == "short" else quantity
+        held[symbol] = EXACT.add(held.get(symbol, _ZERO), signed)
+    return Holdings(tuple(Held(instrument=name, quantity=quantity) for name, quantity in held.items() if quantity))
 
 
 def instrument(market: Mapping[str, Any], precision_mode: int) -> Instrument | None:

@@ -24,8 +24,6 @@ from onefill.core.messages import (
     DuplicateId,
     ExecutionReport,
     Found,
-    Held,
-    Holdings,
     Listed,
     LookupReply,
     NotFound,
@@ -45,7 +43,7 @@ from onefill.core.messages import (
     VenueOrder,
     VenueStatus,
 )
-from onefill.core.values import EXACT, Instrument, OrderType, plain
+from onefill.core.values import Instrument, OrderType, plain
 from onefill.core.venue_words import overridden
 from onefill.venues import profile as profiles
 from onefill.venues.ccxt import careful, orders, parameters, telling
@@ -380,17 +378,10 @@ class CcxtVenue:
             if name in self._markets and not self._markets[name].get("contract"):
                 # It would be missing among the positions, which reads as flat.
                 return Unknown(f"what is held of {name} is told as a balance: positions are those of contracts only")
-        held: dict[str, Decimal] = {}
         try:
-            for one in await self._question(self._client("fetch_positions")):
-                quantity = orders.number(one.get("contracts"))
-                if quantity is None:
-                    raise Strange(f"the position in {one.get('symbol')!r} is shown without a quantity")
-                signed = -abs(quantity) if one.get("side") == "short" else quantity
-                held[one["symbol"]] = EXACT.add(held.get(one["symbol"], Decimal(0)), signed)
-        except (VenueError, Strange, KeyError) as problem:
+            return orders.holdings(await self._question(self._client("fetch_positions")))
+        except (VenueError, Strange) as problem:
             return Unknown(str(problem))
-        return Holdings(tuple(Held(instrument=name, quantity=quantity) for name, quantity in held.items() if quantity))
 
     async def balances(self) -> dict[str, Decimal]:
         """Return what the account holds of each asset. Raises VenueError."""
