@@ -33,6 +33,7 @@ BREAKS: dict[str, tuple[type[broken.Whole], str, Dialect]] = {
     "test_a_refused_connection_is_not_sent": (broken.DoubtsEverything, SOCKETS, STRICT),
     "test_it_cannot_start_while_nobody_listens": (broken.StartsAnyway, SOCKETS, STRICT),
     "test_closed_it_sends_nothing": (broken.NeverCloses, IN_PROCESS, STRICT),
+    "test_every_connection_tells_the_same_of_the_venue": (broken.NamesItselfAnew, IN_PROCESS, STRICT),
     "test_an_id_that_was_never_used_is_not_found": (broken.FindsAnything, IN_PROCESS, STRICT),
     "test_an_order_is_found_as_it_is": (broken.ForgetsTheDead, IN_PROCESS, STRICT),
     "test_open_orders_are_all_and_only_those": (broken.ListsAPage, IN_PROCESS, STRICT),

@@ -118,15 +118,17 @@ class FaultFacts(VenueUnderTest):
 
     @fact(Ability.COUNT, Ability.FALL_SILENT)
     async def test_silence_ends_by_itself(self, bench: Bench) -> None:
-        """While nothing is answered every call ends within its time as Unknown, and the event loop goes on meanwhile."""
+        """While nothing is answered every call ends within its time: Unknown, or as a start that failed; the loop goes on."""
         order = await bench.resting()
         venue = await bench.open(HASTY_S)
+        late = bench.unstarted(HASTY_S)
         before = await bench.kit.sent()
         await bench.kit.fall_silent()
         sending = asyncio.gather(
             bench.submit(bench.order(), venue),
             bounded(venue.cancel(bench.cancelling(order, by_number=True))),
             _learns_nothing(bench, venue, order),
+            _cannot_start(late),
         )
         turns = 0
         while not sending.done():
@@ -143,9 +145,7 @@ class FaultFacts(VenueUnderTest):
         """A start that fails ends by itself with VenueError, and the adapter closes; another starts when the venue is there."""
         await bench.kit.go_away()
         venue = bench.unstarted()
-        (problem,) = await asyncio.gather(bounded(venue.start()), return_exceptions=True)
-        assert isinstance(problem, VenueError), problem
-        assert str(problem).strip()
+        await _cannot_start(venue)
         await bounded(venue.close())
         await bench.kit.come_back()
         assert isinstance(await bench.submit(bench.order(), await bench.open()), Accepted)
@@ -178,6 +178,12 @@ async def _refuses_to_replace(bench: Bench) -> None:
     assert isinstance(reply, ReplaceReply), reply
     (now,) = await bench.truths(order.client_order_id)
     assert (now.quantity, now.price) == (order.quantity, order.price)
+
+
+async def _cannot_start(venue: Venue) -> None:
+    (problem,) = await asyncio.gather(bounded(venue.start()), return_exceptions=True)
+    assert isinstance(problem, VenueError), problem
+    assert str(problem).strip()
 
 
 async def _learns_nothing(bench: Bench, venue: Venue, order: VenueOrder) -> None:

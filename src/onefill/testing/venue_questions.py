@@ -34,6 +34,18 @@ class QuestionFacts(VenueUnderTest):
     """Look-up, scan, open orders and positions."""
 
     @fact()
+    async def test_every_connection_tells_the_same_of_the_venue(self, bench: Bench) -> None:
+        """Capabilities, the venue's own name and the steps of its instruments do not depend on the connection."""
+        other = await bench.open()
+        assert other.capabilities == bench.capabilities
+        assert other.identity == bench.venue.identity
+        listed = await unraised(other.instruments())
+        assert listed[bench.kit.instrument] == bench.instrument
+        for symbol, one in listed.items():
+            assert one.symbol == symbol
+            assert min(one.price_tick, one.quantity_step, one.min_quantity) > 0, one
+
+    @fact()
     async def test_an_id_that_was_never_used_is_not_found(self, bench: Bench) -> None:
         """Asked about an id of no order, a direct look-up says NotFound, and a scan lists no such order."""
         await bench.resting()
