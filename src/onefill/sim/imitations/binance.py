@@ -7,6 +7,7 @@ cancel's own id where one expects the order's; cancelReplace ends one order and 
 import contextlib
 import functools
 import itertools
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from decimal import Decimal
 from typing import Any, ClassVar, Final
@@ -34,7 +35,6 @@ from onefill.sim.imitations.binance_rest import (
     Asked,
     Binance,
     Refusal,
-    coins,
     filters,
     malformed,
     new_id,
@@ -42,7 +42,7 @@ from onefill.sim.imitations.binance_rest import (
     rate_limits,
 )
 from onefill.sim.imitations.binance_streams import Event, news_of, spot_words
-from onefill.sim.imitations.records import Traded
+from onefill.sim.imitations.records import Traded, currencies_of, number_of
 from onefill.sim.order_book import ExchangeOrder
 
 _ZERO: Final = Decimal(0)
@@ -111,7 +111,7 @@ class BinanceSpot(Binance):
     async def _exchange_info(self, _: web.Request) -> web.Response:
         symbols = []
         for symbol, instrument in self.exchange.instruments.items():
-            base, quote = coins(symbol)
+            base, quote = currencies_of(symbol)
             symbols.append(
                 {
                     "symbol": self.native(symbol),
@@ -202,7 +202,7 @@ class BinanceSpot(Binance):
 
     def shown(self, order: ExchangeOrder) -> dict[str, object]:
         """Return an order as a question about it is answered."""
-        changed_us = max(self.records.of(order.number).updated_at_us, order.created_at_us)
+        changed_us = self.records.of(order.number).changed_at_us
         return {
             "symbol": self.native(order.instrument),
             "orderId": order_id(order),
@@ -247,7 +247,7 @@ class BinanceSpot(Binance):
             "orderId": order_id(order),
             "orderListId": -1,
             "clientOrderId": given_id or new_id(),
-            "transactTime": self.records.of(number).updated_at_us // 1000,
+            "transactTime": self.records.of(number).changed_at_us // 1000,
             **self._terms(order),
         }
 
@@ -289,7 +289,7 @@ class BinanceSpot(Binance):
         )
         match self.exchange.replace(request, self.clock_us() + self.queue_us):
             case Replaced(order):
-                number = int(order.venue_order_id[1:])
+                number = number_of(order.venue_order_id)
                 self._carried[number] = original.cum_quantity
                 return self.numbered(number)
             case TooLate():
@@ -310,7 +310,7 @@ class BinanceSpot(Binance):
         return {
             "symbol": self.native(report.instrument),
             "id": TRADES_FROM + traded.match,
-            "orderId": order_id(self.numbered(int(report.venue_order_id[1:]))),
+            "orderId": order_id(self.numbered(traded.number)),
             "orderListId": -1,
             "price": _eight(traded.price),
             "qty": _eight(traded.quantity),
@@ -324,23 +324,13 @@ class BinanceSpot(Binance):
         }
 
     def _account(self, _: Asked) -> object:
-        total = {coin: _HELD for symbol in self.exchange.instruments for coin in coins(symbol)}
-        locked = dict.fromkeys(total, _ZERO)
+        fees: defaultdict[str, Decimal] = defaultdict(Decimal)
         for one in self.records.trades():
-            base, quote = coins(one.report.instrument)
-            sign = 1 if one.report.side is Side.BUY else -1
-            total[base] += sign * one.quantity
-            total[quote] = EXACT.subtract(total[quote], EXACT.add(sign * one.value, one.report.fee or _ZERO))
-        for order in self.exchange.open_orders(ACCOUNT):
-            base, quote = coins(order.instrument)
-            rest = order.quantity - order.cum_quantity
-            if order.side is Side.SELL:
-                locked[base] += rest
-            else:
-                locked[quote] = EXACT.add(locked[quote], EXACT.multiply(rest, order.price or _ZERO))
+            quote = currencies_of(one.report.instrument)[1]
+            fees[quote] = EXACT.add(fees[quote], one.report.fee or _ZERO)
         balances = [
-            {"asset": coin, "free": _eight(total[coin] - locked[coin]), "locked": _eight(locked[coin])}
-            for coin in total
+            {"asset": coin, "free": _eight(total - fees[coin] - bound), "locked": _eight(bound)}
+            for coin, (total, bound) in self.records.balances(_HELD).items()
         ]
         about = {
             "canTrade": True,

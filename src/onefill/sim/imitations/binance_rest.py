@@ -22,7 +22,7 @@ from onefill.core.messages import (
 from onefill.core.values import Instrument, OrderType, Side, TimeInForce, choice, exact_decimal
 from onefill.sim import exchange_http as answers
 from onefill.sim.imitations.base import ACCOUNT, KEYS, Imitation
-from onefill.sim.imitations.records import Records, Traded
+from onefill.sim.imitations.records import Records, Traded, number_of
 from onefill.sim.imitations.streams import Streams
 from onefill.sim.order_book import ExchangeOrder
 
@@ -278,7 +278,7 @@ class Binance(Imitation):
         """Hand an order to the exchange. Raises :class:`Refusal`."""
         match self.exchange.submit(request, self.clock_us() + self.queue_us):
             case Accepted(order):
-                return self.numbered(int(order.venue_order_id[1:]))
+                return self.numbered(number_of(order.venue_order_id))
             case DuplicateId():
                 raise self.duplicate()
             case TooLate():
@@ -317,7 +317,7 @@ class Binance(Imitation):
             reply = self.exchange.lookup(client_order_id or "", ACCOUNT, self.clock_us())
             if not isinstance(reply, Found):
                 return None
-            number = int(reply.order.venue_order_id[1:])
+            number = number_of(reply.order.venue_order_id)
         order = self.records.order(number)
         if order is None or order.instrument != instrument.symbol:
             return None
@@ -334,7 +334,7 @@ class Binance(Imitation):
         """Answer a question about open orders, of one symbol or of all."""
         wanted = self.instrument(asked).symbol if asked.get("symbol") is not None else None
         live = self.exchange.open_orders(ACCOUNT)
-        numbers = [int(one.venue_order_id[1:]) for one in live if wanted in (None, one.instrument)]
+        numbers = [number_of(one.venue_order_id) for one in live if wanted in (None, one.instrument)]
         return [self.shown(self.numbered(number)) for number in numbers]
 
     def orders_since(self, asked: Asked) -> object:
@@ -396,12 +396,6 @@ class Binance(Imitation):
 def native(symbol: str) -> str:
     """Return the venue's name of an instrument by the client library's: BTC/USDT:USDT is BTCUSDT."""
     return symbol.partition(":")[0].replace("/", "")
-
-
-def coins(symbol: str) -> tuple[str, str]:
-    """Return base and quote currency of an instrument."""
-    base, _, quote = symbol.partition(":")[0].partition("/")
-    return base, quote
 
 
 def order_id(order: ExchangeOrder) -> int:

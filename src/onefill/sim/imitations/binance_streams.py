@@ -73,7 +73,7 @@ def news_of(venue: Binance, words: Words) -> Callable[[], Iterable[Event]]:
         new = records.told(place)
         place += len(new)
         for report, traded in new:
-            told = Told(venue.numbered(number_of(report)), report, traded, records)
+            told = Told(venue.numbered(number_of(report.venue_order_id)), report, traded, records)
             event = words(told)
             if event is not None:
                 yield event

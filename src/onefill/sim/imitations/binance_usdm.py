@@ -33,14 +33,13 @@ from onefill.sim.imitations.binance_rest import (
     Asked,
     Binance,
     Refusal,
-    coins,
     filters,
     malformed,
     order_id,
     rate_limits,
 )
 from onefill.sim.imitations.binance_streams import news_of, usdm_words
-from onefill.sim.imitations.records import Traded
+from onefill.sim.imitations.records import Traded, currencies_of
 from onefill.sim.order_book import ExchangeOrder
 
 BTC_PERPETUAL: Final = Instrument(
@@ -122,7 +121,7 @@ class BinanceUsdm(Binance):
     async def _exchange_info(self, _: web.Request) -> web.Response:
         symbols = []
         for symbol, instrument in self.exchange.instruments.items():
-            base, quote = coins(symbol)
+            base, quote = currencies_of(symbol)
             symbols.append(
                 {
                     "symbol": self.native(symbol),
@@ -208,7 +207,7 @@ class BinanceUsdm(Binance):
             "priceMatch": "NONE",
             "selfTradePreventionMode": "NONE",
             "goodTillDate": 0,
-            "updateTime": max(record.updated_at_us, order.created_at_us) // 1000,
+            "updateTime": record.changed_at_us // 1000,
         }
 
     def shown(self, order: ExchangeOrder) -> dict[str, object]:
@@ -282,7 +281,7 @@ class BinanceUsdm(Binance):
         return {
             "symbol": self.native(report.instrument),
             "id": TRADES_FROM + traded.match,
-            "orderId": order_id(self.numbered(int(report.venue_order_id[1:]))),
+            "orderId": order_id(self.numbered(traded.number)),
             "side": report.side.upper(),
             "price": plain(traded.price),
             "qty": plain(traded.quantity),

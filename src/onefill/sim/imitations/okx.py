@@ -28,12 +28,12 @@ from onefill.core.messages import (
     TooLate,
     VenueStatus,
 )
-from onefill.core.values import EXACT, Instrument, OrderType, Side
+from onefill.core.values import Instrument, OrderType, Side
 from onefill.sim.dialect import Dialect
 from onefill.sim.imitations import okx_words as words
 from onefill.sim.imitations.base import ACCOUNT, BTC_USDT, KEYS, Imitation
 from onefill.sim.imitations.okx_streams import Private
-from onefill.sim.imitations.records import Records, Traded
+from onefill.sim.imitations.records import Records, Traded, number_of
 from onefill.sim.imitations.streams import Streams
 from onefill.sim.order_book import ExchangeOrder
 
@@ -81,9 +81,8 @@ class OkxImitation(Imitation):
         super().__init__(**settings)
         self.records = Records(self.exchange, ACCOUNT)
         self._symbols = {words.inst_id(symbol): symbol for symbol in self.exchange.instruments}
-        self._nameless = 0
         self.streams = Streams(self.exchange, ACCOUNT)
-        self._private = Private(self.records, self.streams, self._shown_id)
+        self._private = Private(self.records, self.streams)
 
     def routes(self) -> Iterable[web.RouteDef]:
         """Return what the venue serves."""
@@ -128,7 +127,7 @@ class OkxImitation(Imitation):
         return words.answer(
             [
                 {"ccy": name, "name": name, "chain": f"{name}-{name}", "canDep": True, "canWd": True}
-                for name in self._held()
+                for name in self.records.balances(FUNDS)
             ]
         )
 
@@ -165,10 +164,8 @@ class OkxImitation(Imitation):
         if market and side == "buy" and ":" not in symbol and given.get("tgtCcy") != "base_ccy":
             # The venue takes such a size for an amount of money; the exchange behind this cannot be asked for that.
             return ("51000", "Parameter tgtCcy error"), named
-        if not named:
-            self._nameless += 1
         request = SubmitRequest(
-            client_order_id=named or f"nameless{self._nameless}",
+            client_order_id=named or self.records.invented(),
             account=ACCOUNT,
             instrument=symbol,
             side=Side(side),
@@ -187,7 +184,7 @@ class OkxImitation(Imitation):
         reply = self.exchange.submit(request, now_us)
         match reply:
             case Accepted(order):
-                return words.did(int(order.venue_order_id[1:]), named, now_us)
+                return words.did(number_of(order.venue_order_id), named, now_us)
             case DuplicateId():
                 return words.did_not(words.TAKEN, "", named)
             case Rejected(reason, code):
@@ -227,7 +224,9 @@ class OkxImitation(Imitation):
             self.clock_us(),
         )
         if isinstance(reply, Replaced):
-            return words.results([words.did(order.number, self._shown_id(order), self.clock_us())])
+            return words.results(
+                [words.did(order.number, self.records.of(order.number).client_id or "", self.clock_us())]
+            )
         if isinstance(reply, Throttled | TooLate):
             raise _refused(reply)
         return self._not_done(("51000", f"Parameter newSz or newPx error: {reply.reason}"), given)
@@ -245,7 +244,9 @@ class OkxImitation(Imitation):
         )
         reply = self.exchange.cancel(request, self.clock_us())
         if isinstance(reply, Canceled):
-            return words.results([words.did(order.number, self._shown_id(order), self.clock_us())])
+            return words.results(
+                [words.did(order.number, self.records.of(order.number).client_id or "", self.clock_us())]
+            )
         if isinstance(reply, Throttled):
             raise _refused(reply)
         if order.status is VenueStatus.FILLED:
@@ -265,8 +266,8 @@ class OkxImitation(Imitation):
 
     async def _pending(self, http: web.Request) -> web.Response:
         self.exchange.advance(self.clock_us())
-        live = (self.records.order(int(one.venue_order_id[1:])) for one in self.exchange.open_orders(ACCOUNT))
-        found = [order for order in live if order is not None and _fits(http, order.instrument)]
+        live = (record.order for record in self.records.live())
+        found = [order for order in live if _fits(http, order.instrument)]
         return words.answer([self._shown(order) for order in _page(http, found, lambda one: words.ord_id(one.number))])
 
     async def _history(self, http: web.Request) -> web.Response:
@@ -301,7 +302,7 @@ class OkxImitation(Imitation):
             if begin <= traded.at_ms <= end
             and traded.report.transacted_at_us >= since_us
             and _fits(http, traded.report.instrument)
-            and wanted in (0, int(traded.report.venue_order_id[1:]))
+            and wanted in (0, traded.number)
         ]
         page = _page(http, found, lambda one: str(words.bill_id(one)))
         return words.answer([self._shown_fill(traded) for traded in page])
@@ -310,7 +311,7 @@ class OkxImitation(Imitation):
         self.exchange.advance(self.clock_us())
         details = [
             {"ccy": name, "eq": f"{held:f}", "cashBal": f"{held:f}", "availEq": f"{held:f}", "frozenBal": "0"}
-            for name, held in self._held().items()
+            for name, (held, _) in self.records.balances(FUNDS).items()
         ]
         return words.answer([{"uTime": str(self.clock_us() // 1000), "details": details}])
 
@@ -318,18 +319,6 @@ class OkxImitation(Imitation):
         self.exchange.advance(self.clock_us())
         held = self.exchange.positions(ACCOUNT).items()
         return words.answer([words.position(name, one) for name, one in held if ":" in name and _fits(http, name)])
-
-    def _held(self) -> dict[str, Decimal]:
-        names = (part for symbol in self.exchange.instruments for part in symbol.partition(":")[0].split("/"))
-        held = dict.fromkeys(names, FUNDS)
-        for traded in self.records.trades():
-            if ":" in traded.report.instrument:
-                continue
-            base, _, quote = traded.report.instrument.partition("/")
-            bought = traded.report.side is Side.BUY
-            held[base] = (EXACT.add if bought else EXACT.subtract)(held[base], traded.quantity)
-            held[quote] = (EXACT.subtract if bought else EXACT.add)(held[quote], traded.value)
-        return held
 
     # ------------------------------------------------------------------- words
 
@@ -339,7 +328,7 @@ class OkxImitation(Imitation):
         number = words.number_in(str(given.get("ordId", "")))
         if not number and given.get("clOrdId"):
             found = self.exchange.lookup(str(given["clOrdId"]), ACCOUNT, self.clock_us())
-            number = int(found.order.venue_order_id[1:]) if isinstance(found, Found) else 0
+            number = number_of(found.order.venue_order_id) if isinstance(found, Found) else 0
         order = self.records.order(number)
         return order if order is not None and words.inst_id(order.instrument) == given.get("instId") else None
 
@@ -349,17 +338,13 @@ class OkxImitation(Imitation):
         return order.status in LIVE or bool(order.cum_quantity) or recent
 
     def _ended_at_us(self, order: ExchangeOrder) -> int:
-        return self.records.of(order.number).updated_at_us or order.created_at_us
-
-    def _shown_id(self, order: ExchangeOrder) -> str:
-        return "" if order.client_order_id.startswith("nameless") else order.client_order_id
+        return self.records.of(order.number).changed_at_us
 
     def _shown(self, order: ExchangeOrder) -> dict[str, str]:
-        return words.shown_order(order, self.records.of(order.number), self._shown_id(order))
+        return words.shown_order(self.records.of(order.number))
 
     def _shown_fill(self, traded: Traded) -> dict[str, str]:
-        order = self.records.order(int(traded.report.venue_order_id[1:]))
-        return words.shown_fill(traded, "" if order is None else self._shown_id(order))
+        return words.shown_fill(traded, self.records.of(traded.number).client_id or "")
 
 
 def _known(handler: Handler) -> Handler:

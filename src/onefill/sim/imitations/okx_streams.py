@@ -15,18 +15,16 @@ from onefill.sim.imitations import okx_words as words
 from onefill.sim.imitations.base import KEYS
 from onefill.sim.imitations.records import Records, Traded, number_of
 from onefill.sim.imitations.streams import Streams
-from onefill.sim.order_book import ExchangeOrder
 
 Event = dict[str, Any]
 
 
 class Private:
-    """The private WebSocket of one account. ``client_id`` returns the id that the client gave an order."""
+    """The private WebSocket of one account."""
 
-    def __init__(self, records: Records, streams: Streams, client_id: Callable[[ExchangeOrder], str]) -> None:
+    def __init__(self, records: Records, streams: Streams) -> None:
         self._records = records
         self._streams = streams
-        self._client_id = client_id
 
     async def serve(self, http: web.Request) -> web.WebSocketResponse:
         """Answer one connection until it ends."""
@@ -71,12 +69,8 @@ class Private:
         return news
 
     def _order(self, report: ExecutionReport, traded: Traded | None) -> dict[str, str]:
-        number = number_of(report)
-        order = self._records.order(number)
-        if order is None:
-            raise KeyError(report.venue_order_id)
-        record = self._records.of(number)
-        shown = words.shown_order(order, record, self._client_id(order))
+        record = self._records.of(number_of(report.venue_order_id))
+        shown = words.shown_order(record)
         before = [one for one in record.trades if one.report.position <= report.position]
         return {
             **shown,

@@ -10,7 +10,6 @@ from onefill.core.messages import VenueStatus
 from onefill.core.values import EXACT, Instrument, OrderType, TimeInForce
 from onefill.sim.exchange_http import encode
 from onefill.sim.imitations.records import OrderRecord, Traded
-from onefill.sim.order_book import ExchangeOrder
 
 API: Final = "/api/v5"
 SWAP: Final = Instrument(
@@ -125,13 +124,13 @@ def average(trades: Sequence[Traded]) -> str:
     return f"{_AVERAGE.divide(value, filled):f}" if filled else ""
 
 
-def shown_order(order: ExchangeOrder, record: OrderRecord, client_id: str) -> dict[str, str]:
+def shown_order(record: OrderRecord) -> dict[str, str]:
     """Return an order as every list and look-up shows it."""
-    last = record.trades[-1] if record.trades else None
+    order, last = record.order, record.trades[-1] if record.trades else None
     order_type = "market" if order.order_type is OrderType.MARKET else _SPELT[order.order_type, order.time_in_force]
     return {
         "ordId": ord_id(order.number),
-        "clOrdId": client_id,
+        "clOrdId": record.client_id or "",
         "instId": inst_id(order.instrument),
         "instType": inst_type(order.instrument),
         "side": order.side.value,
@@ -154,7 +153,7 @@ def shown_order(order: ExchangeOrder, record: OrderRecord, client_id: str) -> di
         "reduceOnly": "false",
         "tag": "",
         "cTime": str(order.created_at_us // 1000),
-        "uTime": str((record.updated_at_us or order.created_at_us) // 1000),
+        "uTime": str((record.changed_at_us) // 1000),
     }
 
 
@@ -166,7 +165,7 @@ def shown_fill(traded: Traded, client_id: str) -> dict[str, str]:
         "instId": inst_id(report.instrument),
         "instType": inst_type(report.instrument),
         "tradeId": str(_MATCHES + traded.match),
-        "ordId": ord_id(int(report.venue_order_id[1:])),
+        "ordId": ord_id(traded.number),
         "clOrdId": client_id,
         "billId": str(bill_id(traded)),
         "side": report.side.value,
