@@ -4,15 +4,11 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from onefill.core.capabilities import Capabilities, Lookup
-from onefill.core.client_errors import Codes
 from onefill.core.identity import Alphabet, IdFormat
 from onefill.venues.ccxt.manners import ended_lists
 
 FITS_EVERYWHERE: Final = IdFormat(alphabet=Alphabet.HEX, max_length=32)
 """No venue is known that does not take such an id, but those that want a prefix or hyphens."""
-CODES: Final = Codes(duplicate=("duplicate", "already exist", "already used", "already in use", "not unique"))
-"""Words for an id that was seen before. ccxt files many such refusals as plain ones, and an order that is there must not be
-taken for refused."""
 
 
 def believed(has: Mapping[str, Any]) -> Capabilities:

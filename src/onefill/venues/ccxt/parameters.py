@@ -1,11 +1,14 @@
-"""What an order wants beside its terms, on its way to ccxt: every parameter is passed on, or the order is not sent."""
+"""What an order wants, on its way to ccxt: numbers go out as they are and every parameter is passed on, or nothing is sent."""
 
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 
 import msgspec
 
-from onefill.core.messages import SubmitRequest
+from onefill.core.messages import ReplaceRequest, SubmitRequest
+from onefill.core.values import plain
+from onefill.venues.ccxt import telling
 
 
 def read(text: str | None) -> dict[str, Any]:
@@ -27,3 +30,19 @@ def with_price(request: SubmitRequest, own: Mapping[str, Any]) -> tuple[Any, dic
     params = read(request.parameters)
     price = params.pop("price", None) if request.price is None else None
     return price, {**params, **own}
+
+
+def inexact(exchange: Any, request: SubmitRequest | ReplaceRequest) -> str | None:
+    """Return why the library would send another quantity or price than these, ``None`` if it sends just these."""
+    symbol, quantity, price = request.instrument, request.quantity, request.price
+    try:
+        sent = [Decimal(exchange.amount_to_precision(symbol, exchange.number_of(quantity)))]
+        if price is not None:
+            sent.append(Decimal(exchange.price_to_precision(symbol, exchange.number_of(price))))
+    except Exception as error:  # noqa: BLE001 - it says why it will not send that
+        return f"the client library takes exception to quantity or price: {telling.words(error)}"
+    if sent[0] != quantity:
+        return f"the client library would send quantity {plain(sent[0])} for {plain(quantity)} in {symbol}"
+    if price is not None and sent[1] != price:
+        return f"the client library would send price {plain(sent[1])} for {plain(price)} in {symbol}"
+    return None

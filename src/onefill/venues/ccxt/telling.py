@@ -4,10 +4,12 @@ from typing import Final
 
 from onefill.core.client_errors import Codes
 from onefill.core.messages import legible
-from onefill.venues.ccxt import careful
 from onefill.venues.profile import Profile
 
 _SHOWN: Final = 300
+_CAREFUL: Final = Codes(duplicate=("duplicate", "already exist", "already used", "already in use", "not unique"))
+"""Where no codes are known: words for an id that was seen before. ccxt files many such refusals as plain ones, and an order
+that is there must not be taken for refused."""
 
 
 def words(error: BaseException) -> str:
@@ -19,7 +21,7 @@ def words(error: BaseException) -> str:
 def codes(profile: Profile | None) -> Codes:
     """Return a profile's codes as errors are judged by them."""
     if profile is None:
-        return careful.CODES
+        return _CAREFUL
     wire = profile.wire
     return Codes(
         duplicate=wire.duplicate_codes,

@@ -289,7 +289,7 @@ class CcxtVenue:
         """Ask for a live order to be given other quantity and price, once."""
         if request.account != self._account:
             return ReplaceRejected(f"this connection trades for account {self._account!r} only; nothing was sent")
-        problem = self._inexact(request.instrument, request.quantity, request.price)
+        problem = parameters.inexact(self._client.exchange, request)
         if self._capabilities.replace is ReplaceStyle.NONE:
             problem = "this venue is not known to replace orders"
         if problem is not None:
@@ -441,23 +441,8 @@ class CcxtVenue:
         problem = parameters.clash(request, self.manners.new_order(request))
         if problem is not None:
             return Rejected(f"{problem}; nothing was sent", "parameters")
-        problem = self._inexact(request.instrument, request.quantity, request.price)
+        problem = parameters.inexact(self._client.exchange, request)
         return None if problem is None else Rejected(f"{problem}; nothing was sent", "precision")
-
-    def _inexact(self, symbol: str, quantity: Decimal, price: Decimal | None) -> str | None:
-        """Return why the library would send other numbers than these, ``None`` if it sends just these."""
-        exchange = self._client.exchange
-        try:
-            sent = [Decimal(exchange.amount_to_precision(symbol, exchange.number_of(quantity)))]
-            if price is not None:
-                sent.append(Decimal(exchange.price_to_precision(symbol, exchange.number_of(price))))
-        except Exception as error:  # noqa: BLE001 - it says why it will not send that
-            return f"the client library takes exception to quantity or price: {telling.words(error)}"
-        if sent[0] != quantity:
-            return f"the client library would send quantity {plain(sent[0])} for {plain(quantity)} in {symbol}"
-        if price is not None and sent[1] != price:
-            return f"the client library would send price {plain(sent[1])} for {plain(price)} in {symbol}"
-        return None
 
     def _note(self, order: VenueOrder, shown: Any) -> None:
         self.shown[order.client_order_id] = shown
