@@ -28,16 +28,15 @@ from onefill.core.messages import (
     TooLate,
     VenueStatus,
 )
-from onefill.core.values import Instrument, OrderType, Side, TimeInForce, plain
+from onefill.core.values import OrderType, Side, TimeInForce, plain
 from onefill.sim import exchange_http as answers
 from onefill.sim.dialect import Dialect
 from onefill.sim.imitations import bybit_words as words
-from onefill.sim.imitations.archive import Archive, currencies_of, number_of
 from onefill.sim.imitations.base import ACCOUNT, KEYS, Imitation
 from onefill.sim.imitations.bybit_streams import Private
 from onefill.sim.imitations.reading import Refused, Unreadable, body_of, text_of, whole
+from onefill.sim.imitations.records import OrderRecord, Records, currencies_of, number_of
 from onefill.sim.imitations.streams import Streams
-from onefill.sim.order_book import ExchangeOrder
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 RECENT: Final = 500
@@ -73,19 +72,13 @@ class BybitImitation(Imitation):
         id_format=IdFormat(alphabet=Alphabet.TEXT, max_length=36),
     )
 
-    def __init__(
-        self,
-        *,
-        dialect: Dialect | None = None,
-        instruments: Iterable[Instrument] | None = None,
-        **other: Any,
-    ) -> None:
-        super().__init__(dialect=dialect, instruments=instruments, **other)
-        self.archive = Archive(self.exchange, ACCOUNT)
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.records = Records(self.exchange, ACCOUNT, words.native)
         self._symbols = {words.market_id(symbol): symbol for symbol in self.exchange.instruments}
         self._forgotten = 0
         self.streams = Streams(self.exchange, ACCOUNT)
-        self._private = Private(self.exchange, self.archive, self.streams)
+        self._private = Private(self.records, self.streams)
 
     def routes(self) -> Iterable[web.RouteDef]:
         """Return what the venue serves."""
@@ -116,7 +109,7 @@ class BybitImitation(Imitation):
 
     def forget_recent(self) -> None:
         """Show no order that is over by now in ``realtime`` any more, as after a restart of the venue."""
-        self._forgotten = len(self.archive.ended())
+        self._forgotten = len(self.records.ended())
 
     # ---------------------------------------------------------------- answering
 
@@ -206,7 +199,7 @@ class BybitImitation(Imitation):
                 "totalOrderIM": "0",
                 "totalPositionIM": "0",
             }
-            for currency, (total, bound) in self.archive.balances(_GRANTED).items()
+            for currency, (total, bound) in self.records.balances(_GRANTED).items()
         ]
         return {"list": [{"accountType": "UNIFIED", "coin": coins}]}
 
@@ -228,7 +221,7 @@ class BybitImitation(Imitation):
         if times is None:
             raise Refused(_BAD_PARAMETER, "Data sent for parameter 'timeInForce' is not valid.")
         return SubmitRequest(
-            client_order_id=text_of(body, "orderLinkId") or self.archive.invented(),
+            client_order_id=text_of(body, "orderLinkId") or self.records.invented(),
             account=ACCOUNT,
             instrument=self._symbol(body),
             side=values.choice(Side, text_of(body, "side"), "side"),
@@ -243,7 +236,7 @@ class BybitImitation(Imitation):
         reply = self.exchange.submit(request, self.clock_us())
         match reply:
             case Accepted(order=order):
-                return self._ok(self._ids(order.venue_order_id, order.client_order_id))
+                return self._ok(_ids(self.records.of(number_of(order.venue_order_id))))
             case DuplicateId():
                 return self._refused(Refused(_DUPLICATE, "Duplicate clientOrderId"))
             case TooLate():
@@ -254,7 +247,8 @@ class BybitImitation(Imitation):
 
     def _amend(self, body: Mapping[str, Any], expires_at_us: int) -> dict[str, Any]:
         self.exchange.advance(self.clock_us())
-        order = self._named(body)
+        record = self._named(body)
+        order = record.order
         quantity, price = text_of(body, "qty"), text_of(body, "price")
         reply = self.exchange.replace(
             ReplaceRequest(
@@ -281,13 +275,14 @@ class BybitImitation(Imitation):
                 raise Refused(_NO_ORDER, "Order does not exist.")
             case ReplaceRejected(reason=reason):
                 raise Refused(_BAD_REQUEST, reason)
-        return self._ids(order.venue_order_id, order.client_order_id)
+        return _ids(record)
 
     def _cancel(self, body: Mapping[str, Any], expires_at_us: int) -> dict[str, Any]:
         if self.clock_us() > expires_at_us:
             raise self._late("", "")
         self.exchange.advance(self.clock_us())
-        order = self._named(body)
+        record = self._named(body)
+        order = record.order
         request = CancelRequest(
             client_order_id="", account=ACCOUNT, instrument=order.instrument, venue_order_id=order.venue_order_id
         )
@@ -296,23 +291,23 @@ class BybitImitation(Imitation):
             raise Refused(_TOO_MANY, "Too many visits!")
         if isinstance(reply, CancelRejected):
             raise Refused(_NO_ORDER, "Order does not exist.")
-        return self._ids(order.venue_order_id, order.client_order_id)
+        return _ids(record)
 
-    def _named(self, body: Mapping[str, Any]) -> ExchangeOrder:
+    def _named(self, body: Mapping[str, Any]) -> OrderRecord:
         """Return the order that a request names, by the venue's number first; of several under one id the latest."""
         symbol = self._symbol(body)
-        for order in self._carrying(body) or ():
-            if order.instrument == symbol:
-                return order
+        for record in self._carrying(body) or ():
+            if record.order.instrument == symbol:
+                return record
         raise Refused(_NO_ORDER, "Order does not exist.")
 
-    def _carrying(self, named: Mapping[str, Any]) -> list[ExchangeOrder] | None:
+    def _carrying(self, named: Mapping[str, Any]) -> list[OrderRecord] | None:
         """Return the orders that carry the id asked for, latest first; ``None`` if none is asked for."""
         order_id, link = text_of(named, "orderId"), text_of(named, "orderLinkId")
         if order_id:
-            number = whole(order_id)
-            return self.archive.numbered([] if number is None else [number - words.FIRST_ORDER])
-        return self.archive.numbered(reversed(self.archive.named(link))) if link else None
+            record = self.records.by_native(order_id)
+            return [] if record is None else [record]
+        return self.records.by_client(link)[::-1] if link else None
 
     def _symbol(self, body: Mapping[str, Any]) -> str:
         _spot(body)
@@ -321,50 +316,41 @@ class BybitImitation(Imitation):
             raise Refused(_BAD_SYMBOL, "Invalid symbol.")
         return symbol
 
-    def _ids(self, venue_order_id: str, client_order_id: str) -> dict[str, Any]:
-        return {
-            "orderId": words.native(number_of(venue_order_id)),
-            "orderLinkId": self.archive.shown_id(client_order_id),
-        }
-
     # ---------------------------------------------------------------- questions
 
     def _realtime(self, http: web.Request) -> dict[str, Any]:
         found = self._carrying(http.query)
         if found is None:
-            found = self.archive.live()[::-1]
-        recent = frozenset(self.archive.ended()[self._forgotten :][-RECENT:])
-        shown = [order for order in found if order.status in _AT_WORK or order.number in recent]
+            found = self.records.live()[::-1]
+        recent = {record.number for record in self.records.ended()[self._forgotten :][-RECENT:]}
+        shown = [record for record in found if record.order.status in _AT_WORK or record.number in recent]
         return self._orders(http, shown)
 
     def _history(self, http: web.Request) -> dict[str, Any]:
-        found = self._carrying(http.query)
-        if found is None:
-            found = self.archive.numbered(sorted(set(self.archive.ended()), reverse=True))
-        status = http.query.get("orderStatus")
+        asked, status = self._carrying(http.query), http.query.get("orderStatus")
         since, until = self._window(http)
         shown = [
-            order
-            for order in found
-            if order.status not in LIVE
-            and not self._forgets(order)
-            and status in (None, words.state_of(order))
-            and since <= order.created_at_us // 1000 <= until
+            record
+            for record in (self.records.newest_first() if asked is None else asked)
+            if record.order.status not in LIVE
+            and not self._forgets(record)
+            and status in (None, words.state_of(record.order))
+            and since <= record.created_at_us // 1000 <= until
         ]
         return self._orders(http, shown)
 
-    def _forgets(self, order: ExchangeOrder) -> bool:
+    def _forgets(self, record: OrderRecord) -> bool:
         """Tell whether an order that ended without a trade is shown no more."""
-        return not order.cum_quantity and self.clock_us() - self.archive.changed_at_us(order) > FORGOTTEN_MS * 1000
+        return not record.executed and self.clock_us() - record.changed_at_us > FORGOTTEN_MS * 1000
 
-    def _orders(self, http: web.Request, orders: Iterable[ExchangeOrder]) -> dict[str, Any]:
+    def _orders(self, http: web.Request, records: Iterable[OrderRecord]) -> dict[str, Any]:
         _spot(http.query)
         native = http.query.get("symbol")
-        found = [order for order in orders if native in (None, words.market_id(order.instrument))]
-        page, cursor = _page(http, found, lambda order: order.number, 50)
+        found = [record for record in records if native in (None, words.market_id(record.order.instrument))]
+        page, cursor = _page(http, found, lambda record: record.number, 50)
         return {
             "category": "spot",
-            "list": [words.shown_order(self.archive, order) for order in page],
+            "list": [words.shown_order(record) for record in page],
             "nextPageCursor": cursor,
         }
 
@@ -372,17 +358,17 @@ class BybitImitation(Imitation):
         _spot(http.query)
         since, until = self._window(http)
         native, wanted = http.query.get("symbol"), self._carrying(http.query)
-        numbers = None if wanted is None else {order.number for order in wanted}
+        numbers = None if wanted is None else {record.number for record in wanted}
         found = [
             trade
-            for trade in reversed(self.archive.trades_between(since, until))
-            if native in (None, words.market_id(trade.instrument))
-            and (numbers is None or number_of(trade.venue_order_id) in numbers)
+            for trade in reversed(self.records.trades_between(since, until))
+            if native in (None, words.market_id(trade.report.instrument))
+            and (numbers is None or trade.number in numbers)
         ]
-        page, cursor = _page(http, found, lambda trade: trade.position, 100)
+        page, cursor = _page(http, found, lambda trade: trade.report.position, 100)
         return {
             "category": "spot",
-            "list": [words.shown_trade(self.archive, trade) for trade in page],
+            "list": [words.shown_trade(trade, self.records.of(trade.number)) for trade in page],
             "nextPageCursor": cursor,
         }
 
@@ -409,6 +395,10 @@ def _page(http: web.Request, found: list[Any], place: Callable[[Any], int], most
         found = [one for one in found if place(one) < int(first)]
     page = found[:limit]
     return page, quote(f"{place(page[-1])}:1,{place(page[-1])}:1", safe="") if page else ""
+
+
+def _ids(record: OrderRecord) -> dict[str, Any]:
+    return {"orderId": record.native, "orderLinkId": record.client_id or ""}
 
 
 def _spot(named: Mapping[str, Any]) -> None:

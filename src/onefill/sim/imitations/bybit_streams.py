@@ -10,11 +10,10 @@ from typing import Any, Final
 import msgspec
 from aiohttp import WSMsgType, web
 
-from onefill.core.messages import ExecutionKind, ExecutionReport
-from onefill.sim.exchange import Exchange
+from onefill.core.messages import ExecutionReport
 from onefill.sim.imitations import bybit_words as words
-from onefill.sim.imitations.archive import Archive, number_of
-from onefill.sim.imitations.base import ACCOUNT, KEYS
+from onefill.sim.imitations.base import KEYS
+from onefill.sim.imitations.records import Records, Traded, number_of
 from onefill.sim.imitations.streams import Streams
 
 Message = dict[str, Any]
@@ -25,9 +24,8 @@ _BAD_KEY, _BAD_REQUEST = 10003, 10001
 class Private:
     """The private WebSocket of the account."""
 
-    def __init__(self, exchange: Exchange, archive: Archive, streams: Streams) -> None:
-        self._exchange = exchange
-        self._archive = archive
+    def __init__(self, records: Records, streams: Streams) -> None:
+        self._records = records
         self._streams = streams
 
     async def serve(self, http: web.Request) -> web.WebSocketResponse:
@@ -59,22 +57,22 @@ class Private:
 
     def _news(self, topic: str) -> Callable[[], Iterable[Message]]:
         """Return what yields the messages of the reports that come from now on."""
-        place = len(self._exchange.executions(ACCOUNT, 0, 1 << 60))
+        place = len(self._records.told(0))
 
         def news() -> Iterable[Message]:
             nonlocal place
-            for report in self._exchange.executions(ACCOUNT, place, 1 << 60):
+            for report, traded in self._records.told(place):
                 place = report.position
-                if topic == "order" or report.kind is ExecutionKind.TRADE:
-                    yield self._message(topic, report)
+                if topic == "order" or traded is not None:
+                    yield self._message(report, traded if topic == "execution" else None)
 
         return news
 
-    def _message(self, topic: str, report: ExecutionReport) -> Message:
-        if topic == "execution":
-            shown = words.shown_trade(self._archive, report)
-        else:
-            shown = words.shown_order(self._archive, self._archive.numbered([number_of(report.venue_order_id)])[0])
+    def _message(self, report: ExecutionReport, traded: Traded | None) -> Message:
+        record = self._records.of(number_of(report.venue_order_id))
+        topic, shown = "order", words.shown_order(record)
+        if traded is not None:
+            topic, shown = "execution", words.shown_trade(traded, record)
         at_ms = report.transacted_at_us // 1000
         return {
             "id": f"{report.position}",

@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any, Final
 
-from onefill.core.messages import LIVE, ExecutionReport, VenueStatus
+from onefill.core.messages import LIVE, VenueStatus
 from onefill.core.values import Instrument, OrderType, plain
-from onefill.sim.imitations.archive import Archive, currencies_of, number_of
+from onefill.sim.imitations.records import OrderRecord, Traded, currencies_of
 from onefill.sim.order_book import ExchangeOrder
 
-FIRST_ORDER: Final = 1_321_052_653_536_515_584
+_FIRST_ORDER: Final = 1_321_052_653_536_515_584
 _FIRST_EXECUTION: Final = 2_210_000_000_097_330_907
 _ZERO: Final = Decimal(0)
 _STATES: Final[Mapping[VenueStatus, str]] = {
@@ -26,9 +26,9 @@ def market_id(symbol: str) -> str:
     return "".join(currencies_of(symbol))
 
 
-def native(number: int) -> str:
+def native(order: ExchangeOrder) -> str:
     """Return the venue's number of an order."""
-    return str(FIRST_ORDER + number)
+    return str(_FIRST_ORDER + order.number)
 
 
 def state_of(order: ExchangeOrder) -> str:
@@ -56,14 +56,14 @@ def shown_instrument(one: Instrument) -> dict[str, Any]:
     }
 
 
-def shown_order(archive: Archive, order: ExchangeOrder) -> dict[str, Any]:
+def shown_order(record: OrderRecord) -> dict[str, Any]:
     """Return an order as lists and streams show it."""
-    value = archive.value_of(order.number)
+    order, value = record.order, record.value
     live = order.status in LIVE
     return {
         "symbol": market_id(order.instrument),
-        "orderId": native(order.number),
-        "orderLinkId": archive.shown_id(order.client_order_id),
+        "orderId": record.native,
+        "orderLinkId": record.client_id or "",
         "orderType": order.order_type.capitalize(),
         "side": order.side.capitalize(),
         "orderStatus": state_of(order),
@@ -78,22 +78,20 @@ def shown_order(archive: Archive, order: ExchangeOrder) -> dict[str, Any]:
         "rejectReason": order.reason or "EC_NoError",
         "cancelType": "CancelByUser" if order.status is VenueStatus.CANCELED else "UNKNOWN",
         "createdTime": str(order.created_at_us // 1000),
-        "updatedTime": str(archive.changed_at_us(order) // 1000),
+        "updatedTime": str(record.changed_at_us // 1000),
         "cumExecFee": "0",
     }
 
 
-def shown_trade(archive: Archive, trade: ExecutionReport) -> dict[str, Any]:
-    """Return a trade, likewise."""
-    number = number_of(trade.venue_order_id)
-    order = archive.numbered([number])[0]
-    quantity, price = trade.last_quantity or _ZERO, trade.last_price or _ZERO
+def shown_trade(traded: Traded, record: OrderRecord) -> dict[str, Any]:
+    """Return a trade, likewise, and the order that it is of."""
+    order, trade = record.order, traded.report
     fee = {} if trade.fee is None else {"feeCoin": trade.fee_currency}
     return {
         **fee,
         "symbol": market_id(trade.instrument),
-        "orderId": native(number),
-        "orderLinkId": archive.shown_id(trade.client_order_id),
+        "orderId": record.native,
+        "orderLinkId": record.client_id or "",
         "orderType": order.order_type.capitalize(),
         "orderPrice": plain(order.price or _ZERO),
         "orderQty": plain(order.quantity),
@@ -101,9 +99,9 @@ def shown_trade(archive: Archive, trade: ExecutionReport) -> dict[str, Any]:
         "side": trade.side.capitalize(),
         "execType": "Trade",
         "execId": str(_FIRST_EXECUTION + trade.position),
-        "execPrice": plain(price),
-        "execQty": plain(quantity),
-        "execValue": plain(quantity * price),
+        "execPrice": plain(traded.price),
+        "execQty": plain(traded.quantity),
+        "execValue": plain(traded.value),
         "execFee": plain(trade.fee or _ZERO),
-        "execTime": str(trade.transacted_at_us // 1000),
+        "execTime": str(traded.at_ms),
     }
