@@ -20,7 +20,6 @@ from onefill.core.messages import (
     CancelRejected,
     CancelRequest,
     DuplicateId,
-    ExecutionReport,
     SubmitRequest,
     Throttled,
     TooLate,
@@ -29,9 +28,9 @@ from onefill.core.messages import (
 from onefill.core.values import Instrument, OrderType, Side, TimeInForce, plain
 from onefill.sim import exchange_http as answers
 from onefill.sim.dialect import Dialect
-from onefill.sim.imitations.archive import Archive, currencies_of, number_of
 from onefill.sim.imitations.base import ACCOUNT, KEYS, Imitation
 from onefill.sim.imitations.reading import Refused, Unreadable, body_of, text_of, whole
+from onefill.sim.imitations.records import OrderRecord, Records, Traded, currencies_of, number_of
 from onefill.sim.order_book import ExchangeOrder
 
 MOST: Final = 100
@@ -77,11 +76,9 @@ class BitgetImitation(Imitation):
         id_format=IdFormat(alphabet=Alphabet.TEXT, max_length=36),
     )
 
-    def __init__(
-        self, *, dialect: Dialect | None = None, instruments: Iterable[Instrument] | None = None, **other: Any
-    ) -> None:
-        super().__init__(dialect=dialect, instruments=instruments, **other)
-        self.archive = Archive(self.exchange, ACCOUNT)
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.records = Records(self.exchange, ACCOUNT, _native)
         self._symbols = {_market(symbol): symbol for symbol in self.exchange.instruments}
 
     def routes(self) -> Iterable[web.RouteDef]:
@@ -157,7 +154,7 @@ class BitgetImitation(Imitation):
     def _assets(self, _: web.Request) -> object:
         return [
             {"coin": coin, "available": plain(total - bound), "frozen": plain(bound), "locked": "0"}
-            for coin, (total, bound) in self.archive.balances(_GRANTED).items()
+            for coin, (total, bound) in self.records.balances(_GRANTED).items()
         ]
 
     # ----------------------------------------------------------------- requests
@@ -178,7 +175,7 @@ class BitgetImitation(Imitation):
         if times is None:
             raise Refused(_BAD_PARAMETER, "Parameter verification failed force")
         return SubmitRequest(
-            client_order_id=text_of(body, "clientOid") or self.archive.invented(),
+            client_order_id=text_of(body, "clientOid") or self.records.invented(),
             account=ACCOUNT,
             instrument=self._symbol(body),
             side=side,
@@ -193,7 +190,7 @@ class BitgetImitation(Imitation):
         reply = self.exchange.submit(request, self.clock_us())
         match reply:
             case Accepted(order=order):
-                return self._ok(self._ids(order.venue_order_id, order.client_order_id))
+                return self._ok(_ids(self.records.of(number_of(order.venue_order_id))))
             case DuplicateId():
                 return self._refused(Refused(_DUPLICATE, "Duplicate clientOid"))
             case TooLate():
@@ -208,17 +205,17 @@ class BitgetImitation(Imitation):
             body = body_of(await http.read())
             symbol = self._symbol(body)
             self.exchange.advance(self.clock_us())
-            order = next((one for one in self._carrying(body) if one.instrument == symbol), None)
-            if order is None:
+            record = next((one for one in self._carrying(body) if one.order.instrument == symbol), None)
+            if record is None:
                 raise Refused(_NO_ORDER, "The order does not exist")
-            number = order.venue_order_id
+            number = record.order.venue_order_id
             wanted = CancelRequest(client_order_id="", account=ACCOUNT, instrument=symbol, venue_order_id=number)
             reply = self.exchange.cancel(wanted, self.clock_us())
             if isinstance(reply, Throttled):
                 raise Refused(_TOO_MANY, "Too many requests")
             if isinstance(reply, CancelRejected):
                 raise Refused(_NO_ORDER, "The order does not exist")
-            return self._ok(self._ids(number, order.client_order_id))
+            return self._ok(_ids(record))
         except (Refused, InvalidField, Unreadable) as problem:
             return self._refused(problem)
 
@@ -228,50 +225,45 @@ class BitgetImitation(Imitation):
             raise Refused(_NO_SYMBOL, "Parameter does not exist")
         return symbol
 
-    def _ids(self, venue_order_id: str, client_order_id: str) -> dict[str, str]:
-        number = number_of(venue_order_id)
-        return {"orderId": _native(number), "clientOid": self.archive.shown_id(client_order_id) or f"auto-{number}"}
-
     # ---------------------------------------------------------------- questions
 
-    def _carrying(self, named: Mapping[str, Any]) -> list[ExchangeOrder]:
+    def _carrying(self, named: Mapping[str, Any]) -> list[OrderRecord]:
         """Return the orders that carry the id asked for, the venue's before the client's, latest first."""
         order_id, client_oid = text_of(named, "orderId"), text_of(named, "clientOid")
         if order_id:
-            number = whole(order_id)
-            return self.archive.numbered([] if number is None else [number - _FIRST_ORDER])
-        return self.archive.numbered(reversed(self.archive.named(client_oid))) if client_oid else []
+            record = self.records.by_native(order_id)
+            return [] if record is None else [record]
+        return self.records.by_client(client_oid)[::-1] if client_oid else []
 
     def _info(self, http: web.Request) -> object:
-        return [self._order(order) for order in self._carrying(http.query)[:1]]
+        return [_order(record) for record in self._carrying(http.query)[:1]]
 
     def _unfilled(self, http: web.Request) -> object:
-        return self._orders(http, self.archive.live()[::-1])
+        return self._orders(http, self.records.live()[::-1])
 
     def _history(self, http: web.Request) -> object:
-        ended = self.archive.numbered(sorted(set(self.archive.ended()), reverse=True))
-        return self._orders(http, [order for order in ended if order.status not in LIVE])
+        return self._orders(http, [one for one in self.records.newest_first() if one.order.status not in LIVE])
 
-    def _orders(self, http: web.Request, orders: Iterable[ExchangeOrder]) -> object:
+    def _orders(self, http: web.Request, records: Iterable[OrderRecord]) -> object:
         since, until = self._window(http)
         native = http.query.get("symbol")
         found = [
-            order
-            for order in orders
-            if native in (None, _market(order.instrument)) and since <= order.created_at_us // 1000 <= until
+            record
+            for record in records
+            if native in (None, _market(record.order.instrument)) and since <= record.created_at_us // 1000 <= until
         ]
-        page = _page(http, found, lambda order: _FIRST_ORDER + order.number)
-        return [self._order(order) for order in page]
+        return [_order(record) for record in _page(http, found, lambda record: int(record.native))]
 
     def _fills(self, http: web.Request) -> object:
         symbol = self._symbol(http.query)
         wanted = http.query.get("orderId")
         found = [
             trade
-            for trade in reversed(self.archive.trades_between(*self._window(http)))
-            if trade.instrument == symbol and wanted in (None, _native(number_of(trade.venue_order_id)))
+            for trade in reversed(self.records.trades_between(*self._window(http)))
+            if trade.report.instrument == symbol and wanted in (None, self.records.of(trade.number).native)
         ]
-        return [self._fill(trade) for trade in _page(http, found, lambda trade: _FIRST_FILL + trade.position)]
+        page = _page(http, found, lambda trade: _FIRST_FILL + trade.report.position)
+        return [_fill(trade, self.records.of(trade.number)) for trade in page]
 
     def _window(self, http: web.Request) -> tuple[int, int]:
         """Return from when to when a question asks, in ms; nothing older than 90 days is shown."""
@@ -280,57 +272,58 @@ class BitgetImitation(Imitation):
             raise Refused(_BAD_PARAMETER, "startTime and endTime interval cannot be greater than 90 days")
         return max(start, self.clock_us() // 1000 - KEPT_MS), end
 
-    # ------------------------------------------------------------------ spelling
 
-    def _order(self, order: ExchangeOrder) -> dict[str, Any]:
-        value = self.archive.value_of(order.number)
-        return {
-            **self._ids(order.venue_order_id, order.client_order_id),
-            "userId": "1000000001",
-            "symbol": _market(order.instrument),
-            "orderType": order.order_type.value,
-            "side": order.side.value,
-            "force": order.time_in_force.value,
-            "status": _STATES.get(order.status, "cancelled"),
-            "price": plain(order.price or _ZERO),
-            "size": plain(order.quantity),
-            "baseVolume": plain(order.cum_quantity),
-            "quoteVolume": plain(value),
-            "priceAvg": plain(value / order.cum_quantity) if order.cum_quantity else "0",
-            "cTime": str(order.created_at_us // 1000),
-            "uTime": str(self.archive.changed_at_us(order) // 1000),
-            "cancelReason": order.reason or "",
-        }
+def _ids(record: OrderRecord) -> dict[str, str]:
+    return {"orderId": record.native, "clientOid": record.client_id or f"auto-{record.number}"}
 
-    def _fill(self, trade: ExecutionReport) -> dict[str, Any]:
-        number = number_of(trade.venue_order_id)
-        order = self.archive.numbered([number])[0]
-        quantity, price = trade.last_quantity or _ZERO, trade.last_price or _ZERO
-        at_ms = str(trade.transacted_at_us // 1000)
-        shown: dict[str, Any] = {
-            "userId": "1000000001",
-            "symbol": _market(trade.instrument),
-            "orderId": _native(number),
-            "tradeId": str(_FIRST_FILL + trade.position),
-            "orderType": order.order_type.value,
-            "side": trade.side.value,
-            "priceAvg": plain(price),
-            "size": plain(quantity),
-            "amount": plain(quantity * price),
-            "cTime": at_ms,
-            "uTime": at_ms,
-        }
-        if trade.fee is not None:
-            shown["feeDetail"] = {"deduction": "no", "feeCoin": trade.fee_currency, "totalFee": plain(-trade.fee)}
-        return shown
+
+def _order(record: OrderRecord) -> dict[str, Any]:
+    order = record.order
+    return {
+        **_ids(record),
+        "userId": "1000000001",
+        "symbol": _market(order.instrument),
+        "orderType": order.order_type.value,
+        "side": order.side.value,
+        "force": order.time_in_force.value,
+        "status": _STATES.get(order.status, "cancelled"),
+        "price": plain(order.price or _ZERO),
+        "size": plain(order.quantity),
+        "baseVolume": plain(order.cum_quantity),
+        "quoteVolume": plain(record.value),
+        "priceAvg": plain(record.value / order.cum_quantity) if order.cum_quantity else "0",
+        "cTime": str(order.created_at_us // 1000),
+        "uTime": str(record.changed_at_us // 1000),
+        "cancelReason": order.reason or "",
+    }
+
+
+def _fill(traded: Traded, record: OrderRecord) -> dict[str, Any]:
+    trade = traded.report
+    shown: dict[str, Any] = {
+        "userId": "1000000001",
+        "symbol": _market(trade.instrument),
+        "orderId": record.native,
+        "tradeId": str(_FIRST_FILL + trade.position),
+        "orderType": record.order.order_type.value,
+        "side": trade.side.value,
+        "priceAvg": plain(traded.price),
+        "size": plain(traded.quantity),
+        "amount": plain(traded.value),
+        "cTime": str(traded.at_ms),
+        "uTime": str(traded.at_ms),
+    }
+    if trade.fee is not None:
+        shown["feeDetail"] = {"deduction": "no", "feeCoin": trade.fee_currency, "totalFee": plain(-trade.fee)}
+    return shown
 
 
 def _market(symbol: str) -> str:
     return "".join(currencies_of(symbol))
 
 
-def _native(number: int) -> str:
-    return str(_FIRST_ORDER + number)
+def _native(order: ExchangeOrder) -> str:
+    return str(_FIRST_ORDER + order.number)
 
 
 def _expiry(body: Mapping[str, Any], http: web.Request) -> int | None:
