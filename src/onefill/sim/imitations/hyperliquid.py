@@ -5,6 +5,7 @@ worst of it. A modification ends one order and makes another of its own size, un
 verified.
 """
 
+import itertools
 import re
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
@@ -21,7 +22,6 @@ from onefill.core.messages import (
     Accepted,
     CancelRejected,
     CancelRequest,
-    ExecutionReport,
     SubmitRequest,
     Throttled,
     TooLate,
@@ -31,9 +31,9 @@ from onefill.core.messages import (
 from onefill.core.values import Instrument, OrderType, Side, TimeInForce, plain
 from onefill.sim import exchange_http as answers
 from onefill.sim.dialect import Dialect
-from onefill.sim.imitations.archive import Archive, currencies_of, number_of
 from onefill.sim.imitations.base import ACCOUNT, Imitation
 from onefill.sim.imitations.reading import Refused, Unreadable, body_of, text_of
+from onefill.sim.imitations.records import Records, Traded, currencies_of, number_of
 from onefill.sim.order_book import ExchangeOrder
 
 WALLET: Final = "0xd31b822b233346334737c953fde6f92d745c5b8d"
@@ -90,11 +90,9 @@ class HyperliquidImitation(Imitation):
     )
     instruments: ClassVar[tuple[Instrument, ...]] = (HYPE_USDC,)
 
-    def __init__(
-        self, *, dialect: Dialect | None = None, instruments: Iterable[Instrument] | None = None, **other: Any
-    ) -> None:
-        super().__init__(dialect=dialect, instruments=instruments, **other)
-        self.archive = Archive(self.exchange, ACCOUNT)
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.records = Records(self.exchange, ACCOUNT)
         self.blind = 0
         """So many of the next answers to ``orderStatus`` are ``unknownOid``, whatever there is."""
         self._nonces: set[int] = set()
@@ -169,7 +167,7 @@ class HyperliquidImitation(Imitation):
         if cloid and not _CLOID.fullmatch(cloid):
             raise Unreadable("c: expected a 128-bit hex string")
         return SubmitRequest(
-            client_order_id=cloid or self.archive.invented("0x"),
+            client_order_id=cloid or self.records.invented("0x"),
             account=ACCOUNT,
             instrument=self._symbol(int(order["a"])),
             side=Side.BUY if order["b"] else Side.SELL,
@@ -209,11 +207,11 @@ class HyperliquidImitation(Imitation):
 
     def _standing(self, order: VenueOrder) -> dict[str, Any]:
         """Return how a reply tells of a new order. What was executed at once is its whole size there, if nothing rests."""
-        number = number_of(order.venue_order_id)
-        named = {"oid": _FIRST_OID + number, "cloid": self.archive.shown_id(order.client_order_id) or None}
+        record = self.records.of(number_of(order.venue_order_id))
+        named = {"oid": _FIRST_OID + record.number, "cloid": record.client_id}
         if order.status in LIVE:
             return {"resting": named}
-        average = self.archive.value_of(number) / order.cum_quantity
+        average = record.value / order.cum_quantity
         return {"filled": {"totalSz": plain(order.cum_quantity), "avgPx": plain(average), **named}}
 
     def _late_by(self, request: SubmitRequest) -> bool:
@@ -236,7 +234,7 @@ class HyperliquidImitation(Imitation):
             "sz": plain(request.quantity),
             "oid": _FIRST_OID - len(self._unmatched),
             "timestamp": at_ms,
-            "cloid": self.archive.shown_id(request.client_order_id) or None,
+            "cloid": self.records.shown_id(request.client_order_id),
             **_FULL,
             "tif": "Ioc",
         }
@@ -261,13 +259,13 @@ class HyperliquidImitation(Imitation):
         return self._submitted(request)
 
     def _numbered(self, oid: int, asset: int) -> ExchangeOrder | None:
-        order = self.archive.order(oid - _FIRST_OID)
+        order = self.records.order(oid - _FIRST_OID)
         return order if order is not None and order.instrument == self._symbol(asset) else None
 
     def _named(self, cloid: str, asset: int) -> ExchangeOrder | None:
         """Return the live order under a ``cloid``, the latest if there are several; a dead one if none is live."""
         symbol = self._symbol(asset)
-        under = self.archive.numbered(reversed(self.archive.named(cloid)))
+        under = (record.order for record in reversed(self.records.by_client(cloid)))
         found = [order for order in under if order.instrument == symbol]
         return next((order for order in found if order.status in LIVE), found[0] if found else None)
 
@@ -296,12 +294,12 @@ class HyperliquidImitation(Imitation):
             case "orderStatus":
                 return self._status(body.get("oid")) if mine else {"status": "unknownOid"}
             case "openOrders" | "frontendOpenOrders":
-                live = self.archive.live()[::-1] if mine else []
-                return [self._order(order, full=kind == "frontendOpenOrders") for order in live]
+                live = self.records.live()[::-1] if mine else []
+                return [self._order(record.order, full=kind == "frontendOpenOrders") for record in live]
             case "historicalOrders":
                 return [self._with_status(order) for order in self._history()] if mine else []
             case "userFills":
-                return [self._fill(trade) for trade in self.archive.trades()[::-1][:MOST_FILLS]] if mine else []
+                return [self._fill(trade) for trade in self.records.trades()[::-1][:MOST_FILLS]] if mine else []
             case "userFillsByTime":
                 return [self._fill(trade) for trade in self._between(body)] if mine else []
             case "spotClearinghouseState":
@@ -334,7 +332,7 @@ class HyperliquidImitation(Imitation):
         coins = self._coins()
         return [
             {"coin": coin, "token": coins.index(coin), "total": plain(total), "hold": plain(bound), "entryNtl": "0.0"}
-            for coin, (total, bound) in self.archive.balances(_GRANTED).items()
+            for coin, (total, bound) in self.records.balances(_GRANTED).items()
         ]
 
     def _status(self, oid: object) -> object:
@@ -342,25 +340,19 @@ class HyperliquidImitation(Imitation):
             self.blind -= 1
             return {"status": "unknownOid"}
         if isinstance(oid, str):
-            order = next(iter(self.archive.numbered(reversed(self.archive.named(oid)))), None)
+            order = next((record.order for record in reversed(self.records.by_client(oid))), None)
         else:
-            order = self.archive.order(oid - _FIRST_OID) if isinstance(oid, int) else None
+            order = self.records.order(oid - _FIRST_OID) if isinstance(oid, int) else None
         told = self._unmatched.get(str(oid)) if order is None else self._with_status(order)
         return {"status": "unknownOid"} if told is None else {"status": "order", "order": told}
 
     def _history(self) -> list[ExchangeOrder]:
         """Return the last orders, latest first."""
-        last = self.exchange.counts().orders
-        found: list[ExchangeOrder] = []
-        while last > 0 and len(found) < MOST_HISTORY:
-            order = self.archive.order(last)
-            found += [] if order is None else [order]
-            last -= 1
-        return found
+        return [record.order for record in itertools.islice(self.records.newest_first(), MOST_HISTORY)]
 
-    def _between(self, body: Mapping[str, Any]) -> list[ExecutionReport]:
+    def _between(self, body: Mapping[str, Any]) -> list[Traded]:
         start, end = int(body.get("startTime") or 0), int(body.get("endTime") or 1 << 60)
-        return self.archive.trades_between(start, end)[:MOST_FILLS]
+        return self.records.trades_between(start, end)[:MOST_FILLS]
 
     # ------------------------------------------------------------------ spelling
 
@@ -373,7 +365,7 @@ class HyperliquidImitation(Imitation):
             "sz": plain(order.quantity - order.cum_quantity),
             "oid": _FIRST_OID + order.number,
             "timestamp": order.created_at_us // 1000,
-            "cloid": self.archive.shown_id(order.client_order_id) or None,
+            "cloid": self.records.shown_id(order.client_order_id),
         }
         return {**shown, **_FULL, "tif": order.time_in_force.capitalize()} if full else shown
 
@@ -387,23 +379,24 @@ class HyperliquidImitation(Imitation):
 
     def _with_status(self, order: ExchangeOrder) -> dict[str, Any]:
         state = "open" if order.status in LIVE else "filled" if order.status is VenueStatus.FILLED else "canceled"
-        at_ms = self.archive.changed_at_us(order) // 1000
+        at_ms = self.records.of(order.number).changed_at_us // 1000
         return {"order": self._order(order), "status": state, "statusTimestamp": at_ms}
 
-    def _fill(self, trade: ExecutionReport) -> dict[str, Any]:
+    def _fill(self, traded: Traded) -> dict[str, Any]:
+        trade = traded.report
         return {
             "coin": self._coin(trade.instrument),
             "side": "B" if trade.side is Side.BUY else "A",
             "dir": trade.side.capitalize(),
-            "px": plain(trade.last_price or _ZERO),
-            "sz": plain(trade.last_quantity or _ZERO),
-            "time": trade.transacted_at_us // 1000,
-            "oid": _FIRST_OID + number_of(trade.venue_order_id),
+            "px": plain(traded.price),
+            "sz": plain(traded.quantity),
+            "time": traded.at_ms,
+            "oid": _FIRST_OID + traded.number,
             "tid": _FIRST_TID + trade.position,
             "hash": f"0x{trade.position:064x}",
             "fee": plain(trade.fee or _ZERO),
             "feeToken": trade.fee_currency or currencies_of(trade.instrument)[1],
-            "cloid": self.archive.shown_id(trade.client_order_id) or None,
+            "cloid": self.records.shown_id(trade.client_order_id),
         }
 
 
