@@ -9,9 +9,9 @@ from decimal import Decimal
 from typing import Final
 
 from onefill.core.messages import LIVE, ExecutionKind, ExecutionReport, VenueStatus
-from onefill.core.values import EXACT, OrderType, TimeInForce
+from onefill.core.values import OrderType, TimeInForce
 from onefill.sim.imitations.binance_rest import TRADES_FROM, Binance, new_id, order_id
-from onefill.sim.imitations.records import Records, Traded, number_of
+from onefill.sim.imitations.records import Records, Traded, number_of, totals
 from onefill.sim.order_book import ExchangeOrder
 
 _ZERO: Final = Decimal(0)
@@ -33,10 +33,7 @@ class Told:
         self.report = report
         self.traded = traded
         trades = [one for one in records.of(order.number).trades if one.report.position <= report.position]
-        self.executed = sum((one.quantity for one in trades), _ZERO)
-        self.value = _ZERO
-        for one in trades:
-            self.value = EXACT.add(self.value, one.value)
+        self.executed, self.value = totals(trades)
 
     @property
     def happened(self) -> str:

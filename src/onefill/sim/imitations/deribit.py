@@ -26,13 +26,12 @@ from onefill.core.messages import (
     TooLate,
     VenueStatus,
 )
-from onefill.core.values import EXACT, Instrument, OrderType, Side
+from onefill.core.values import Instrument, OrderType, Side
 from onefill.sim.dialect import Dialect
 from onefill.sim.imitations import deribit_words as words
 from onefill.sim.imitations.base import ACCOUNT, BTC_USDT, KEYS, Imitation
 from onefill.sim.imitations.deribit_streams import Socket
-from onefill.sim.imitations.records import Records, Traded
-from onefill.sim.imitations.register import Entry, Register
+from onefill.sim.imitations.records import OrderRecord, Records, Traded, number_of
 from onefill.sim.imitations.streams import Streams
 
 MAX_LABEL = 64
@@ -74,10 +73,8 @@ class DeribitImitation(Imitation):
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
-        self._register = Register(self.exchange, ACCOUNT, self._order_id)
         self._symbols = {words.instrument_name(symbol): symbol for symbol in self.exchange.instruments}
-        self._nameless = 0
-        self._records = Records(self.exchange, ACCOUNT)
+        self._records = Records(self.exchange, ACCOUNT, words.order_id)
         self.streams = Streams(self.exchange, ACCOUNT)
         self._socket = Socket(self._records, self.streams, self._order_by_then, self._shown_trade)
 
@@ -125,17 +122,13 @@ class DeribitImitation(Imitation):
         return self._ok(self.clock_us() // 1000)
 
     async def _currencies(self, _: web.Request) -> web.Response:
-        shown = [{"currency": name, "currency_long": name, "coin_type": name} for name in self._currency_names()]
+        shown = [{"currency": name, "currency_long": name, "coin_type": name} for name in self._records.balances(FUNDS)]
         return self._ok(shown)
 
     async def _instruments(self, http: web.Request) -> web.Response:
         wanted = http.query.get("currency")
         listed = self.exchange.instruments.values()
         return self._ok([words.listing(one) for one in listed if wanted in (None, words.currency_of(one.symbol))])
-
-    def _currency_names(self) -> list[str]:
-        names = (part for symbol in self.exchange.instruments for part in symbol.partition(":")[0].split("/"))
-        return list(dict.fromkeys(names))
 
     # --------------------------------------------------------------- new orders
 
@@ -146,29 +139,26 @@ class DeribitImitation(Imitation):
         return await self._submit(http, Side.SELL)
 
     async def _submit(self, http: web.Request, side: Side) -> web.StreamResponse:
-        request, label = self._request(http, side)
+        request = self._request(http, side)
 
         def carry_out() -> web.Response:
-            now_us = self.clock_us()
-            reply = self.exchange.submit(request, now_us)
+            reply = self.exchange.submit(request, self.clock_us())
             if not isinstance(reply, Accepted):
                 return _refusal(reply)
-            return self._with_trades(self._register.add(reply.order.venue_order_id, label or None, now_us))
+            return self._with_trades(self._records.of(number_of(reply.order.venue_order_id)))
 
         return await self.new_order(carry_out)
 
-    def _request(self, http: web.Request, side: Side) -> tuple[SubmitRequest, str]:
-        """Return a new order, and its label as it was given. An order without one has a name of ours inside."""
+    def _request(self, http: web.Request, side: Side) -> SubmitRequest:
+        """Return a new order. One without a label has a name of ours inside."""
         query = http.query
         label = query.get("label", "")
         if len(label) > MAX_LABEL:
             raise _Refused(-32602, "Invalid params", reason="too long", param="label")
         order_type = OrderType(_among(query.get("type", "limit"), ("limit", "market"), "type"))
         time_in_force = _among(query.get("time_in_force", "good_til_cancelled"), words.TIMES_IN_FORCE, "time_in_force")
-        if not label:
-            self._nameless += 1
-        request = SubmitRequest(
-            client_order_id=label or f"nameless-{self._nameless}",
+        return SubmitRequest(
+            client_order_id=label or self._records.invented(),
             account=ACCOUNT,
             instrument=self._symbol(query.get("instrument_name", "")),
             side=side,
@@ -178,11 +168,10 @@ class DeribitImitation(Imitation):
             time_in_force=words.TIMES_IN_FORCE[time_in_force],
             expires_at_us=_valid_until_us(http),
         )
-        return request, label
 
     async def _edit(self, http: web.Request) -> web.Response:
-        entry = self._named(http)
-        order = self._register.order(entry)
+        record = self._named(http)
+        order = record.order
         reply = self.exchange.replace(
             ReplaceRequest(
                 client_order_id=order.client_order_id,
@@ -200,7 +189,7 @@ class DeribitImitation(Imitation):
             self.clock_us(),
         )
         if isinstance(reply, Replaced):
-            return self._with_trades(entry)
+            return self._with_trades(record)
         if isinstance(reply, Throttled | TooLate):
             return _refusal(reply)
         if reply.order is not None and reply.order.status not in LIVE:
@@ -214,11 +203,11 @@ class DeribitImitation(Imitation):
 
     async def _cancel_by_label(self, http: web.Request) -> web.Response:
         label = http.query.get("label") or None
-        labelled = [entry for entry in self._live() if entry.client_id == label]
-        return self._ok(sum(self._canceled(entry).status == 200 for entry in labelled))
+        labelled = [record for record in self._live() if record.client_id == label]
+        return self._ok(sum(self._canceled(record).status == 200 for record in labelled))
 
-    def _canceled(self, entry: Entry) -> web.Response:
-        order = self._register.order(entry)
+    def _canceled(self, record: OrderRecord) -> web.Response:
+        order = record.order
         request = CancelRequest(
             client_order_id=order.client_order_id,
             account=ACCOUNT,
@@ -227,41 +216,41 @@ class DeribitImitation(Imitation):
         )
         reply = self.exchange.cancel(request, self.clock_us())
         if isinstance(reply, Canceled):
-            return self._ok(self._shown(entry))
+            return self._ok(words.shown_order(record))
         return _refusal(reply) if isinstance(reply, Throttled) else _over(order.status)
 
     # --------------------------------------------------------------- questions
 
     async def _order_state(self, http: web.Request) -> web.Response:
-        entry = self._named(http)
-        if not self._recent(entry):
+        record = self._named(http)
+        if not self._recent(record):
             raise _Refused(10004, "order_not_found")
-        return self._ok(self._shown(entry))
+        return self._ok(words.shown_order(record))
 
     async def _order_state_by_label(self, http: web.Request) -> web.Response:
-        self._follow()
-        labelled = self._register.by_client(http.query.get("label", ""))
-        return self._ok([self._shown(one) for one in labelled if self._fits(http, one) and self._recent(one)])
+        self.exchange.advance(self.clock_us())
+        labelled = self._records.by_client(http.query.get("label", ""))
+        return self._ok([words.shown_order(one) for one in labelled if self._fits(http, one) and self._recent(one)])
 
     async def _open_orders(self, http: web.Request) -> web.Response:
         label = http.query.get("label")
-        live = [entry for entry in self._live() if self._fits(http, entry)]
-        return self._ok([self._shown(entry) for entry in live if label in (None, entry.client_id or "")])
+        live = [record for record in self._live() if self._fits(http, record)]
+        return self._ok([words.shown_order(record) for record in live if label in (None, record.client_id or "")])
 
     async def _history(self, http: web.Request) -> web.Response:
-        self._follow()
+        self.exchange.advance(self.clock_us())
         unfilled, historical = _yes(http, "include_unfilled"), _yes(http, "historical")
         found = [
-            entry
-            for entry in self._register.newest_first()
-            if entry.ended_at_us is not None
-            and (unfilled or entry.trades)
-            and self._recent(entry) is not historical
-            and self._fits(http, entry)
+            record
+            for record in self._records.newest_first()
+            if record.ended_at_us is not None
+            and (unfilled or record.trades)
+            and self._recent(record) is not historical
+            and self._fits(http, record)
         ]
         first = int(http.query.get("offset", "0"))
         page = found[first : first + _count(http, _ORDERS_PAGE)]
-        return self._ok([self._shown(entry) for entry in page])
+        return self._ok([words.shown_order(record) for record in page])
 
     async def _user_trades(self, http: web.Request) -> web.Response:
         query = http.query
@@ -280,12 +269,12 @@ class DeribitImitation(Imitation):
 
     def _told(self, *, historical: bool) -> list[Traded]:
         """Return the trades that are told as recent, or as historical ones."""
-        self._follow()
+        self.exchange.advance(self.clock_us())
         limit_us = self.clock_us() - RECENT_TRADES_US
         return [one for one in self._records.trades() if (one.report.transacted_at_us < limit_us) is historical]
 
     async def _order_trades(self, http: web.Request) -> web.Response:
-        return self._ok(self._trades_of(self._named(http)))
+        return self._ok(_trades_of(self._named(http)))
 
     async def _positions(self, http: web.Request) -> web.Response:
         held = self.exchange.positions(ACCOUNT).items()
@@ -305,26 +294,18 @@ class DeribitImitation(Imitation):
         return self._ok({"summaries": list(self._funds().values())})
 
     def _funds(self) -> dict[str, dict[str, Any]]:
-        self._follow()
-        funds = dict.fromkeys(self._currency_names(), FUNDS)
-        for traded in self._records.trades():
-            if ":" in traded.report.instrument:
-                continue
-            base, _, quote = traded.report.instrument.partition("/")
-            bought = traded.report.side is Side.BUY
-            funds[base] = (EXACT.add if bought else EXACT.subtract)(funds[base], traded.quantity)
-            funds[quote] = (EXACT.subtract if bought else EXACT.add)(funds[quote], traded.value)
+        self.exchange.advance(self.clock_us())
         none = words.plain(Decimal(0))
         return {
             name: {
                 "currency": name,
-                "equity": words.plain(funds[name]),
-                "balance": words.plain(funds[name]),
-                "available_funds": words.plain(funds[name]),
+                "equity": words.plain(held),
+                "balance": words.plain(held),
+                "available_funds": words.plain(held),
                 "maintenance_margin": none,
                 "initial_margin": none,
             }
-            for name in funds
+            for name, (held, _) in self._records.balances(FUNDS).items()
         }
 
     # ------------------------------------------------------------------- words
@@ -338,53 +319,38 @@ class DeribitImitation(Imitation):
             raise _Refused(13020, "not_found")
         return symbol
 
-    def _follow(self) -> None:
-        self.exchange.advance(self.clock_us())
-        self._register.follow()
-
-    def _named(self, http: web.Request) -> Entry:
+    def _named(self, http: web.Request) -> OrderRecord:
         """Return the order that a request names by its id."""
-        self._follow()
-        entry = self._register.by_native(http.query.get("order_id", ""))
-        if entry is None:
+        self.exchange.advance(self.clock_us())
+        record = self._records.by_native(http.query.get("order_id", ""))
+        if record is None:
             raise _Refused(10004, "order_not_found")
-        return entry
+        return record
 
-    def _live(self) -> list[Entry]:
+    def _live(self) -> list[OrderRecord]:
         """Return the orders that can still trade, oldest first."""
-        self._follow()
-        return [self._register.entry(order.venue_order_id) for order in self.exchange.open_orders(ACCOUNT)]
+        self.exchange.advance(self.clock_us())
+        return self._records.live()
 
-    def _fits(self, http: web.Request, entry: Entry) -> bool:
-        return _fits(http, self._register.order(entry).instrument)
+    def _fits(self, http: web.Request, record: OrderRecord) -> bool:
+        return _fits(http, record.order.instrument)
 
-    def _recent(self, entry: Entry) -> bool:
-        return entry.ended_at_us is None or self.clock_us() - entry.ended_at_us <= RECENT_ORDERS_US
-
-    def _order_id(self, venue_order_id: str) -> str:
-        return words.order_id(self.exchange.all_orders(int(venue_order_id[1:]) - 1, 1)[0])
-
-    def _shown(self, entry: Entry) -> dict[str, Any]:
-        self._register.follow()
-        return words.shown_order(self._register.order(entry), entry)
+    def _recent(self, record: OrderRecord) -> bool:
+        return record.ended_at_us is None or self.clock_us() - record.ended_at_us <= RECENT_ORDERS_US
 
     def _order_by_then(self, report: ExecutionReport) -> dict[str, Any]:
-        self._register.follow()
-        entry = self._register.entry(report.venue_order_id)
-        return words.order_by_then(self._register.order(entry), entry, report)
+        return words.order_by_then(self._records.of(number_of(report.venue_order_id)), report)
 
     def _shown_trade(self, traded: Traded) -> dict[str, Any]:
-        self._register.follow()
-        entry = self._register.entry(traded.report.venue_order_id)
-        return words.shown_trade(traded, self._register.order(entry), entry)
+        return words.shown_trade(traded, self._records.of(traded.number))
 
-    def _trades_of(self, entry: Entry) -> list[dict[str, Any]]:
-        return [self._shown_trade(one) for one in self._records.of(int(entry.venue_order_id[1:])).trades]
-
-    def _with_trades(self, entry: Entry) -> web.Response:
+    def _with_trades(self, record: OrderRecord) -> web.Response:
         """Return an order with its trades, as new and edited orders are answered."""
-        order = self._shown(entry)
-        return self._ok({"order": order, "trades": self._trades_of(entry)})
+        return self._ok({"order": words.shown_order(record), "trades": _trades_of(record)})
+
+
+def _trades_of(record: OrderRecord) -> list[dict[str, Any]]:
+    return [words.shown_trade(one, record) for one in record.trades]
 
 
 def _known(handler: Handler) -> Handler:

@@ -8,10 +8,9 @@ import msgspec
 from aiohttp import web
 
 from onefill.core.messages import ExecutionReport, VenueStatus
-from onefill.core.values import EXACT, Instrument, OrderType, Side, TimeInForce
+from onefill.core.values import Instrument, OrderType, Side, TimeInForce
 from onefill.sim.exchange_http import encode
-from onefill.sim.imitations.records import Traded
-from onefill.sim.imitations.register import Entry
+from onefill.sim.imitations.records import OrderRecord, Traded, totals
 from onefill.sim.order_book import ExchangeOrder
 
 API: Final = "/api/v2"
@@ -103,12 +102,13 @@ def listing(instrument: Instrument) -> dict[str, Any]:
     return shown
 
 
-def shown_order(order: ExchangeOrder, entry: Entry) -> dict[str, Any]:
+def shown_order(record: OrderRecord) -> dict[str, Any]:
     """Return an order as every method shows it. Raises KeyError for a state that the venue has not."""
+    order = record.order
     market = order.order_type is OrderType.MARKET
     shown: dict[str, Any] = {
-        "order_id": entry.native,
-        "label": entry.client_id or "",
+        "order_id": record.native,
+        "label": record.client_id or "",
         "instrument_name": instrument_name(order.instrument),
         "direction": order.side.value,
         "order_type": order.order_type.value,
@@ -117,9 +117,9 @@ def shown_order(order: ExchangeOrder, entry: Entry) -> dict[str, Any]:
         "price": "market_price" if market or order.price is None else plain(order.price),
         "amount": plain(order.quantity),
         "filled_amount": plain(order.cum_quantity),
-        "average_price": average(entry.trades),
+        "average_price": average(record.trades),
         "creation_timestamp": order.created_at_us // 1000,
-        "last_update_timestamp": entry.changed_at_us // 1000,
+        "last_update_timestamp": record.changed_at_us // 1000,
         "api": True,
         "web": False,
         "post_only": False,
@@ -132,20 +132,17 @@ def shown_order(order: ExchangeOrder, entry: Entry) -> dict[str, Any]:
     return shown
 
 
-def average(trades: Sequence[ExecutionReport]) -> msgspec.Raw:
+def average(trades: Sequence[Traded]) -> msgspec.Raw:
     """Return the average price of trades, 0 of none."""
-    filled, value = Decimal(0), Decimal(0)
-    for trade in trades:
-        quantity = trade.last_quantity or Decimal(0)
-        filled, value = filled + quantity, EXACT.add(value, EXACT.multiply(quantity, trade.last_price or Decimal(0)))
+    filled, value = totals(trades)
     return plain(_AVERAGE.divide(value, filled) if filled else Decimal(0))
 
 
-def order_by_then(order: ExchangeOrder, entry: Entry, report: ExecutionReport) -> dict[str, Any]:
+def order_by_then(record: OrderRecord, report: ExecutionReport) -> dict[str, Any]:
     """Return an order as it was when it was reported."""
-    before = [trade for trade in entry.trades if trade.position <= report.position]
+    before = [one for one in record.trades if one.report.position <= report.position]
     return {
-        **shown_order(order, entry),
+        **shown_order(record),
         "order_state": _STATES[report.status],
         "filled_amount": plain(report.cum_quantity),
         "average_price": average(before),
@@ -153,18 +150,18 @@ def order_by_then(order: ExchangeOrder, entry: Entry, report: ExecutionReport) -
     }
 
 
-def shown_trade(traded: Traded, order: ExchangeOrder, entry: Entry) -> dict[str, Any]:
+def shown_trade(traded: Traded, record: OrderRecord) -> dict[str, Any]:
     """Return a trade as every method shows it. Both sides of a match carry its id and its place in the sequence."""
     trade, name = traded.report, instrument_name(traded.report.instrument)
     quote = trade.instrument.partition(":")[0].partition("/")[2]
     return {
         "trade_id": f"{name.partition('-')[0]}-{traded.match}",
         "trade_seq": traded.match,
-        "order_id": entry.native,
-        "label": entry.client_id or "",
+        "order_id": record.native,
+        "label": record.client_id or "",
         "instrument_name": name,
         "direction": trade.side.value,
-        "order_type": order.order_type.value,
+        "order_type": record.order.order_type.value,
         "price": plain(traded.price),
         "amount": plain(traded.quantity),
         "fee": plain(trade.fee or Decimal(0)),

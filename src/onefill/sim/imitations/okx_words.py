@@ -7,9 +7,9 @@ from typing import Any, Final
 from aiohttp import web
 
 from onefill.core.messages import VenueStatus
-from onefill.core.values import EXACT, Instrument, OrderType, TimeInForce
+from onefill.core.values import Instrument, OrderType, TimeInForce
 from onefill.sim.exchange_http import encode
-from onefill.sim.imitations.records import OrderRecord, Traded
+from onefill.sim.imitations.records import OrderRecord, Traded, totals
 
 API: Final = "/api/v5"
 SWAP: Final = Instrument(
@@ -118,9 +118,7 @@ def state_word(status: VenueStatus) -> str:
 
 def average(trades: Sequence[Traded]) -> str:
     """Return the average price of fills, empty for none."""
-    filled, value = Decimal(0), Decimal(0)
-    for one in trades:
-        filled, value = filled + one.quantity, EXACT.add(value, one.value)
+    filled, value = totals(trades)
     return f"{_AVERAGE.divide(value, filled):f}" if filled else ""
 
 

@@ -2,7 +2,7 @@
 
 import hashlib
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from decimal import Decimal
 from typing import Final
 
@@ -249,6 +249,14 @@ class Records:
         ):
             return Traded(report, other.match, maker=False)
         return Traded(report, report.position, maker=True)
+
+
+def totals(trades: Iterable[Traded]) -> tuple[Decimal, Decimal]:
+    """Return the quantity and the value of trades."""
+    quantity, value = _ZERO, _ZERO
+    for one in trades:
+        quantity, value = EXACT.add(quantity, one.quantity), EXACT.add(value, one.value)
+    return quantity, value
 
 
 def currencies_of(symbol: str) -> tuple[str, str]:
