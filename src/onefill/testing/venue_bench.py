@@ -10,6 +10,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from onefill.core.capabilities import Capabilities, Lookup, ReplaceStyle
+from onefill.core.errors import VenueError
 from onefill.core.identity import derived_id
 from onefill.core.messages import (
     LIVE,
@@ -39,6 +40,8 @@ HASTY_S: Final = 1.0
 """For one that does not come."""
 TIGHT_S: Final = 60.0
 """Longer than any call may take here, in seconds: a bound for what must end by itself."""
+TRIES: Final = 5
+"""How often a start is tried that should work."""
 GOOD_FOR_US: Final = 30_000_000
 """How long the suite's requests are good, where the venue honours an expiry."""
 BACK_US: Final = 3_600_000_000
@@ -72,11 +75,17 @@ class Bench:
             self._instrument = (await self.venue.instruments())[self.kit.instrument]
 
     async def open(self, answer_s: float = PATIENT_S) -> Venue:
-        """Return one more adapter, started."""
-        venue = self.unstarted(answer_s)
-        async with asyncio.timeout(TIGHT_S):
-            await venue.start()
-        return venue
+        """Return one more adapter, started; another one if a start fails: on a busy machine a hasty one may be too late."""
+        for _ in range(TRIES):
+            venue = self.unstarted(answer_s)
+            try:
+                async with asyncio.timeout(TIGHT_S):
+                    await venue.start()
+            except VenueError as problem:
+                failed = problem
+            else:
+                return venue
+        raise failed
 
     def unstarted(self, answer_s: float = HASTY_S) -> Venue:
         """Return one more adapter."""
