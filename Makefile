@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.set-up
 .DEFAULT_GOAL := help
 
+JOBS ?= 2
 .PHONY: help setup demo test check bench recorded-day recorded-day-nodes recorded-day-ccxt failover docs lock wheel-check explore mutants clean simulate relay-drill
 
 help: ## List the targets
@@ -22,8 +23,8 @@ $(STAMP): requirements.lock pyproject.toml
 demo: setup ## The same orders twice over the same faulty network: a naive client, then Onefill
 	$(BIN)/onefill demo
 
-test: setup ## Run the tests
-	$(BIN)/python -m pytest
+test: setup ## Run the tests, on two cores: make test TESTS="tests/unit -x" JOBS=1
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(TESTS)
 
 check: setup ## Lint, types, layers
 	$(BIN)/ruff format --check .
