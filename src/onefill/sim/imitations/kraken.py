@@ -42,7 +42,7 @@ from onefill.sim.imitations.kraken_words import (
     trade_id,
     txid,
 )
-from onefill.sim.imitations.register import Entry, Register
+from onefill.sim.imitations.records import OrderRecord, Records, Traded, number_of
 
 PAGE: Final = 50
 """So many trades or closed orders come at once."""
@@ -81,10 +81,10 @@ class KrakenImitation(Imitation):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self.register = Register(self.exchange, ACCOUNT, txid)
+        self.records = Records(self.exchange, ACCOUNT, txid)
         self._pairs = {pair.name: pair for pair in map(Pair, self.exchange.instruments.values())}
         self._by_symbol = {pair.instrument.symbol: pair for pair in self._pairs.values()}
-        self._channel = ExecutionChannel(self.exchange, ACCOUNT, self.register, _TOKEN)
+        self._channel = ExecutionChannel(self.exchange, ACCOUNT, self.records, _TOKEN)
         self._nonces: set[int] = set()
         self._highest_nonce = 0
 
@@ -146,9 +146,7 @@ class KrakenImitation(Imitation):
         try:
             self._check(http, form)
             self.exchange.advance(self.clock_us())
-            self.register.follow()
             result = carry_out(form)
-            self.register.follow()
         except Refused as error:
             return answers.ok({"error": [str(error)]})
         return answers.ok({"error": [], "result": result})
@@ -179,7 +177,7 @@ class KrakenImitation(Imitation):
         limit = kind is OrderType.LIMIT
         reply = self.exchange.submit(
             SubmitRequest(
-                client_order_id=client_id or f"imitation-none-{self.exchange.counts().submits + 1}",
+                client_order_id=client_id or self.records.invented(),
                 account=ACCOUNT,
                 instrument=pair.instrument.symbol,
                 side=_choice(form, "type", {"buy": Side.BUY, "sell": Side.SELL}),
@@ -193,9 +191,9 @@ class KrakenImitation(Imitation):
         )
         match reply:
             case Accepted(order):
-                entry = self.register.add(order.venue_order_id, client_id, now)
-                words = order_body(entry, self.register.order(entry), pair)["descr"]["order"]
-                return {"descr": {"order": words}, "txid": [entry.native]}
+                record = self.records.of(number_of(order.venue_order_id))
+                words = order_body(record, pair)["descr"]["order"]
+                return {"descr": {"order": words}, "txid": [record.native]}
             case DuplicateId():
                 raise Refused("EOrder:Duplicate order")
             case TooLate():
@@ -222,7 +220,7 @@ class KrakenImitation(Imitation):
     # ------------------------------------------------------ cancel and amend
 
     def _cancel(self, form: Form) -> object:
-        order = self.register.order(self._live(form))
+        order = self._live(form).order
         reply = self.exchange.cancel(
             CancelRequest(
                 client_order_id=order.client_order_id,
@@ -241,7 +239,7 @@ class KrakenImitation(Imitation):
 
     def _amend(self, form: Form) -> object:
         now = self.clock_us()
-        order = self.register.order(self._live(form))
+        order = self._live(form).order
         reply = self.exchange.replace(
             ReplaceRequest(
                 client_order_id=order.client_order_id,
@@ -267,68 +265,65 @@ class KrakenImitation(Imitation):
                 raise Refused("EOrder:Rate limit exceeded")
         raise Refused("EGeneral:Invalid arguments:order_qty")
 
-    def _live(self, form: Form) -> Entry:
+    def _live(self, form: Form) -> OrderRecord:
         """Return the order that a request names, by either of its ids; a dead one is unknown to the venue."""
         client_id, number = form.get("cl_ord_id"), form.get("txid")
         if client_id is not None:
-            entry = next(reversed(self.register.by_client(client_id)), None)
+            record = next(reversed(self.records.by_client(client_id)), None)
         else:
-            entry = self.register.by_native(number or "")
-        if entry is None or self.register.order(entry).status not in LIVE:
+            record = self.records.by_native(number or "")
+        if record is None or record.order.status not in LIVE:
             raise Refused("EOrder:Unknown order")
-        return entry
+        return record
 
     # ------------------------------------------------------------- questions
 
     def _open_orders(self, form: Form) -> object:
-        live = (self.register.entry(order.venue_order_id) for order in self.exchange.open_orders(ACCOUNT))
-        return {"open": {entry.native: self._shown(entry, form) for entry in live if _fits(entry, form)}}
+        live = [record for record in self.records.live() if _fits(record, form)]
+        return {"open": {record.native: self._shown(record, form) for record in live}}
 
     def _closed_orders(self, form: Form) -> object:
         by_client = form.get("cl_ord_id")
-        asked = self.register.newest_first() if by_client is None else reversed(self.register.by_client(by_client))
-        ended = [entry for entry in asked if entry.ended_at_us is not None and self._in_time(entry, form)]
-        ended.sort(key=lambda entry: entry.ended_at_us or 0, reverse=True)
+        asked = self.records.newest_first() if by_client is None else reversed(self.records.by_client(by_client))
+        ended = [record for record in asked if record.ended_at_us is not None and self._in_time(record, form)]
+        ended.sort(key=lambda record: record.ended_at_us or 0, reverse=True)
         first = int(form.get("ofs", "0"))
         page = ended[first : first + PAGE]
-        return {"closed": {entry.native: self._shown(entry, form) for entry in page}, "count": len(ended)}
+        return {"closed": {record.native: self._shown(record, form) for record in page}, "count": len(ended)}
 
     def _query_orders(self, form: Form) -> object:
-        found = {number: self.register.by_native(number) for number in form.get("txid", "").split(",")}
+        found = {number: self.records.by_native(number) for number in form.get("txid", "").split(",")}
         # A userref narrows the search here; orders of this imitation have none.
         if "userref" in form or None in found.values():
             raise Refused("EOrder:Unknown order")
-        return {number: self._shown(entry, form) for number, entry in found.items() if entry is not None}
+        return {number: self._shown(record, form) for number, record in found.items() if record is not None}
 
     def _trades_history(self, form: Form) -> object:
         start, end = _moment(form, "start", -1), _moment(form, "end", 1 << 60)
-        found = [one for one in reversed(self.register.trades) if start < one.transacted_at_us <= end]
+        found = [one for one in self.records.trades()[::-1] if start < one.report.transacted_at_us <= end]
         first = int(form.get("ofs", "0"))
         page = {}
-        for report in found[first : first + PAGE]:
-            entry = self.register.entry(report.venue_order_id)
-            page[trade_id(report)] = trade_body(report, entry, self.register.order(entry), self._pair_of(report))
+        for traded in found[first : first + PAGE]:
+            page[trade_id(traded)] = trade_body(traded, self.records.of(traded.number), self._pair_of(traded))
         return {"trades": page, "count": len(found)}
 
-    def _shown(self, entry: Entry, form: Form) -> dict[str, Any]:
-        order = self.register.order(entry)
+    def _shown(self, record: OrderRecord, form: Form) -> dict[str, Any]:
         with_trades = form.get("trades", "").lower() == "true"
-        return order_body(entry, order, self._by_symbol[order.instrument], with_trades=with_trades)
+        return order_body(record, self._by_symbol[record.order.instrument], with_trades=with_trades)
 
-    def _in_time(self, entry: Entry, form: Form) -> bool:
+    def _in_time(self, record: OrderRecord, form: Form) -> bool:
         start, end = _moment(form, "start", -1), _moment(form, "end", 1 << 60)
         # By default a time is held against the order's opening and its end, and either will do.
-        moments = {"open": entry.created_at_us, "close": entry.ended_at_us or 0}
+        moments = {"open": record.created_at_us, "close": record.ended_at_us or 0}
         wanted = form.get("closetime", "both")
         return any(start < at_us <= end for kind, at_us in moments.items() if wanted in (kind, "both"))
 
     def _holdings(self) -> list[tuple[str, str]]:
         held = {pair.quote: OPENING for pair in self._pairs.values()}
-        for report in self.register.trades:
-            pair, quantity = self._pair_of(report), report.last_quantity or Decimal(0)
-            bought = quantity if report.side is Side.BUY else -quantity
-            held[pair.base] = held.get(pair.base, Decimal(0)) + bought
-            held[pair.quote] = held.get(pair.quote, Decimal(0)) - bought * (report.last_price or Decimal(0))
+        for traded in self.records.trades():
+            pair, sign = self._pair_of(traded), 1 if traded.report.side is Side.BUY else -1
+            held[pair.base] = held.get(pair.base, Decimal(0)) + sign * traded.quantity
+            held[pair.quote] -= sign * traded.value
         return [(name, amount(value, 10)) for name, value in sorted(held.items())]
 
     def _pair(self, form: Form) -> Pair:
@@ -338,8 +333,8 @@ class KrakenImitation(Imitation):
                 return pair
         raise Refused("EQuery:Unknown asset pair")
 
-    def _pair_of(self, report: Any) -> Pair:
-        return self._by_symbol[report.instrument]
+    def _pair_of(self, traded: Traded) -> Pair:
+        return self._by_symbol[traded.report.instrument]
 
 
 _ADD_ORDER = frozenset(
@@ -362,10 +357,10 @@ async def _form(http: web.Request) -> Form:
     return {name: str(value) for name, value in (await http.post()).items()}
 
 
-def _fits(entry: Entry, form: Form) -> bool:
+def _fits(record: OrderRecord, form: Form) -> bool:
     if "userref" in form:
         return False
-    return form.get("cl_ord_id") in (None, entry.client_id)
+    return form.get("cl_ord_id") in (None, record.client_id)
 
 
 def _choice(form: Form, name: str, choices: dict[str, Any], default: str = "") -> Any:

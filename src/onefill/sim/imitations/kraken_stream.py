@@ -9,10 +9,10 @@ import msgspec
 from aiohttp import WSMsgType, web
 
 from onefill.core.messages import ExecutionKind, ExecutionReport, VenueStatus
-from onefill.core.values import EXACT, OrderType, plain
+from onefill.core.values import OrderType, plain
 from onefill.sim.exchange import Exchange
 from onefill.sim.imitations.kraken_words import moment, trade_id
-from onefill.sim.imitations.register import Entry, Register
+from onefill.sim.imitations.records import OrderRecord, Records, Traded, number_of
 from onefill.sim.imitations.streams import Streams
 
 LAST_TRADES: Final = 50
@@ -27,11 +27,9 @@ _ENDS: Final = {
 class ExecutionChannel:
     """The channel ``executions`` of one account. ``token`` is what a subscriber must show."""
 
-    def __init__(self, exchange: Exchange, account: str, register: Register, token: str) -> None:
+    def __init__(self, exchange: Exchange, account: str, records: Records, token: str) -> None:
         self.streams = Streams(exchange, account)
-        self._exchange = exchange
-        self._account = account
-        self._register = register
+        self._records = records
         self._token = token
 
     async def serve(self, http: web.Request) -> web.WebSocketResponse:
@@ -60,45 +58,42 @@ class ExecutionChannel:
         """Return the open orders and, where they are wanted, the latest trades, in one list as the venue does."""
         found: list[dict[str, Any]] = []
         if params.get("snap_orders", True):
-            for order in self._exchange.open_orders(self._account):
-                found.append(self._state(self._register.entry(order.venue_order_id), "new", whole=True))
+            found += [self._state(record, "new", whole=True) for record in self._records.live()]
         if params.get("snap_trades", False):
-            found += [self._trade(report) for report in self._register.trades[-LAST_TRADES:]]
+            found += [self._trade(traded) for traded in self._records.trades()[-LAST_TRADES:]]
         return found
 
     def after(self, place: int) -> tuple[int, list[dict[str, Any]]]:
         """Return the events since a place of the exchange's stream, and the place reached."""
-        self._register.follow()
-        news = self._exchange.executions(self._account, place, 1 << 30)
-        return place + len(news), [event for report in news for event in self._events(report)]
+        news = self._records.told(place)
+        return place + len(news), [event for report, traded in news for event in self._events(report, traded)]
 
-    def _events(self, report: ExecutionReport) -> Iterator[dict[str, Any]]:
-        entry = self._register.entry(report.venue_order_id)
+    def _events(self, report: ExecutionReport, traded: Traded | None) -> Iterator[dict[str, Any]]:
+        record = self._records.of(number_of(report.venue_order_id))
         at = {"timestamp": moment(report.transacted_at_us)}
-        match report.kind:
-            case ExecutionKind.NEW:
-                yield self._state(entry, "pending_new", whole=True) | at
-                yield self._state(entry, "new") | at
-            case ExecutionKind.TRADE:
-                # A trade that fills the order says so in an event of its own.
-                yield self._trade(report)
-                if report.status is VenueStatus.FILLED:
-                    yield self._state(entry, "filled") | at
-            case _ if report.kind in _ENDS:
-                yield self._state(entry, _ENDS[report.kind], whole=report.kind is ExecutionKind.REPLACED) | at
+        if traded is not None:
+            # A trade that fills the order says so in an event of its own.
+            yield self._trade(traded)
+            if report.status is VenueStatus.FILLED:
+                yield self._state(record, "filled") | at
+        elif report.kind is ExecutionKind.NEW:
+            yield self._state(record, "pending_new", whole=True) | at
+            yield self._state(record, "new") | at
+        elif report.kind in _ENDS:
+            yield self._state(record, _ENDS[report.kind], whole=report.kind is ExecutionKind.REPLACED) | at
 
-    def _state(self, entry: Entry, kind: str, *, whole: bool = False) -> dict[str, Any]:
-        order = self._register.order(entry)
+    def _state(self, record: OrderRecord, kind: str, *, whole: bool = False) -> dict[str, Any]:
+        order = record.order
         live = "partially_filled" if order.cum_quantity else "new"
         event: dict[str, Any] = {
-            "order_id": entry.native,
-            "cl_ord_id": entry.client_id,
+            "order_id": record.native,
+            "cl_ord_id": record.client_id,
             "order_userref": 0,
             "exec_type": kind,
             "order_status": live if kind in ("new", "amended") else kind,
             "cum_qty": _number(order.cum_quantity),
-            "cum_cost": _number(entry.value),
-            "timestamp": moment(entry.changed_at_us),
+            "cum_cost": _number(record.value),
+            "timestamp": moment(record.changed_at_us),
         }
         if order.reason:
             event["reason"] = order.reason
@@ -117,25 +112,23 @@ class ExecutionChannel:
             }
         )
 
-    def _trade(self, report: ExecutionReport) -> dict[str, Any]:
-        entry = self._register.entry(report.venue_order_id)
-        order = self._register.order(entry)
-        quantity, price = report.last_quantity or Decimal(0), report.last_price or Decimal(0)
+    def _trade(self, traded: Traded) -> dict[str, Any]:
+        report, record = traded.report, self._records.of(traded.number)
         return {
-            "order_id": entry.native,
-            "cl_ord_id": entry.client_id,
+            "order_id": record.native,
+            "cl_ord_id": record.client_id,
             "order_userref": 0,
-            "exec_id": trade_id(report),
+            "exec_id": trade_id(traded),
             "exec_type": "trade",
             "trade_id": report.position,
             "symbol": report.instrument,
             "side": report.side.value,
-            "last_qty": _number(quantity),
-            "last_price": _number(price),
+            "last_qty": _number(traded.quantity),
+            "last_price": _number(traded.price),
             "liquidity_ind": "t",
-            "cost": _number(EXACT.multiply(quantity, price)),
+            "cost": _number(traded.value),
             "order_status": "partially_filled",
-            "order_type": order.order_type.value,
+            "order_type": record.order.order_type.value,
             "fees": [{"asset": report.instrument.partition("/")[2], "qty": _number(report.fee or Decimal(0))}],
             "timestamp": moment(report.transacted_at_us),
         }

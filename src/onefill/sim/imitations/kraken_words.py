@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from decimal import ROUND_DOWN, Context, Decimal
 from typing import Any, Final
 
-from onefill.core.messages import ExecutionReport, VenueStatus
-from onefill.core.values import EXACT, Instrument, OrderType
-from onefill.sim.imitations.register import Entry, scrambled
+from onefill.core.messages import VenueStatus
+from onefill.core.values import Instrument, OrderType
+from onefill.sim.imitations.records import OrderRecord, Traded, scrambled
 from onefill.sim.order_book import ExchangeOrder
 
 _ASSETS: Final = {
@@ -72,18 +72,19 @@ class Pair:
             yield name, {"aclass": "currency", "altname": alias, "decimals": 10, "status": "enabled"}
 
 
-def order_body(entry: Entry, order: ExchangeOrder, pair: Pair, *, with_trades: bool = False) -> dict[str, Any]:
+def order_body(record: OrderRecord, pair: Pair, *, with_trades: bool = False) -> dict[str, Any]:
     """Return an order as OpenOrders, ClosedOrders and QueryOrders show it."""
+    order = record.order
     volume = amount(order.quantity, pair.lot_decimals)
     price = amount(order.price, pair.price_decimals) if order.price is not None else "0"
     limit = f"limit {price}" if order.order_type is OrderType.LIMIT else "market"
     body: dict[str, Any] = {
         "refid": None,
         "userref": None,
-        "cl_ord_id": entry.client_id,
+        "cl_ord_id": record.client_id,
         "status": _STATES[order.status],
         "reason": order.reason,
-        "opentm": entry.created_at_us / 1_000_000,
+        "opentm": record.created_at_us / 1_000_000,
         "starttm": 0,
         "expiretm": 0,
         "descr": {
@@ -98,49 +99,49 @@ def order_body(entry: Entry, order: ExchangeOrder, pair: Pair, *, with_trades: b
         },
         "vol": volume,
         "vol_exec": amount(order.cum_quantity, pair.lot_decimals),
-        "cost": amount(entry.value, pair.price_decimals),
+        "cost": amount(record.value, pair.price_decimals),
         "fee": "0.00000",
-        "price": amount(_average(entry.value, order.cum_quantity), pair.price_decimals),
+        "price": amount(_average(record.value, order.cum_quantity), pair.price_decimals),
         "stopprice": "0.00000",
         "limitprice": "0.00000",
         "misc": "",
         "oflags": "fciq",
     }
-    if entry.ended_at_us is not None:
-        body["closetm"] = entry.ended_at_us / 1_000_000
+    if record.ended_at_us is not None:
+        body["closetm"] = record.ended_at_us / 1_000_000
     if with_trades:
-        body["trades"] = [trade_id(report) for report in entry.trades]
+        body["trades"] = [trade_id(traded) for traded in record.trades]
     return body
 
 
-def trade_body(report: ExecutionReport, entry: Entry, order: ExchangeOrder, pair: Pair) -> dict[str, Any]:
-    """Return a trade as TradesHistory shows it."""
-    quantity, price = report.last_quantity or Decimal(0), report.last_price or Decimal(0)
+def trade_body(traded: Traded, record: OrderRecord, pair: Pair) -> dict[str, Any]:
+    """Return a trade of an order as TradesHistory shows it."""
+    report = traded.report
     return {
-        "ordertxid": entry.native,
-        "postxid": spread_out("T", f"position {entry.native}"),
+        "ordertxid": record.native,
+        "postxid": spread_out("T", f"position {record.native}"),
         "pair": pair.name,
         "time": report.transacted_at_us / 1_000_000,
         "type": report.side.value,
-        "ordertype": order.order_type.value,
-        "price": amount(price, pair.price_decimals),
-        "cost": amount(EXACT.multiply(quantity, price), pair.price_decimals),
+        "ordertype": record.order.order_type.value,
+        "price": amount(traded.price, pair.price_decimals),
+        "cost": amount(traded.value, pair.price_decimals),
         "fee": amount(report.fee or Decimal(0), 5),
-        "vol": amount(quantity, pair.lot_decimals),
+        "vol": amount(traded.quantity, pair.lot_decimals),
         "margin": "0.00000",
         "misc": "",
         "trade_id": report.position,
     }
 
 
-def txid(venue_order_id: str) -> str:
+def txid(order: ExchangeOrder) -> str:
     """Return the venue's number of an order."""
-    return spread_out("O", f"order {venue_order_id}")
+    return spread_out("O", f"order {order.venue_order_id}")
 
 
-def trade_id(report: ExecutionReport) -> str:
+def trade_id(traded: Traded) -> str:
     """Return the venue's id of a trade."""
-    return spread_out("T", f"trade {report.position}")
+    return spread_out("T", f"trade {traded.report.position}")
 
 
 def spread_out(letter: str, text: str) -> str:
