@@ -164,8 +164,8 @@ def test_the_gateway_buys_once_whatever_becomes_of_the_reply(fault: str, tmp_pat
             answer = await submitted(imitation, tmp_path / "orders.db")
             mine = [one for one in imitation.exchange.all_orders() if one.account == ACCOUNT]
             assert [one.client_order_id for one in mine] == [answer.client_order_id]
-            assert imitation.register.order(imitation.register.entry(mine[0].venue_order_id)) == mine[0]
-            assert "-" in (imitation.register.entry(mine[0].venue_order_id).client_id or "")
+            assert imitation.records.order(mine[0].number) == mine[0]
+            assert "-" in (imitation.records.of(mine[0].number).client_id or "")
             assert answer.status in (Status.FILLED, Status.NEW)
             assert bought(imitation) == 1
 

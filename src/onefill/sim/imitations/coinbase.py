@@ -24,7 +24,6 @@ from onefill.core.messages import (
     Accepted,
     Canceled,
     CancelRequest,
-    ExecutionReport,
     Rejected,
     Replaced,
     ReplaceRejected,
@@ -47,7 +46,7 @@ from onefill.sim.imitations.coinbase_words import (
     order_number,
     uuid_of,
 )
-from onefill.sim.imitations.register import Entry, Register
+from onefill.sim.imitations.records import OrderRecord, Records, Traded, number_of
 
 KEY_NAME: Final = "organizations/imitation/apiKeys/imitation-key"
 PAGE: Final = 100
@@ -101,13 +100,11 @@ class CoinbaseImitation(Imitation):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self.register = Register(self.exchange, ACCOUNT, order_number)
+        self.records = Records(self.exchange, ACCOUNT, order_number)
         self._products = {one.name: one for one in map(Product, self.exchange.instruments.values())}
         self._by_symbol = {one.instrument.symbol: one for one in self._products.values()}
-        self._channel = UserChannel(
-            self.exchange, ACCOUNT, self.register, lambda token: self._claims(token) is not None
-        )
-        self._written: dict[str, tuple[str, Body]] = {}
+        self._channel = UserChannel(self.exchange, ACCOUNT, self.records, lambda token: self._claims(token) is not None)
+        self._written: dict[int, tuple[str, Body]] = {}
         """By the core's number: the order's configuration as it came."""
 
     @classmethod
@@ -176,9 +173,7 @@ class CoinbaseImitation(Imitation):
             return web.Response(status=401, text="Unauthorized")
         try:
             self.exchange.advance(self.clock_us())
-            self.register.follow()
             body = answer()
-            self.register.follow()
         except Refused as error:
             body = {"error": error.code, "error_details": str(error), "message": str(error)}
             return answers.answer(error.status, body)
@@ -230,9 +225,11 @@ class CoinbaseImitation(Imitation):
         )
         match reply:
             case Accepted(order):
-                entry = self.register.add(order.venue_order_id, client_id, now)
-                self._written.setdefault(order.venue_order_id, (kind, written))
-                return _succeeded(entry, product, body)
+                record = self.records.of(number_of(order.venue_order_id))
+                if record.number not in self._written:
+                    record.client_id = client_id
+                    self._written[record.number] = (kind, written)
+                return _succeeded(record, product, body)
             case Rejected():
                 return _failed(body, _REFUSALS.get(reply.code or "", "INVALID_REQUEST"), reply.reason)
             case Throttled():
@@ -262,10 +259,10 @@ class CoinbaseImitation(Imitation):
         return {"results": [self._cancel(str(number)) for number in numbers]}
 
     def _cancel(self, number: str) -> Body:
-        entry = self.register.by_native(number)
-        if entry is None:
+        record = self.records.by_native(number)
+        if record is None:
             return {"success": False, "failure_reason": "UNKNOWN_CANCEL_ORDER", "order_id": number}
-        order = self.register.order(entry)
+        order = record.order
         reply = self.exchange.cancel(
             CancelRequest(
                 client_order_id=order.client_order_id,
@@ -283,10 +280,10 @@ class CoinbaseImitation(Imitation):
         }
 
     def _edit(self, body: Body) -> object:
-        entry = self.register.by_native(str(body.get("order_id")))
-        if entry is None:
+        record = self.records.by_native(str(body.get("order_id")))
+        if record is None:
             return _not_edited("ORDER_NOT_FOUND")
-        order = self.register.order(entry)
+        order = record.order
         if order.order_type is not OrderType.LIMIT or order.time_in_force is not TimeInForce.GTC:
             return _not_edited("ONLY_LIMIT_ORDER_EDITS_SUPPORTED")
         reply = self.exchange.replace(
@@ -321,58 +318,52 @@ class CoinbaseImitation(Imitation):
     def _list_orders(self, http: web.Request) -> object:
         since, until = _between(http, "start_date", "end_date")
         status, product = http.query.get("order_status"), http.query.get("product_id")
-        if status == "OPEN":
-            live = reversed(self.exchange.open_orders(ACCOUNT))
-            entries: Iterable[Entry] = (self.register.entry(order.venue_order_id) for order in live)
-        else:
-            entries = self.register.newest_first()
-        found = itertools.takewhile(lambda entry: entry.created_at_us >= since, entries)
-        wanted = [entry for entry in found if entry.created_at_us < until and self._is(entry, status, product)]
-        page, cursor = _page(http, wanted, lambda entry: entry.native)
-        orders = [self._shown(entry) for entry in page]
+        records = reversed(self.records.live()) if status == "OPEN" else self.records.newest_first()
+        found = itertools.takewhile(lambda record: record.created_at_us >= since, records)
+        wanted = [record for record in found if record.created_at_us < until and self._is(record, status, product)]
+        page, cursor = _page(http, wanted, lambda record: record.native)
+        orders = [self._shown(record) for record in page]
         return {"orders": orders, "sequence": "0", "has_next": bool(cursor), "cursor": cursor}
 
-    def _is(self, entry: Entry, status: str | None, product: str | None) -> bool:
-        order = self.register.order(entry)
+    def _is(self, record: OrderRecord, status: str | None, product: str | None) -> bool:
+        order = record.order
         named = self._by_symbol[order.instrument].name
         return status in (None, STATES[order.status]) and product in (None, named)
 
     def _list_fills(self, http: web.Request) -> object:
         since, until = _between(http, "start_sequence_timestamp", "end_sequence_timestamp")
         product, number = http.query.get("product_id"), http.query.get("order_id")
-        newest_first = reversed(self.register.trades)
-        found = itertools.takewhile(lambda report: report.transacted_at_us >= since, newest_first)
+        newest_first = reversed(self.records.trades())
+        found = itertools.takewhile(lambda traded: traded.report.transacted_at_us >= since, newest_first)
         wanted = [
-            report
-            for report in found
-            if report.transacted_at_us < until
-            and product in (None, self._by_symbol[report.instrument].name)
-            and number in (None, self.register.entry(report.venue_order_id).native)
+            traded
+            for traded in found
+            if traded.report.transacted_at_us < until
+            and product in (None, self._by_symbol[traded.report.instrument].name)
+            and number in (None, self.records.of(traded.number).native)
         ]
-        page, cursor = _page(http, wanted, lambda report: str(report.position))
-        return {"fills": [self._fill(report) for report in page], "cursor": cursor}
+        page, cursor = _page(http, wanted, lambda traded: str(traded.report.position))
+        return {"fills": [self._fill(traded) for traded in page], "cursor": cursor}
 
-    def _fill(self, report: ExecutionReport) -> Body:
-        return fill_body(report, self.register.entry(report.venue_order_id), self._by_symbol[report.instrument])
+    def _fill(self, traded: Traded) -> Body:
+        return fill_body(traded, self.records.of(traded.number), self._by_symbol[traded.report.instrument])
 
     def _one_order(self, http: web.Request) -> object:
-        entry = self.register.by_native(http.match_info["order_id"])
-        if entry is None:
+        record = self.records.by_native(http.match_info["order_id"])
+        if record is None:
             raise Refused("unknown", "order with this orderID was not found", 404)
-        return {"order": self._shown(entry)}
+        return {"order": self._shown(record)}
 
-    def _shown(self, entry: Entry) -> Body:
-        order = self.register.order(entry)
-        kind, written = self._written[entry.venue_order_id]
-        return order_body(entry, order, self._by_symbol[order.instrument], kind, written)
+    def _shown(self, record: OrderRecord) -> Body:
+        kind, written = self._written[record.number]
+        return order_body(record, self._by_symbol[record.order.instrument], kind, written)
 
     def _holdings(self) -> list[tuple[str, Decimal]]:
         held = {one.quote: OPENING for one in self._products.values()}
-        for report in self.register.trades:
-            product, quantity = self._by_symbol[report.instrument], report.last_quantity or Decimal(0)
-            bought = quantity if report.side is Side.BUY else -quantity
-            held[product.base] = held.get(product.base, Decimal(0)) + bought
-            held[product.quote] -= bought * (report.last_price or Decimal(0))
+        for traded in self.records.trades():
+            product, sign = self._by_symbol[traded.report.instrument], 1 if traded.report.side is Side.BUY else -1
+            held[product.base] = held.get(product.base, Decimal(0)) + sign * traded.quantity
+            held[product.quote] -= sign * traded.value
         return sorted(held.items())
 
     def _accounts(self) -> list[Body]:
@@ -412,16 +403,16 @@ def _private_key() -> str:
     return key.private_bytes(serialization.Encoding.PEM, form, bare).decode()
 
 
-def _succeeded(entry: Entry, product: Product, body: Body) -> Body:
+def _succeeded(record: OrderRecord, product: Product, body: Body) -> Body:
     return {
         "success": True,
         "failure_reason": "UNKNOWN_FAILURE_REASON",
-        "order_id": entry.native,
+        "order_id": record.native,
         "success_response": {
-            "order_id": entry.native,
+            "order_id": record.native,
             "product_id": product.name,
             "side": body["side"],
-            "client_order_id": entry.client_id,
+            "client_order_id": record.client_id,
         },
         "order_configuration": None,
     }

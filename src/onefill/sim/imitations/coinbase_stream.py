@@ -11,7 +11,7 @@ from onefill.core.messages import LIVE, VenueStatus
 from onefill.core.values import EXACT, OrderType, plain
 from onefill.sim.exchange import Exchange
 from onefill.sim.imitations.coinbase_words import STATES, average, moment
-from onefill.sim.imitations.register import Entry, Register
+from onefill.sim.imitations.records import OrderRecord, Records, number_of
 from onefill.sim.imitations.streams import Streams
 
 Json = dict[str, Any]
@@ -20,11 +20,9 @@ Json = dict[str, Any]
 class UserChannel:
     """The channel ``user`` of one account. ``may`` tells whether a token is good."""
 
-    def __init__(self, exchange: Exchange, account: str, register: Register, may: Callable[[str], bool]) -> None:
+    def __init__(self, exchange: Exchange, account: str, records: Records, may: Callable[[str], bool]) -> None:
         self.streams = Streams(exchange, account)
-        self._exchange = exchange
-        self._account = account
-        self._register = register
+        self._records = records
         self._may = may
 
     async def serve(self, http: web.Request) -> web.WebSocketResponse:
@@ -48,28 +46,26 @@ class UserChannel:
 
     def snapshot(self) -> list[Json]:
         """Return what is open."""
-        live = self._exchange.open_orders(self._account)
-        return [self._order(self._register.entry(order.venue_order_id)) for order in live]
+        return [self._order(record) for record in self._records.live()]
 
     def after(self, place: int) -> tuple[int, list[Json]]:
         """Return the orders that something happened to since a place of the exchange's stream, and the place reached."""
-        self._register.follow()
-        news = self._exchange.executions(self._account, place, 1 << 30)
-        return place + len(news), [self._order(self._register.entry(report.venue_order_id)) for report in news]
+        news = self._records.told(place)
+        return place + len(news), [self._order(self._records.of(number_of(one.venue_order_id))) for one, _ in news]
 
-    def _order(self, entry: Entry) -> Json:
-        order = self._register.order(entry)
+    def _order(self, record: OrderRecord) -> Json:
+        order = record.order
         left = EXACT.subtract(order.quantity, order.cum_quantity) if order.status in LIVE else Decimal(0)
         return {
-            "order_id": entry.native,
-            "client_order_id": entry.client_id,
+            "order_id": record.native,
+            "client_order_id": record.client_id,
             "cumulative_quantity": plain(order.cum_quantity),
             "leaves_quantity": plain(left),
-            "avg_price": average(entry.value, order.cum_quantity),
+            "avg_price": average(record.value, order.cum_quantity),
             "total_fees": "0",
             "status": STATES[order.status],
             "product_id": order.instrument.replace("/", "-"),
-            "creation_time": moment(entry.created_at_us),
+            "creation_time": moment(record.created_at_us),
             "order_side": order.side.value.upper(),
             "order_type": "Limit" if order.order_type is OrderType.LIMIT else "Market",
             "limit_price": plain(order.price) if order.price is not None else "0",

@@ -5,9 +5,9 @@ import re
 from decimal import ROUND_DOWN, Context, Decimal
 from typing import Any, Final
 
-from onefill.core.messages import ExecutionReport, VenueStatus
+from onefill.core.messages import VenueStatus
 from onefill.core.values import Instrument, OrderType, TimeInForce, plain
-from onefill.sim.imitations.register import Entry, scrambled
+from onefill.sim.imitations.records import OrderRecord, Traded, scrambled
 from onefill.sim.order_book import ExchangeOrder
 
 _WIDE: Final = Context(prec=60, rounding=ROUND_DOWN)
@@ -64,10 +64,9 @@ class Product:
         }
 
 
-def order_body(
-    entry: Entry, order: ExchangeOrder, product: Product, kind: str, written: dict[str, Any]
-) -> dict[str, Any]:
+def order_body(record: OrderRecord, product: Product, kind: str, written: dict[str, Any]) -> dict[str, Any]:
     """Return an order as it is listed. ``kind`` and ``written`` are its configuration as it came."""
+    order = record.order
     configured = dict(written)
     if "base_size" in written:
         configured["base_size"] = plain(order.quantity)
@@ -75,28 +74,28 @@ def order_body(
         configured["limit_price"] = plain(order.price)
     done = order.cum_quantity
     return {
-        "order_id": entry.native,
+        "order_id": record.native,
         "product_id": product.name,
         "user_id": uuid_of("user"),
         "order_configuration": {kind: configured},
         "side": order.side.value.upper(),
-        "client_order_id": entry.client_id,
+        "client_order_id": record.client_id,
         "status": STATES[order.status],
         "time_in_force": _FORCES[order.time_in_force],
-        "created_time": moment(entry.created_at_us),
+        "created_time": moment(record.created_at_us),
         "completion_percentage": plain(
             _WIDE.divide(100 * done, order.quantity).quantize(Decimal("0.01"), context=_WIDE)
         ),
         "filled_size": plain(done),
-        "average_filled_price": average(entry.value, done),
+        "average_filled_price": average(record.value, done),
         "fee": "",
-        "number_of_fills": str(len(entry.trades)),
-        "filled_value": plain(entry.value),
+        "number_of_fills": str(len(record.trades)),
+        "filled_value": plain(record.value),
         "pending_cancel": False,
         "size_in_quote": "quote_size" in written,
         "total_fees": "0",
         "size_inclusive_of_fees": False,
-        "total_value_after_fees": plain(entry.value),
+        "total_value_after_fees": plain(record.value),
         "trigger_status": "INVALID_ORDER_TYPE",
         "order_type": "LIMIT" if order.order_type is OrderType.LIMIT else "MARKET",
         "reject_reason": "REJECT_REASON_UNSPECIFIED",
@@ -104,21 +103,22 @@ def order_body(
         "product_type": "SPOT",
         "reject_message": "",
         "cancel_message": order.reason or "",
-        "last_fill_time": moment(entry.trades[-1].transacted_at_us) if entry.trades else None,
+        "last_fill_time": moment(record.trades[-1].report.transacted_at_us) if record.trades else None,
     }
 
 
-def fill_body(report: ExecutionReport, entry: Entry, product: Product) -> dict[str, Any]:
-    """Return a fill as it is listed."""
+def fill_body(traded: Traded, record: OrderRecord, product: Product) -> dict[str, Any]:
+    """Return a fill of an order as it is listed."""
+    report = traded.report
     at = moment(report.transacted_at_us)
     return {
-        "entry_id": scrambled(f"entry {report.position}", 64, _HEX),
+        "entry_id": scrambled(f"record {report.position}", 64, _HEX),
         "trade_id": uuid_of(f"trade {report.position}"),
-        "order_id": entry.native,
+        "order_id": record.native,
         "trade_time": at,
         "trade_type": "FILL",
-        "price": plain(report.last_price or Decimal(0)),
-        "size": plain(report.last_quantity or Decimal(0)),
+        "price": plain(traded.price),
+        "size": plain(traded.quantity),
         "commission": plain(report.fee or Decimal(0)),
         "product_id": product.name,
         "sequence_timestamp": at,
@@ -134,9 +134,9 @@ def average(value: Decimal, quantity: Decimal) -> str:
     return plain(_WIDE.divide(value, quantity)) if quantity else "0"
 
 
-def order_number(venue_order_id: str) -> str:
+def order_number(order: ExchangeOrder) -> str:
     """Return the venue's number of an order."""
-    return uuid_of(f"order {venue_order_id}")
+    return uuid_of(f"order {order.venue_order_id}")
 
 
 def uuid_of(text: str) -> str:
