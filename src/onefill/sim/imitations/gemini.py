@@ -16,13 +16,14 @@ from aiohttp import web
 from onefill.core.capabilities import DuplicateReply, ExecutionIdScope, ReplaceStyle, UniqueScope
 from onefill.core.errors import InvalidField
 from onefill.core.identity import Alphabet, IdFormat
-from onefill.core.messages import LIVE, Accepted, CancelRequest, ExecutionReport, SubmitRequest, Throttled, VenueStatus
-from onefill.core.values import EXACT, Instrument, OrderType, Side, TimeInForce, exact_decimal, plain
+from onefill.core.messages import LIVE, Accepted, CancelRequest, SubmitRequest, Throttled, VenueStatus
+from onefill.core.values import EXACT, OrderType, Side, TimeInForce, exact_decimal, plain
 from onefill.sim import exchange_http as answers
 from onefill.sim.dialect import Dialect
 from onefill.sim.imitations.base import ACCOUNT, KEYS, Imitation
 from onefill.sim.imitations.reading import Refused, whole
-from onefill.sim.imitations.register import Entry, Register
+from onefill.sim.imitations.records import OrderRecord, Records, Traded, currencies_of, number_of
+from onefill.sim.order_book import ExchangeOrder
 
 KEY: Final = f"account-{KEYS['apiKey']}"
 """The library takes keys of an account only, and tells them by this word."""
@@ -67,8 +68,8 @@ class GeminiImitation(Imitation):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self.register = Register(self.exchange, ACCOUNT, native)
-        self._symbols = {market_id(one): one for one in self.exchange.instruments.values()}
+        self.records = Records(self.exchange, ACCOUNT, native)
+        self._symbols = {market_id(one.symbol): one for one in self.exchange.instruments.values()}
         self._nonce = 0
 
     @classmethod
@@ -97,7 +98,7 @@ class GeminiImitation(Imitation):
     async def _page(self, _: web.Request) -> web.Response:
         pairs = [
             [
-                market_id(one).upper(),
+                market_id(one.symbol).upper(),
                 places(one.price_tick),
                 places(one.quantity_step),
                 plain(one.min_quantity),
@@ -117,10 +118,10 @@ class GeminiImitation(Imitation):
         found = self._symbols.get(http.match_info["symbol"].lower())
         if found is None:
             return _error(Refused("InvalidSymbol", "An invalid symbol was specified", 400))
-        base, quote = coins(found)
+        base, quote = currencies_of(found.symbol)
         return answers.ok(
             {
-                "symbol": market_id(found).upper(),
+                "symbol": market_id(found.symbol).upper(),
                 "base_currency": base,
                 "quote_currency": quote,
                 "tick_size": float(found.quantity_step),
@@ -146,9 +147,7 @@ class GeminiImitation(Imitation):
         try:
             asked = self._asked(http)
             self.exchange.advance(self.clock_us())
-            self.register.follow()
             result = carry_out(asked)
-            self.register.follow()
         except Refused as error:
             return _error(error)
         return answers.ok(result)
@@ -189,7 +188,7 @@ class GeminiImitation(Imitation):
             raise Refused("UnsupportedOption", "This order execution option is not supported", 400)
         reply = self.exchange.submit(
             SubmitRequest(
-                client_order_id=client_id or f"nameless-{self.exchange.counts().submits + 1}",
+                client_order_id=client_id or self.records.invented(),
                 account=ACCOUNT,
                 instrument=instrument.symbol,
                 side=_side(asked),
@@ -202,17 +201,15 @@ class GeminiImitation(Imitation):
             now,
         )
         if isinstance(reply, Accepted):
-            entry = self.register.add(reply.order.venue_order_id, client_id, now)
-            self.register.follow()
-            return self._shown(entry, options)
+            return self._shown(self.records.of(number_of(reply.order.venue_order_id)), options)
         if isinstance(reply, Throttled):
             raise Refused("RateLimit", "Requests were made too frequently", 429)
         reason = _REFUSALS.get(getattr(reply, "code", None) or "", "InvalidQuantity")
-        raise Refused(reason, f"Invalid order for symbol {market_id(instrument).upper()}: {reply.reason}", 400)
+        raise Refused(reason, f"Invalid order for symbol {market_id(instrument.symbol).upper()}: {reply.reason}", 400)
 
     def _cancel(self, asked: Asked) -> object:
-        entry = self._numbered(asked)
-        order = self.register.order(entry)
+        record = self._numbered(asked)
+        order = record.order
         self.exchange.cancel(
             CancelRequest(
                 client_order_id=order.client_order_id,
@@ -222,16 +219,15 @@ class GeminiImitation(Imitation):
             ),
             self.clock_us(),
         )
-        self.register.follow()
-        return self._shown(entry)
+        return self._shown(record)
 
-    def _numbered(self, asked: Asked) -> Entry:
+    def _numbered(self, asked: Asked) -> OrderRecord:
         if "order_id" not in asked:
             raise Refused("MissingOrderField", "Required field 'order_id' was not specified", 400)
-        entry = self.register.by_native(str(asked["order_id"]))
-        if entry is None:
+        record = self.records.by_native(str(asked["order_id"]))
+        if record is None:
             raise Refused("OrderNotFound", f"Order {asked['order_id']} not found", 404)
-        return entry
+        return record
 
     # ------------------------------------------------------------- questions
 
@@ -240,28 +236,28 @@ class GeminiImitation(Imitation):
             return self._shown(self._numbered(asked))
         if "order_id" in asked:
             raise Refused("ConflictingOptions", "order_id and client_order_id may not be given together", 400)
-        found = self.register.by_client(str(asked["client_order_id"]))
+        found = self.records.by_client(str(asked["client_order_id"]))
         if self.lists_by_client_id:
-            return [self._shown(entry) for entry in found]
+            return [self._shown(record) for record in found]
         if not found:
             raise Refused("OrderNotFound", f"Order {asked['client_order_id']} not found", 404)
         return self._shown(found[-1])
 
-    def _shown(self, entry: Entry, options: list[str] | None = None) -> dict[str, Any]:
-        order = self.register.order(entry)
+    def _shown(self, record: OrderRecord, options: list[str] | None = None) -> dict[str, Any]:
+        order = record.order
         done = order.cum_quantity
-        average = round(entry.value / done, 8) if done else _ZERO
+        average = round(record.value / done, 8) if done else _ZERO
         over = {} if order.status in LIVE or order.status is VenueStatus.FILLED else {"reason": "Requested"}
         return {
-            "order_id": entry.native,
-            "id": entry.native,
-            "symbol": market_id(self.exchange.instruments[order.instrument]),
+            "order_id": record.native,
+            "id": record.native,
+            "symbol": market_id(order.instrument),
             "exchange": "gemini",
             "avg_execution_price": plain(average),
             "side": order.side.value,
             "type": "exchange limit",
-            "timestamp": str(entry.created_at_us // 1_000_000),
-            "timestampms": entry.created_at_us // 1000,
+            "timestamp": str(record.created_at_us // 1_000_000),
+            "timestampms": record.created_at_us // 1000,
             "is_live": order.status in LIVE,
             "is_cancelled": order.status in (VenueStatus.CANCELED, VenueStatus.EXPIRED),
             "is_hidden": False,
@@ -271,50 +267,48 @@ class GeminiImitation(Imitation):
             "price": plain(order.price or _ZERO),
             "original_amount": plain(order.quantity),
             "remaining_amount": plain(EXACT.subtract(order.quantity, done)),
-            **({} if entry.client_id is None else {"client_order_id": entry.client_id}),
+            **({} if record.client_id is None else {"client_order_id": record.client_id}),
             **over,
         }
 
     def _open_orders(self, _: Asked) -> object:
-        return [
-            self._shown(entry) for entry in self.register.newest_first() if self.register.order(entry).status in LIVE
-        ]
+        return [self._shown(record) for record in reversed(self.records.live())]
 
     def _trades(self, asked: Asked) -> object:
         count = int(asked.get("limit_trades", 50))
         if not 0 < count <= MOST_AT_ONCE:
             raise Refused("InvalidLimit", f"limit_trades must be between 1 and {MOST_AT_ONCE}", 400)
         symbol = str(asked.get("symbol", "")).lower()
-        found = [one for one in self.register.trades if market_id(self.exchange.instruments[one.instrument]) == symbol]
+        found = [one for one in self.records.trades() if market_id(one.report.instrument) == symbol]
         if "timestamp" not in asked:
             return [self._trade(one) for one in found[::-1][:count]]
         stamp = int(asked["timestamp"])
         from_us = stamp * (1000 if stamp > _MS_FROM else 1_000_000)
-        page = [one for one in found if one.transacted_at_us >= from_us][:count]
+        page = [one for one in found if one.report.transacted_at_us >= from_us][:count]
         return [self._trade(one) for one in page[::-1]]
 
-    def _trade(self, trade: ExecutionReport) -> dict[str, Any]:
-        entry = self.register.entry(trade.venue_order_id)
+    def _trade(self, traded: Traded) -> dict[str, Any]:
+        trade, record = traded.report, self.records.of(traded.number)
         return {
-            "price": plain(trade.last_price or _ZERO),
-            "amount": plain(trade.last_quantity or _ZERO),
+            "price": plain(traded.price),
+            "amount": plain(traded.quantity),
             "timestamp": trade.transacted_at_us // 1_000_000,
-            "timestampms": trade.transacted_at_us // 1000,
+            "timestampms": traded.at_ms,
             "type": "Buy" if trade.side is Side.BUY else "Sell",
             "aggressor": False,
             "fee_currency": trade.fee_currency or "USDT",
             "fee_amount": plain(trade.fee or _ZERO),
             "tid": TRADES_FROM + trade.position,
-            "order_id": entry.native,
+            "order_id": record.native,
             "exchange": "gemini",
             "is_auction_fill": False,
             "is_clearing_fill": False,
-            "symbol": market_id(self.exchange.instruments[trade.instrument]).upper(),
-            **({} if entry.client_id is None else {"client_order_id": entry.client_id}),
+            "symbol": market_id(trade.instrument).upper(),
+            **({} if record.client_id is None else {"client_order_id": record.client_id}),
         }
 
     def _balances(self, _: Asked) -> object:
-        held = sorted({coin for one in self._symbols.values() for coin in coins(one)})
+        held = sorted({coin for one in self._symbols.values() for coin in currencies_of(one.symbol)})
         amounts = {"amount": "1000000", "available": "1000000", "availableForWithdrawal": "1000000"}
         return [{"type": "exchange", "currency": coin, **amounts} for coin in held]
 
@@ -342,20 +336,14 @@ def _side(asked: Asked) -> Side:
         raise Refused("InvalidSide", "Invalid side", 400) from None
 
 
-def native(venue_order_id: str) -> str:
+def native(order: ExchangeOrder) -> str:
     """Return the venue's number of an order."""
-    return str(ORDERS_FROM + int(venue_order_id[1:]))
+    return str(ORDERS_FROM + order.number)
 
 
-def coins(instrument: Instrument) -> tuple[str, str]:
-    """Return base and quote."""
-    base, _, quote = instrument.symbol.partition("/")
-    return base, quote
-
-
-def market_id(instrument: Instrument) -> str:
+def market_id(symbol: str) -> str:
     """Return what the venue calls an instrument."""
-    return "".join(coins(instrument)).lower()
+    return "".join(currencies_of(symbol)).lower()
 
 
 def places(step: Decimal) -> int:
