@@ -16,12 +16,10 @@ from onefill.core.capabilities import ReplaceStyle, UniqueScope
 from onefill.core.errors import InvalidField
 from onefill.core.identity import Alphabet, IdFormat
 from onefill.core.messages import (
-    LIVE,
     Accepted,
     Canceled,
     CancelRequest,
     DuplicateId,
-    ExecutionReport,
     Replaced,
     ReplaceRequest,
     SubmitRequest,
@@ -33,7 +31,8 @@ from onefill.sim import exchange_http as answers
 from onefill.sim.dialect import SECOND_US, Dialect
 from onefill.sim.imitations.base import ACCOUNT, KEYS, Imitation
 from onefill.sim.imitations.reading import Refused, whole
-from onefill.sim.imitations.register import Entry, Register
+from onefill.sim.imitations.records import OrderRecord, Records, Traded, currencies_of, number_of
+from onefill.sim.order_book import ExchangeOrder
 
 GOOD_FOR_US: Final = 150 * SECOND_US
 """How long a signed request is taken after the time that it bears."""
@@ -84,10 +83,10 @@ class BitstampImitation(Imitation):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self.register = Register(self.exchange, ACCOUNT, native)
-        self._pairs = {market_id(one): one for one in self.exchange.instruments.values()}
+        self.records = Records(self.exchange, ACCOUNT, native)
+        self._pairs = {market_id(one.symbol): one for one in self.exchange.instruments.values()}
         self._nonces: dict[str, int] = {}
-        self._carried: dict[str, Decimal] = {}
+        self._carried: dict[int, Decimal] = {}
         """By the number of an order that replaced another: what was executed before it began, which is no part of it."""
 
     def routes(self) -> Iterable[web.RouteDef]:
@@ -115,10 +114,10 @@ class BitstampImitation(Imitation):
         return answers.ok([self._market(one) for one in self._pairs.values()])
 
     def _market(self, instrument: Instrument) -> dict[str, Any]:
-        base, quote = coins(instrument)
+        base, quote = currencies_of(instrument.symbol)
         return {
             "name": f"{base}/{quote}",
-            "market_symbol": market_id(instrument),
+            "market_symbol": market_id(instrument.symbol),
             "base_currency": base,
             "base_decimals": places(instrument.quantity_step),
             "counter_currency": quote,
@@ -149,9 +148,7 @@ class BitstampImitation(Imitation):
         try:
             self._check(http)
             self.exchange.advance(self.clock_us())
-            self.register.follow()
             result = carry_out(form)
-            self.register.follow()
         except Refused as error:
             body: dict[str, Any] = {"status": "error", "reason": error.reason}
             if str(error.code).startswith("API"):
@@ -183,7 +180,7 @@ class BitstampImitation(Imitation):
             raise Refused("400.024", "Only one of optional parameters can be set.", 400)
         reply = self.exchange.submit(
             SubmitRequest(
-                client_order_id=client_id or f"nameless-{self.exchange.counts().submits + 1}",
+                client_order_id=client_id or self.records.invented(),
                 account=ACCOUNT,
                 instrument=instrument.symbol,
                 side=side,
@@ -197,26 +194,28 @@ class BitstampImitation(Imitation):
         )
         match reply:
             case Accepted(order):
-                entry = self.register.add(order.venue_order_id, client_id, now)
+                record = self.records.of(number_of(order.venue_order_id))
                 return {
-                    "id": entry.native,
-                    "market": _name(instrument),
+                    "id": record.native,
+                    "market": order.instrument,
                     "datetime": moment(now),
                     "type": _kind(side),
                     "price": plain(order.price or _ZERO),
                     "amount": plain(order.quantity),
-                    **_named(entry),
+                    **_named(record),
                 }
             case DuplicateId():
                 raise Refused("400.019", "Provided client_order_id already exists.", 400)
             case Throttled():
                 raise Refused("400.002", "Request rejected due to exceeded rate limit.", 400)
         code, text = _REFUSALS.get(getattr(reply, "code", None) or "", ("400.001", "Unknown validation error."))
-        raise Refused(code, text.format(quote=coins(instrument)[1], places=places(instrument.quantity_step)), 400)
+        raise Refused(
+            code, text.format(quote=currencies_of(instrument.symbol)[1], places=places(instrument.quantity_step)), 400
+        )
 
     def _cancel(self, form: Form) -> object:
-        entry = self._named_by(form)
-        order = self.register.order(entry)
+        record = self._named_by(form)
+        order = record.order
         reply = self.exchange.cancel(
             CancelRequest(
                 client_order_id=order.client_order_id,
@@ -229,21 +228,21 @@ class BitstampImitation(Imitation):
         if not isinstance(reply, Canceled):
             raise Refused("", NOT_FOUND)
         return {
-            "id": int(entry.native),
-            "amount": plain(self._left(entry)),
+            "id": int(record.native),
+            "amount": plain(self._left(record)),
             "price": plain(order.price or _ZERO),
             "type": int(_kind(order.side)),
-            "market": _name(self.exchange.instruments[order.instrument]),
+            "market": order.instrument,
         }
 
     def _replace(self, form: Form) -> object:
         """End an order and begin another, whose amount counts from zero."""
         named = {"id": form["id"]} if "id" in form else {"client_order_id": form.get("orig_client_order_id", "")}
-        entry, now = self._named_by(named), self.clock_us()
-        order, client_id = self.register.order(entry), form.get("client_order_id")
+        record, now = self._named_by(named), self.clock_us()
+        order, client_id = record.order, form.get("client_order_id")
         reply = self.exchange.replace(
             ReplaceRequest(
-                client_order_id=client_id or f"nameless-{self.exchange.counts().replaces + 1}r",
+                client_order_id=client_id or self.records.invented(),
                 orig_client_order_id=order.client_order_id,
                 account=ACCOUNT,
                 instrument=order.instrument,
@@ -259,71 +258,69 @@ class BitstampImitation(Imitation):
         )
         if not isinstance(reply, Replaced):
             raise Refused("", NOT_FOUND)
-        made = self.register.add(reply.order.venue_order_id, client_id, now)
-        self._carried[made.venue_order_id] = order.cum_quantity
+        made = self.records.of(number_of(reply.order.venue_order_id))
+        self._carried[made.number] = order.cum_quantity
         return {
             "order_id": int(made.native),
             "order_type": _kind(order.side),
-            "market": _name(self.exchange.instruments[order.instrument]),
+            "market": order.instrument,
             "amount": form["amount"],
             "price": form["price"],
             "datetime": moment(now),
-            "orig_order_id": int(entry.native),
-            **({} if entry.client_id is None else {"orig_client_order_id": entry.client_id}),
+            "orig_order_id": int(record.native),
+            **({} if record.client_id is None else {"orig_client_order_id": record.client_id}),
             "status": "Open",
         }
 
-    def _named_by(self, form: Form) -> Entry:
+    def _named_by(self, form: Form) -> OrderRecord:
         """Return the order that a request names; where it names a number, that one counts."""
         number, client_id = form.get("id"), form.get("client_order_id", "")
         if number is not None:
-            entry = self.register.by_native(number)
+            record = self.records.by_native(number)
         else:
-            entry = next(reversed(self.register.by_client(client_id)), None)
-        if entry is None:
+            record = next(reversed(self.records.by_client(client_id)), None)
+        if record is None:
             raise Refused("", NOT_FOUND)
-        return entry
+        return record
 
     # ------------------------------------------------------------- questions
 
     def _status(self, form: Form) -> object:
-        entry = self._named_by(form)
-        order = self.register.order(entry)
-        instrument = self.exchange.instruments[order.instrument]
+        record = self._named_by(form)
+        order = record.order
         return {
-            "id": int(entry.native),
-            "datetime": moment(entry.created_at_us),
+            "id": int(record.native),
+            "datetime": moment(record.created_at_us),
             "type": _kind(order.side),
             "status": _STATUSES.get(order.status, "Canceled"),
-            "market": _name(instrument),
-            "transactions": [_within(trade, instrument) for trade in entry.trades],
-            "amount_remaining": plain(self._left(entry)),
-            **_named(entry),
+            "market": order.instrument,
+            "transactions": [_within(traded) for traded in record.trades],
+            "amount_remaining": plain(self._left(record)),
+            **_named(record),
         }
 
-    def _left(self, entry: Entry) -> Decimal:
-        order = self.register.order(entry)
+    def _left(self, record: OrderRecord) -> Decimal:
+        order = record.order
         return EXACT.subtract(order.quantity, order.cum_quantity)
 
     def _open_orders(self, form: Form) -> object:
         shown = []
-        for entry in self.register.newest_first():
-            order = self.register.order(entry)
-            instrument = self.exchange.instruments[order.instrument]
-            if order.status not in LIVE or form.get("pair") not in (None, market_id(instrument)):
+        for record in reversed(self.records.live()):
+            order = record.order
+            if form.get("pair") not in (None, market_id(order.instrument)):
                 continue
-            before = self._carried.get(entry.venue_order_id, _ZERO)
+            before = self._carried.get(record.number, _ZERO)
             shown.append(
                 {
-                    "id": entry.native,
-                    "datetime": moment(entry.created_at_us),
+                    "id": record.native,
+                    "datetime": moment(record.created_at_us),
                     "type": _kind(order.side),
                     "price": plain(order.price or _ZERO),
-                    "amount": plain(self._left(entry)),
+                    "amount": plain(self._left(record)),
                     "amount_at_create": plain(EXACT.subtract(order.quantity, before)),
-                    "currency_pair": _name(instrument),
-                    "market": _name(instrument),
-                    **_named(entry),
+                    "currency_pair": order.instrument,
+                    "market": order.instrument,
+                    **_named(record),
                 }
             )
         return shown
@@ -332,32 +329,27 @@ class BitstampImitation(Imitation):
         first, count = int(form.get("offset", "0")), int(form.get("limit", "100"))
         if not 0 < count <= MOST_AT_ONCE:
             raise Refused("400.011", "POST parameter(s) is malformed: limit.", 400)
-        found = [
-            one
-            for one in self.register.trades
-            if form.get("pair") in (None, market_id(self.exchange.instruments[one.instrument]))
-        ]
+        found = [one for one in self.records.trades() if form.get("pair") in (None, market_id(one.report.instrument))]
         ordered = found if form.get("sort") == "asc" else found[::-1]
-        return [self._transaction(trade) for trade in ordered[first : first + count]]
+        return [self._transaction(traded) for traded in ordered[first : first + count]]
 
-    def _transaction(self, trade: ExecutionReport) -> dict[str, Any]:
-        instrument = self.exchange.instruments[trade.instrument]
-        base, quote = (coin.lower() for coin in coins(instrument))
-        quantity, price = trade.last_quantity or _ZERO, trade.last_price or _ZERO
-        sign = 1 if trade.side is Side.BUY else -1
+    def _transaction(self, traded: Traded) -> dict[str, Any]:
+        trade = traded.report
+        base, quote = (coin.lower() for coin in currencies_of(trade.instrument))
+        sign = Decimal(1 if trade.side is Side.BUY else -1)
         return {
-            "id": trade_id(trade),
-            "order_id": int(self.register.entry(trade.venue_order_id).native),
+            "id": trade_id(traded),
+            "order_id": int(self.records.of(traded.number).native),
             "datetime": moment(trade.transacted_at_us),
             "type": _TRADE,
             "fee": plain(trade.fee or _ZERO),
-            base: plain(EXACT.multiply(quantity, Decimal(sign))),
-            quote: plain(EXACT.multiply(EXACT.multiply(quantity, price), Decimal(-sign))),
-            f"{base}_{quote}": plain(price),
+            base: plain(EXACT.multiply(traded.quantity, sign)),
+            quote: plain(EXACT.multiply(traded.value, -sign)),
+            f"{base}_{quote}": plain(traded.price),
         }
 
     def _balances(self, _: Form) -> object:
-        held = {coin: Decimal(1_000_000) for one in self._pairs.values() for coin in coins(one)}
+        held = {coin: Decimal(1_000_000) for one in self._pairs.values() for coin in currencies_of(one.symbol)}
         shown = ((coin.lower(), plain(total)) for coin, total in sorted(held.items()))
         return [{"currency": coin, "total": total, "available": total, "reserved": "0"} for coin, total in shown]
 
@@ -387,52 +379,42 @@ def _number(form: Form, field: str) -> Decimal:
         raise Refused("400.026", f"POST parameter(s) is malformed: {field}.", 400) from None
 
 
-def _within(trade: ExecutionReport, instrument: Instrument) -> dict[str, Any]:
+def _within(traded: Traded) -> dict[str, Any]:
     """Return a trade as the status of its order shows it: without the side."""
-    base, quote = (coin.lower() for coin in coins(instrument))
-    quantity, price = trade.last_quantity or _ZERO, trade.last_price or _ZERO
+    trade = traded.report
+    base, quote = (coin.lower() for coin in currencies_of(trade.instrument))
     return {
-        "tid": trade_id(trade),
-        "price": plain(price),
-        base: plain(quantity),
-        quote: plain(EXACT.multiply(quantity, price)),
+        "tid": trade_id(traded),
+        "price": plain(traded.price),
+        base: plain(traded.quantity),
+        quote: plain(traded.value),
         "fee": plain(trade.fee or _ZERO),
         "datetime": moment(trade.transacted_at_us),
         "type": int(_TRADE),
     }
 
 
-def _named(entry: Entry) -> dict[str, str]:
-    return {} if entry.client_id is None else {"client_order_id": entry.client_id}
+def _named(record: OrderRecord) -> dict[str, str]:
+    return {} if record.client_id is None else {"client_order_id": record.client_id}
 
 
 def _kind(side: Side) -> str:
     return "0" if side is Side.BUY else "1"
 
 
-def _name(instrument: Instrument) -> str:
-    return "/".join(coins(instrument))
-
-
-def native(venue_order_id: str) -> str:
+def native(order: ExchangeOrder) -> str:
     """Return the venue's number of an order."""
-    return str(ORDERS_FROM + int(venue_order_id[1:]))
+    return str(ORDERS_FROM + order.number)
 
 
-def trade_id(trade: ExecutionReport) -> int:
+def trade_id(traded: Traded) -> int:
     """Return the venue's number of a trade."""
-    return TRADES_FROM + trade.position
+    return TRADES_FROM + traded.report.position
 
 
-def coins(instrument: Instrument) -> tuple[str, str]:
-    """Return base and quote."""
-    base, _, quote = instrument.symbol.partition("/")
-    return base, quote
-
-
-def market_id(instrument: Instrument) -> str:
+def market_id(symbol: str) -> str:
     """Return what the venue calls an instrument in paths."""
-    return "".join(coins(instrument)).lower()
+    return "".join(currencies_of(symbol)).lower()
 
 
 def places(step: Decimal) -> int:
