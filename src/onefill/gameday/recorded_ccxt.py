@@ -43,7 +43,7 @@ from onefill.sim.link_plan import PRESETS, LinkCounts, LinkSettings, preset
 VENUES: Final = ("binance_spot", "kraken", "coinbase", "okx", "deribit")
 """What is drilled unless other venues are named."""
 _POLL_S = 0.05
-_RUN_LIMIT_S = 300.0
+_RUN_LIMIT_S = 900.0
 _MOST_DECISIONS = 5
 """How often the drill decides to send anew what was told as not sent."""
 _PREFIX = "DRILL"
