@@ -12,11 +12,12 @@ from typing import Any, ClassVar, Final
 
 from aiohttp import web
 
-from onefill.core.messages import ExecutionKind, ExecutionReport
+from onefill.core.messages import CancelRequest, ExecutionKind, ExecutionReport, ReplaceRequest
 from onefill.core.values import Instrument
 from onefill.sim import exchange_http as answers
 from onefill.sim.dialect import Dialect
 from onefill.sim.exchange import Exchange
+from onefill.sim.order_book import ExchangeOrder
 from onefill.sim.venue import wall_clock_us
 from onefill.venues import exchange_wire as wire
 
@@ -163,3 +164,37 @@ class Imitation:
     def config(cls) -> dict[str, Any]:
         """Return what a client of the library needs besides the address to work with this imitation: keys and options."""
         return dict(KEYS)
+
+
+def cancel_of(order: ExchangeOrder) -> CancelRequest:
+    """Return the cancel of an order, by the exchange's number of it."""
+    return CancelRequest(
+        client_order_id=order.client_order_id,
+        account=ACCOUNT,
+        instrument=order.instrument,
+        venue_order_id=order.venue_order_id,
+    )
+
+
+def amend_of(
+    order: ExchangeOrder, quantity: Decimal, price: Decimal | None, expires_at_us: int | None = None
+) -> ReplaceRequest:
+    """Return the request that gives an order another quantity and price. It keeps its ids, and the rest of its terms."""
+    return ReplaceRequest(
+        client_order_id=order.client_order_id,
+        orig_client_order_id=order.client_order_id,
+        account=ACCOUNT,
+        instrument=order.instrument,
+        venue_order_id=order.venue_order_id,
+        side=order.side,
+        quantity=quantity,
+        order_type=order.order_type,
+        price=price,
+        time_in_force=order.time_in_force,
+        expires_at_us=expires_at_us,
+    )
+
+
+def decimals_of(step: Decimal) -> int:
+    """Return the digits behind the point of a step of price or quantity."""
+    return max(0, -int(step.normalize().as_tuple().exponent))

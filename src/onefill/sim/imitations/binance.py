@@ -19,7 +19,6 @@ from onefill.core.identity import Alphabet, IdFormat
 from onefill.core.messages import (
     LIVE,
     Canceled,
-    CancelRequest,
     Replaced,
     ReplaceRequest,
     SubmitRequest,
@@ -29,7 +28,7 @@ from onefill.core.messages import (
 )
 from onefill.core.values import EXACT, OrderType, Side
 from onefill.sim.dialect import Dialect
-from onefill.sim.imitations.base import ACCOUNT
+from onefill.sim.imitations.base import ACCOUNT, cancel_of
 from onefill.sim.imitations.binance_rest import (
     TRADES_FROM,
     Asked,
@@ -219,7 +218,7 @@ class BinanceSpot(Binance):
 
     def _cancel(self, asked: Asked) -> object:
         order = self._cancelable(asked, self.find(asked))
-        match self.exchange.cancel(_cancel_of(order), self.clock_us()):
+        match self.exchange.cancel(cancel_of(order), self.clock_us()):
             case Canceled():
                 return self._canceled(order.number, asked.get("newClientOrderId"))
             case Throttled():
@@ -296,7 +295,7 @@ class BinanceSpot(Binance):
                 raise self.too_late()
             case Throttled():
                 raise self.throttled()
-        self.exchange.cancel(_cancel_of(original), self.clock_us())
+        self.exchange.cancel(cancel_of(original), self.clock_us())
         try:
             return self.submit(wanted)
         except Refusal as why:
@@ -351,15 +350,6 @@ def _eight(number: Decimal) -> str:
 
 def _unknown_order() -> Refusal:
     return Refusal(-2011, "Unknown order sent.")
-
-
-def _cancel_of(order: ExchangeOrder) -> CancelRequest:
-    return CancelRequest(
-        client_order_id=order.client_order_id,
-        account=ACCOUNT,
-        instrument=order.instrument,
-        venue_order_id=order.venue_order_id,
-    )
 
 
 def _partial(code: int, text: str, status: int, cancel: object, new: object) -> Refusal:

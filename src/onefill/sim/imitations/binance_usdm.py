@@ -16,17 +16,15 @@ from onefill.core.identity import Alphabet, IdFormat
 from onefill.core.messages import (
     LIVE,
     Canceled,
-    CancelRequest,
     Replaced,
     ReplaceRejected,
-    ReplaceRequest,
     Throttled,
     TooLate,
 )
 from onefill.core.position import Position, fold
 from onefill.core.values import Instrument, OrderType, Side, plain
 from onefill.sim.dialect import Dialect
-from onefill.sim.imitations.base import ACCOUNT, KEYS
+from onefill.sim.imitations.base import ACCOUNT, KEYS, amend_of, cancel_of
 from onefill.sim.imitations.binance_rest import (
     HOUR_MS,
     TRADES_FROM,
@@ -221,13 +219,7 @@ class BinanceUsdm(Binance):
         return self._canceled(order)
 
     def _canceled(self, order: ExchangeOrder) -> object:
-        request = CancelRequest(
-            client_order_id=order.client_order_id,
-            account=ACCOUNT,
-            instrument=order.instrument,
-            venue_order_id=order.venue_order_id,
-        )
-        match self.exchange.cancel(request, self.clock_us()):
+        match self.exchange.cancel(cancel_of(order), self.clock_us()):
             case Canceled():
                 return self._terms(self.numbered(order.number))
             case Throttled():
@@ -250,19 +242,7 @@ class BinanceUsdm(Binance):
             raise Refusal(-5027, "No need to modify the order.")
         if quantity <= order.cum_quantity:
             return self._canceled(order)
-        request = ReplaceRequest(
-            client_order_id=order.client_order_id,
-            orig_client_order_id=order.client_order_id,
-            account=ACCOUNT,
-            instrument=order.instrument,
-            venue_order_id=order.venue_order_id,
-            side=order.side,
-            quantity=quantity,
-            order_type=order.order_type,
-            price=price,
-            time_in_force=order.time_in_force,
-            expires_at_us=asked.expires_at_us,
-        )
+        request = amend_of(order, quantity, price, asked.expires_at_us)
         match self.exchange.replace(request, self.clock_us() + self.queue_us):
             case Replaced():
                 return self._terms(self.numbered(order.number))

@@ -18,7 +18,6 @@ from onefill.core.messages import (
     LIVE,
     Accepted,
     CancelRejected,
-    CancelRequest,
     DuplicateId,
     SubmitRequest,
     Throttled,
@@ -28,7 +27,7 @@ from onefill.core.messages import (
 from onefill.core.values import Instrument, OrderType, Side, TimeInForce, plain
 from onefill.sim import exchange_http as answers
 from onefill.sim.dialect import Dialect
-from onefill.sim.imitations.base import ACCOUNT, KEYS, Imitation
+from onefill.sim.imitations.base import ACCOUNT, KEYS, Imitation, cancel_of
 from onefill.sim.imitations.reading import Refused, Unreadable, body_of, text_of, whole
 from onefill.sim.imitations.records import OrderRecord, Records, Traded, currencies_of, number_of
 from onefill.sim.order_book import ExchangeOrder
@@ -208,9 +207,7 @@ class BitgetImitation(Imitation):
             record = next((one for one in self._carrying(body) if one.order.instrument == symbol), None)
             if record is None:
                 raise Refused(_NO_ORDER, "The order does not exist")
-            number = record.order.venue_order_id
-            wanted = CancelRequest(client_order_id="", account=ACCOUNT, instrument=symbol, venue_order_id=number)
-            reply = self.exchange.cancel(wanted, self.clock_us())
+            reply = self.exchange.cancel(cancel_of(record.order), self.clock_us())
             if isinstance(reply, Throttled):
                 raise Refused(_TOO_MANY, "Too many requests")
             if isinstance(reply, CancelRejected):

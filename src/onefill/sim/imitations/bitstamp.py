@@ -18,7 +18,6 @@ from onefill.core.identity import Alphabet, IdFormat
 from onefill.core.messages import (
     Accepted,
     Canceled,
-    CancelRequest,
     DuplicateId,
     Replaced,
     ReplaceRequest,
@@ -29,7 +28,7 @@ from onefill.core.messages import (
 from onefill.core.values import EXACT, Instrument, OrderType, Side, TimeInForce, exact_decimal, plain
 from onefill.sim import exchange_http as answers
 from onefill.sim.dialect import SECOND_US, Dialect
-from onefill.sim.imitations.base import ACCOUNT, KEYS, Imitation
+from onefill.sim.imitations.base import ACCOUNT, KEYS, Imitation, cancel_of, decimals_of
 from onefill.sim.imitations.reading import Refused, whole
 from onefill.sim.imitations.records import OrderRecord, Records, Traded, currencies_of, number_of
 from onefill.sim.order_book import ExchangeOrder
@@ -119,9 +118,9 @@ class BitstampImitation(Imitation):
             "name": f"{base}/{quote}",
             "market_symbol": market_id(instrument.symbol),
             "base_currency": base,
-            "base_decimals": places(instrument.quantity_step),
+            "base_decimals": decimals_of(instrument.quantity_step),
             "counter_currency": quote,
-            "counter_decimals": places(instrument.price_tick),
+            "counter_decimals": decimals_of(instrument.price_tick),
             "minimum_order_value": "10",
             "minimum_order_amount": plain(instrument.min_quantity),
             "trading": "Enabled",
@@ -210,21 +209,15 @@ class BitstampImitation(Imitation):
                 raise Refused("400.002", "Request rejected due to exceeded rate limit.", 400)
         code, text = _REFUSALS.get(getattr(reply, "code", None) or "", ("400.001", "Unknown validation error."))
         raise Refused(
-            code, text.format(quote=currencies_of(instrument.symbol)[1], places=places(instrument.quantity_step)), 400
+            code,
+            text.format(quote=currencies_of(instrument.symbol)[1], places=decimals_of(instrument.quantity_step)),
+            400,
         )
 
     def _cancel(self, form: Form) -> object:
         record = self._named_by(form)
         order = record.order
-        reply = self.exchange.cancel(
-            CancelRequest(
-                client_order_id=order.client_order_id,
-                account=ACCOUNT,
-                instrument=order.instrument,
-                venue_order_id=order.venue_order_id,
-            ),
-            self.clock_us(),
-        )
+        reply = self.exchange.cancel(cancel_of(order), self.clock_us())
         if not isinstance(reply, Canceled):
             raise Refused("", NOT_FOUND)
         return {
@@ -415,11 +408,6 @@ def trade_id(traded: Traded) -> int:
 def market_id(symbol: str) -> str:
     """Return what the venue calls an instrument in paths."""
     return "".join(currencies_of(symbol)).lower()
-
-
-def places(step: Decimal) -> int:
-    """Return the digits behind the point."""
-    return max(0, -int(step.normalize().as_tuple().exponent))
 
 
 def moment(at_us: int) -> str:

@@ -19,10 +19,8 @@ from onefill.core.messages import (
     LIVE,
     Accepted,
     CancelRejected,
-    CancelRequest,
     DuplicateId,
     ReplaceRejected,
-    ReplaceRequest,
     SubmitRequest,
     Throttled,
     TooLate,
@@ -32,7 +30,7 @@ from onefill.core.values import OrderType, Side, TimeInForce, plain
 from onefill.sim import exchange_http as answers
 from onefill.sim.dialect import Dialect
 from onefill.sim.imitations import bybit_words as words
-from onefill.sim.imitations.base import ACCOUNT, KEYS, Imitation
+from onefill.sim.imitations.base import ACCOUNT, KEYS, Imitation, amend_of, cancel_of
 from onefill.sim.imitations.bybit_streams import Private
 from onefill.sim.imitations.reading import Refused, Unreadable, body_of, text_of, whole
 from onefill.sim.imitations.records import OrderRecord, Records, currencies_of, number_of
@@ -251,18 +249,11 @@ class BybitImitation(Imitation):
         order = record.order
         quantity, price = text_of(body, "qty"), text_of(body, "price")
         reply = self.exchange.replace(
-            ReplaceRequest(
-                client_order_id=order.client_order_id,
-                orig_client_order_id=order.client_order_id,
-                account=ACCOUNT,
-                instrument=order.instrument,
-                venue_order_id=order.venue_order_id,
-                side=order.side,
-                quantity=values.positive_decimal(quantity, "qty") if quantity else order.quantity,
-                order_type=order.order_type,
-                price=values.positive_decimal(price, "price") if price else order.price,
-                time_in_force=order.time_in_force,
-                expires_at_us=expires_at_us,
+            amend_of(
+                order,
+                values.positive_decimal(quantity, "qty") if quantity else order.quantity,
+                values.positive_decimal(price, "price") if price else order.price,
+                expires_at_us,
             ),
             self.clock_us(),
         )
@@ -283,10 +274,7 @@ class BybitImitation(Imitation):
         self.exchange.advance(self.clock_us())
         record = self._named(body)
         order = record.order
-        request = CancelRequest(
-            client_order_id="", account=ACCOUNT, instrument=order.instrument, venue_order_id=order.venue_order_id
-        )
-        reply = self.exchange.cancel(request, self.clock_us())
+        reply = self.exchange.cancel(cancel_of(order), self.clock_us())
         if isinstance(reply, Throttled):
             raise Refused(_TOO_MANY, "Too many visits!")
         if isinstance(reply, CancelRejected):

@@ -23,18 +23,16 @@ from onefill.core.messages import (
     LIVE,
     Accepted,
     Canceled,
-    CancelRequest,
     Rejected,
     Replaced,
     ReplaceRejected,
-    ReplaceRequest,
     SubmitRequest,
     Throttled,
 )
 from onefill.core.values import OrderType, Side, TimeInForce, exact_decimal, plain
 from onefill.sim import exchange_http as answers
 from onefill.sim.dialect import SECOND_US, Dialect
-from onefill.sim.imitations.base import ACCOUNT, Imitation
+from onefill.sim.imitations.base import ACCOUNT, Imitation, amend_of, cancel_of
 from onefill.sim.imitations.coinbase_stream import UserChannel
 from onefill.sim.imitations.coinbase_words import (
     STATES,
@@ -263,15 +261,7 @@ class CoinbaseImitation(Imitation):
         if record is None:
             return {"success": False, "failure_reason": "UNKNOWN_CANCEL_ORDER", "order_id": number}
         order = record.order
-        reply = self.exchange.cancel(
-            CancelRequest(
-                client_order_id=order.client_order_id,
-                account=ACCOUNT,
-                instrument=order.instrument,
-                venue_order_id=order.venue_order_id,
-            ),
-            self.clock_us(),
-        )
+        reply = self.exchange.cancel(cancel_of(order), self.clock_us())
         done = isinstance(reply, Canceled)
         return {
             "success": done,
@@ -287,18 +277,10 @@ class CoinbaseImitation(Imitation):
         if order.order_type is not OrderType.LIMIT or order.time_in_force is not TimeInForce.GTC:
             return _not_edited("ONLY_LIMIT_ORDER_EDITS_SUPPORTED")
         reply = self.exchange.replace(
-            ReplaceRequest(
-                client_order_id=order.client_order_id,
-                orig_client_order_id=order.client_order_id,
-                account=ACCOUNT,
-                instrument=order.instrument,
-                venue_order_id=order.venue_order_id,
-                side=order.side,
-                quantity=_number(body, "size") if "size" in body else order.quantity,
-                order_type=order.order_type,
-                price=_number(body, "price") if "price" in body else order.price,
-                time_in_force=order.time_in_force,
-                expires_at_us=None,
+            amend_of(
+                order,
+                _number(body, "size") if "size" in body else order.quantity,
+                _number(body, "price") if "price" in body else order.price,
             ),
             self.clock_us(),
         )

@@ -16,11 +16,9 @@ from onefill.core.messages import (
     LIVE,
     Accepted,
     Canceled,
-    CancelRequest,
     ExecutionReport,
     Rejected,
     Replaced,
-    ReplaceRequest,
     SubmitRequest,
     Throttled,
     TooLate,
@@ -29,7 +27,7 @@ from onefill.core.messages import (
 from onefill.core.values import Instrument, OrderType, Side
 from onefill.sim.dialect import Dialect
 from onefill.sim.imitations import deribit_words as words
-from onefill.sim.imitations.base import ACCOUNT, BTC_USDT, KEYS, Imitation
+from onefill.sim.imitations.base import ACCOUNT, BTC_USDT, KEYS, Imitation, amend_of, cancel_of
 from onefill.sim.imitations.deribit_streams import Socket
 from onefill.sim.imitations.records import OrderRecord, Records, Traded, number_of
 from onefill.sim.imitations.streams import Streams
@@ -173,18 +171,11 @@ class DeribitImitation(Imitation):
         record = self._named(http)
         order = record.order
         reply = self.exchange.replace(
-            ReplaceRequest(
-                client_order_id=order.client_order_id,
-                orig_client_order_id=order.client_order_id,
-                account=ACCOUNT,
-                instrument=order.instrument,
-                venue_order_id=order.venue_order_id,
-                side=order.side,
-                quantity=_decimal(http, "amount") if "amount" in http.query else order.quantity,
-                order_type=order.order_type,
-                price=_decimal(http, "price") if "price" in http.query else order.price,
-                time_in_force=order.time_in_force,
-                expires_at_us=_valid_until_us(http),
+            amend_of(
+                order,
+                _decimal(http, "amount") if "amount" in http.query else order.quantity,
+                _decimal(http, "price") if "price" in http.query else order.price,
+                _valid_until_us(http),
             ),
             self.clock_us(),
         )
@@ -208,13 +199,7 @@ class DeribitImitation(Imitation):
 
     def _canceled(self, record: OrderRecord) -> web.Response:
         order = record.order
-        request = CancelRequest(
-            client_order_id=order.client_order_id,
-            account=ACCOUNT,
-            instrument=order.instrument,
-            venue_order_id=order.venue_order_id,
-        )
-        reply = self.exchange.cancel(request, self.clock_us())
+        reply = self.exchange.cancel(cancel_of(order), self.clock_us())
         if isinstance(reply, Canceled):
             return self._ok(words.shown_order(record))
         return _refusal(reply) if isinstance(reply, Throttled) else _over(order.status)

@@ -16,11 +16,11 @@ from aiohttp import web
 from onefill.core.capabilities import DuplicateReply, ExecutionIdScope, ReplaceStyle, UniqueScope
 from onefill.core.errors import InvalidField
 from onefill.core.identity import Alphabet, IdFormat
-from onefill.core.messages import LIVE, Accepted, CancelRequest, SubmitRequest, Throttled, VenueStatus
+from onefill.core.messages import LIVE, Accepted, SubmitRequest, Throttled, VenueStatus
 from onefill.core.values import EXACT, OrderType, Side, TimeInForce, exact_decimal, plain
 from onefill.sim import exchange_http as answers
 from onefill.sim.dialect import Dialect
-from onefill.sim.imitations.base import ACCOUNT, KEYS, Imitation
+from onefill.sim.imitations.base import ACCOUNT, KEYS, Imitation, cancel_of, decimals_of
 from onefill.sim.imitations.reading import Refused, whole
 from onefill.sim.imitations.records import OrderRecord, Records, Traded, currencies_of, number_of
 from onefill.sim.order_book import ExchangeOrder
@@ -99,8 +99,8 @@ class GeminiImitation(Imitation):
         pairs = [
             [
                 market_id(one.symbol).upper(),
-                places(one.price_tick),
-                places(one.quantity_step),
+                decimals_of(one.price_tick),
+                decimals_of(one.quantity_step),
                 plain(one.min_quantity),
                 10,
                 True,
@@ -210,15 +210,7 @@ class GeminiImitation(Imitation):
     def _cancel(self, asked: Asked) -> object:
         record = self._numbered(asked)
         order = record.order
-        self.exchange.cancel(
-            CancelRequest(
-                client_order_id=order.client_order_id,
-                account=ACCOUNT,
-                instrument=order.instrument,
-                venue_order_id=order.venue_order_id,
-            ),
-            self.clock_us(),
-        )
+        self.exchange.cancel(cancel_of(order), self.clock_us())
         return self._shown(record)
 
     def _numbered(self, asked: Asked) -> OrderRecord:
@@ -344,8 +336,3 @@ def native(order: ExchangeOrder) -> str:
 def market_id(symbol: str) -> str:
     """Return what the venue calls an instrument."""
     return "".join(currencies_of(symbol)).lower()
-
-
-def places(step: Decimal) -> int:
-    """Return the digits behind the point."""
-    return max(0, -int(step.normalize().as_tuple().exponent))

@@ -21,7 +21,6 @@ from onefill.core.messages import (
     LIVE,
     Accepted,
     CancelRejected,
-    CancelRequest,
     SubmitRequest,
     Throttled,
     TooLate,
@@ -31,7 +30,7 @@ from onefill.core.messages import (
 from onefill.core.values import Instrument, OrderType, Side, TimeInForce, plain
 from onefill.sim import exchange_http as answers
 from onefill.sim.dialect import Dialect
-from onefill.sim.imitations.base import ACCOUNT, Imitation
+from onefill.sim.imitations.base import ACCOUNT, Imitation, cancel_of
 from onefill.sim.imitations.reading import Refused, Unreadable, body_of, text_of
 from onefill.sim.imitations.records import Records, Traded, currencies_of, number_of
 from onefill.sim.order_book import ExchangeOrder
@@ -244,9 +243,7 @@ class HyperliquidImitation(Imitation):
     def _cancelled(self, order: ExchangeOrder | None) -> object:
         if order is None:
             return {"error": _DEAD}
-        number = order.venue_order_id
-        wanted = CancelRequest(client_order_id="", account=ACCOUNT, instrument=order.instrument, venue_order_id=number)
-        reply = self.exchange.cancel(wanted, self.clock_us())
+        reply = self.exchange.cancel(cancel_of(order), self.clock_us())
         if isinstance(reply, Throttled):
             raise Refused("err", "Too many cumulative requests sent for cumulative volume traded.")
         return {"error": _DEAD} if isinstance(reply, CancelRejected) else "success"

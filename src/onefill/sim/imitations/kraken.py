@@ -19,10 +19,8 @@ from onefill.core.messages import (
     LIVE,
     Accepted,
     Canceled,
-    CancelRequest,
     DuplicateId,
     Replaced,
-    ReplaceRequest,
     SubmitRequest,
     Throttled,
     TooLate,
@@ -30,7 +28,7 @@ from onefill.core.messages import (
 from onefill.core.values import OrderType, Side, TimeInForce, exact_decimal
 from onefill.sim import exchange_http as answers
 from onefill.sim.dialect import SECOND_US, Dialect
-from onefill.sim.imitations.base import ACCOUNT, KEYS, Imitation
+from onefill.sim.imitations.base import ACCOUNT, KEYS, Imitation, amend_of, cancel_of
 from onefill.sim.imitations.kraken_stream import ExecutionChannel
 from onefill.sim.imitations.kraken_words import (
     Pair,
@@ -221,15 +219,7 @@ class KrakenImitation(Imitation):
 
     def _cancel(self, form: Form) -> object:
         order = self._live(form).order
-        reply = self.exchange.cancel(
-            CancelRequest(
-                client_order_id=order.client_order_id,
-                account=ACCOUNT,
-                instrument=order.instrument,
-                venue_order_id=order.venue_order_id,
-            ),
-            self.clock_us(),
-        )
+        reply = self.exchange.cancel(cancel_of(order), self.clock_us())
         match reply:
             case Canceled():
                 return {"count": 1}
@@ -241,18 +231,11 @@ class KrakenImitation(Imitation):
         now = self.clock_us()
         order = self._live(form).order
         reply = self.exchange.replace(
-            ReplaceRequest(
-                client_order_id=order.client_order_id,
-                orig_client_order_id=order.client_order_id,
-                account=ACCOUNT,
-                instrument=order.instrument,
-                venue_order_id=order.venue_order_id,
-                side=order.side,
-                quantity=_number(form, "order_qty") if "order_qty" in form else order.quantity,
-                order_type=order.order_type,
-                price=_number(form, "limit_price") if "limit_price" in form else order.price,
-                time_in_force=order.time_in_force,
-                expires_at_us=self._deadline(form, now),
+            amend_of(
+                order,
+                _number(form, "order_qty") if "order_qty" in form else order.quantity,
+                _number(form, "limit_price") if "limit_price" in form else order.price,
+                self._deadline(form, now),
             ),
             now,
         )

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from onefill.core.messages import VenueStatus
 from onefill.core.values import Instrument, OrderType
+from onefill.sim.imitations.base import decimals_of
 from onefill.sim.imitations.records import OrderRecord, Traded, scrambled
 from onefill.sim.order_book import ExchangeOrder
 
@@ -41,8 +42,8 @@ class Pair:
         self.name = f"{self.base}{self.quote}" if old else self.altname
         self.wsname = f"{base_alias}/{quote_alias}"
         self._aliases = ((self.base, base_alias), (self.quote, quote_alias))
-        self.price_decimals = _decimals(instrument.price_tick)
-        self.lot_decimals = _decimals(instrument.quantity_step)
+        self.price_decimals = decimals_of(instrument.price_tick)
+        self.lot_decimals = decimals_of(instrument.quantity_step)
 
     def body(self) -> dict[str, Any]:
         """Return the pair as AssetPairs shows it."""
@@ -170,7 +171,3 @@ def moment(at_us: int) -> str:
 
 def _average(value: Decimal, quantity: Decimal) -> Decimal:
     return _WIDE.divide(value, quantity) if quantity else Decimal(0)
-
-
-def _decimals(step: Decimal) -> int:
-    return max(0, -int(step.normalize().as_tuple().exponent))

@@ -17,12 +17,10 @@ from onefill.core.messages import (
     LIVE,
     Accepted,
     Canceled,
-    CancelRequest,
     DuplicateId,
     Found,
     Rejected,
     Replaced,
-    ReplaceRequest,
     SubmitRequest,
     Throttled,
     TooLate,
@@ -31,7 +29,7 @@ from onefill.core.messages import (
 from onefill.core.values import Instrument, OrderType, Side
 from onefill.sim.dialect import Dialect
 from onefill.sim.imitations import okx_words as words
-from onefill.sim.imitations.base import ACCOUNT, BTC_USDT, KEYS, Imitation
+from onefill.sim.imitations.base import ACCOUNT, BTC_USDT, KEYS, Imitation, amend_of, cancel_of
 from onefill.sim.imitations.okx_streams import Private
 from onefill.sim.imitations.records import Records, Traded, number_of
 from onefill.sim.imitations.streams import Streams
@@ -207,19 +205,12 @@ class OkxImitation(Imitation):
             )
         quantity = _decimal(given.get("newSz")) or order.quantity
         reply = self.exchange.replace(
-            ReplaceRequest(
-                client_order_id=order.client_order_id,
-                orig_client_order_id=order.client_order_id,
-                account=ACCOUNT,
-                instrument=order.instrument,
-                venue_order_id=order.venue_order_id,
-                side=order.side,
+            amend_of(
+                order,
                 # No more than was filled means: as much as was filled.
-                quantity=max(quantity, order.cum_quantity),
-                order_type=order.order_type,
-                price=_decimal(given.get("newPx")) or order.price,
-                time_in_force=order.time_in_force,
-                expires_at_us=_expires_at_us(http),
+                max(quantity, order.cum_quantity),
+                _decimal(given.get("newPx")) or order.price,
+                _expires_at_us(http),
             ),
             self.clock_us(),
         )
@@ -236,13 +227,7 @@ class OkxImitation(Imitation):
         order = self._named(given)
         if order is None:
             return self._not_done(("51400", "Cancellation failed as the order does not exist."), given)
-        request = CancelRequest(
-            client_order_id=order.client_order_id,
-            account=ACCOUNT,
-            instrument=order.instrument,
-            venue_order_id=order.venue_order_id,
-        )
-        reply = self.exchange.cancel(request, self.clock_us())
+        reply = self.exchange.cancel(cancel_of(order), self.clock_us())
         if isinstance(reply, Canceled):
             return words.results(
                 [words.did(order.number, self.records.of(order.number).client_id or "", self.clock_us())]
