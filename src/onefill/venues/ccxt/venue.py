@@ -58,6 +58,9 @@ T = TypeVar("T")
 _PAUSE_S: Final = 1.0
 """How long to wait after a refusal for rate that says no time."""
 _MOST_KEPT: Final = 100_000
+_START_PAUSES_S: Final = (0.2, 0.4, 0.8)
+_FOR_GOOD: Final = frozenset({"AuthenticationError", "NotSupported", "ArgumentsRequired", "BadSymbol"})
+"""What asking again does not mend."""
 
 
 class CcxtVenue:
@@ -143,8 +146,8 @@ class CcxtVenue:
                 f"{self.ccxt_id}: ccxt cannot list an account's own trades there, so that executions could not be told. "
                 "Nothing was sent; use another connection to this venue"
             )
-        self._markets = await self._question(self._client.load())
-        await self._question(self.manners.begin(self._client))
+        self._markets = await self._patiently(self._client.load)
+        await self._patiently(lambda: self.manners.begin(self._client))
         await self._client.read_clock()
         self._closed = False
 
@@ -471,6 +474,17 @@ class CcxtVenue:
                     return await call
         finally:
             witness.abandon()
+
+    async def _patiently(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """Ask until it works, a few times: the way there may be faulty, and reading is harmless."""
+        for pause_s in _START_PAUSES_S:
+            try:
+                return await self._question(ask())
+            except Unanswered as error:
+                if not _FOR_GOOD.isdisjoint(error.classes):
+                    raise
+            await asyncio.sleep(pause_s)
+        return await self._question(ask())
 
     async def _question(self, call: Awaitable[T]) -> T:
         """Return what a question gets, each call of it bounded. Raises VenueError with what went wrong."""
