@@ -4,7 +4,7 @@ import asyncio
 from decimal import Decimal
 
 import pytest
-from binance_kit import PERPETUAL, SPOT, adapter, by_another, order, plain, run, started
+from adapter_kit import BTC, PERPETUAL, adapter, by_another, client_of, order, run, started
 
 from onefill.core.messages import Accepted, ExecutionKind, ExecutionReport
 from onefill.sim.imitations.binance import BinanceSpot
@@ -12,7 +12,7 @@ from onefill.sim.imitations.binance_rest import Binance
 from onefill.sim.imitations.binance_usdm import BinanceUsdm
 from onefill.venues.ccxt.venue import CcxtVenue
 
-BOTH = pytest.mark.parametrize(("kind", "symbol"), [(BinanceSpot, SPOT), (BinanceUsdm, PERPETUAL)])
+BOTH = pytest.mark.parametrize(("kind", "symbol"), [(BinanceSpot, BTC), (BinanceUsdm, PERPETUAL)])
 NEVER_S = 600.0
 """So seldom are the lists read by themselves here that only a stream can tell anything in the time of a test."""
 
@@ -91,7 +91,7 @@ def test_the_end_of_an_order_is_told(kind: type[Binance], symbol: str) -> None:
         async with (
             started(kind()) as venue,
             adapter(venue, streams=True, poll_s=NEVER_S) as ours,
-            plain(venue) as elsewhere,
+            client_of(venue) as elsewhere,
         ):
             assert isinstance(venue, Binance)
             reports: asyncio.Queue[ExecutionReport] = asyncio.Queue()

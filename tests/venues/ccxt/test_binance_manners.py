@@ -5,7 +5,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from binance_kit import PERPETUAL, SPOT, Noted, adapter, by_another, calling, cancel, order, replace, run, started
+from adapter_kit import BTC, PERPETUAL, Calling, adapter, by_another, called, cancel, order, replace, run, started
 
 from onefill.core.messages import (
     Accepted,
@@ -30,7 +30,7 @@ from onefill.sim.imitations.binance_usdm import BinanceUsdm
 from onefill.venues.ccxt.binance import BinanceManners
 from onefill.venues.ccxt.manners import manners_of
 
-BOTH = pytest.mark.parametrize(("kind", "symbol"), [(BinanceSpot, SPOT), (BinanceUsdm, PERPETUAL)])
+BOTH = pytest.mark.parametrize(("kind", "symbol"), [(BinanceSpot, BTC), (BinanceUsdm, PERPETUAL)])
 Kind = Callable[..., Imitation]
 
 
@@ -47,7 +47,7 @@ class Clock:
         """Let so much time pass."""
         self.now_us += int(seconds * 1_000_000)
 
-    def drives(self, call: Noted) -> None:
+    def drives(self, call: Calling) -> None:
         """Have a client go by this clock."""
         call.exchange.milliseconds = lambda: self.now_us // 1000
 
@@ -164,10 +164,12 @@ def test_a_replace_on_spot_goes_on_under_the_new_id() -> None:
         async with started(BinanceSpot()) as venue, adapter(venue) as ours:
             made = await ours.submit(order("one"))
             assert isinstance(made, Accepted)
-            reply = await ours.replace(replace("one", "two", 2, 101, venue_order_id=made.order.venue_order_id))
+            reply = await ours.replace(
+                replace("one", 2, 101, client_order_id="two", venue_order_id=made.order.venue_order_id)
+            )
             assert isinstance(reply, Replaced)
             assert (reply.order.client_order_id, reply.order.quantity, reply.order.price) == ("two", 2, 101)
-            old = await ours.lookup("one", "main", SPOT)
+            old = await ours.lookup("one", "main", BTC)
             assert isinstance(old, Found)
             assert old.order.status is VenueStatus.CANCELED
 
@@ -181,8 +183,8 @@ def test_a_replace_on_spot_of_what_has_traded_is_refused() -> None:
         async with started(BinanceSpot()) as venue, adapter(venue) as ours:
             await ours.submit(order("one", quantity=3))
             by_another(venue, "sell", 1, 100)
-            assert isinstance(await ours.replace(replace("one", "two", 4)), ReplaceRejected)
-            found = await ours.lookup("one", "main", SPOT)
+            assert isinstance(await ours.replace(replace("one", 4, client_order_id="two")), ReplaceRejected)
+            found = await ours.lookup("one", "main", BTC)
             assert isinstance(found, Found)
             assert (found.order.status, found.order.cum_quantity) == (VenueStatus.PARTIALLY_FILLED, 1)
 
@@ -196,8 +198,8 @@ def test_a_replace_on_spot_that_failed_by_half_is_unknown() -> None:
         async with started(BinanceSpot()) as venue, adapter(venue) as ours:
             await ours.submit(order("one"))
             await ours.submit(order("taken", price=90))
-            assert isinstance(await ours.replace(replace("one", "taken", 2, 91)), Unknown)
-            found = await ours.lookup("one", "main", SPOT)
+            assert isinstance(await ours.replace(replace("one", 2, 91, client_order_id="taken")), Unknown)
+            found = await ours.lookup("one", "main", BTC)
             assert isinstance(found, Found)
             assert found.order.status is VenueStatus.CANCELED
 
@@ -211,7 +213,7 @@ def test_a_replace_on_spot_of_a_dead_order_is_refused() -> None:
         async with started(BinanceSpot()) as venue, adapter(venue) as ours:
             await ours.submit(order("one"))
             await ours.cancel(cancel("one"))
-            assert isinstance(await ours.replace(replace("one", "two")), ReplaceRejected)
+            assert isinstance(await ours.replace(replace("one", client_order_id="two")), ReplaceRejected)
             assert venue.exchange.counts().orders == 1
 
     run(scenario)
@@ -227,7 +229,7 @@ def test_a_replace_on_futures_keeps_the_id_and_may_be_repeated(by_number: bool) 
             assert isinstance(made, Accepted)
             by_another(venue, "sell", 1, 100, PERPETUAL)
             number = made.order.venue_order_id if by_number else None
-            wanted = replace("one", "one", 2, 99, instrument=PERPETUAL, venue_order_id=number)
+            wanted = replace("one", 2, 99, instrument=PERPETUAL, venue_order_id=number)
             for _ in range(2):
                 reply = await ours.replace(wanted)
                 assert isinstance(reply, Replaced)
@@ -242,7 +244,7 @@ def test_a_replace_on_futures_of_what_is_not_there_is_refused() -> None:
 
     async def scenario() -> None:
         async with started(BinanceUsdm()) as venue, adapter(venue) as ours:
-            assert isinstance(await ours.replace(replace("one", "one", instrument=PERPETUAL)), ReplaceRejected)
+            assert isinstance(await ours.replace(replace("one", instrument=PERPETUAL)), ReplaceRejected)
             assert venue.requests["PUT /fapi/v1/order"] == 0
 
     run(scenario)
@@ -257,7 +259,7 @@ def test_trades_are_read_to_the_last_page(kind: Kind, symbol: str, page: int, mo
     """Whatever the page's size: no trade is left out or told twice, though two share each id."""
 
     async def scenario() -> None:
-        async with calling(kind()) as (call, manners):
+        async with called(kind(), manners_of(kind.ccxt_id)) as (call, manners):
             monkeypatch.setattr(type(manners), "page", page)
             for price in range(100, 107):
                 for side in ("buy", "sell"):
@@ -271,7 +273,7 @@ def test_trades_are_read_to_the_last_page(kind: Kind, symbol: str, page: int, mo
 
 @pytest.mark.parametrize(
     ("kind", "symbol", "ago_days"),
-    [(BinanceSpot, SPOT, days) for days in (0.5, 3, 20, 400)]
+    [(BinanceSpot, BTC, days) for days in (0.5, 3, 20, 400)]
     + [(BinanceUsdm, PERPETUAL, days) for days in (0.5, 20, 150)],
 )
 def test_trades_are_found_however_long_ago(kind: Kind, symbol: str, ago_days: float) -> None:
@@ -279,7 +281,7 @@ def test_trades_are_found_however_long_ago(kind: Kind, symbol: str, ago_days: fl
 
     async def scenario() -> None:
         clock = Clock()
-        async with calling(kind(clock_us=clock)) as (call, manners):
+        async with called(kind(clock_us=clock), manners_of(kind.ccxt_id)) as (call, manners):
             clock.drives(call)
 
             async def match(times: int) -> None:
@@ -313,7 +315,7 @@ def test_what_came_lately_is_read_with_one_question(kind: Kind, symbol: str) -> 
     """As the adapter asks every second or so: each question weighs 20 of the 6,000 that an address has in a minute."""
 
     async def scenario() -> None:
-        async with calling(kind()) as (call, manners):
+        async with called(kind(), manners_of(kind.ccxt_id)) as (call, manners):
             await call("create_order", symbol, "limit", "buy", 1, 100)
             await call("create_order", symbol, "limit", "sell", 1, 100)
             assert len(await manners.trades(call, symbol, call.exchange.milliseconds() - 60_000)) == 2
@@ -327,7 +329,7 @@ def test_where_nothing_was_ever_traded_there_is_nothing(kind: Kind, symbol: str)
     """Neither way of looking for the first trade stumbles over an account that has none."""
 
     async def scenario() -> None:
-        async with calling(kind()) as (call, manners):
+        async with called(kind(), manners_of(kind.ccxt_id)) as (call, manners):
             now_ms = call.exchange.milliseconds()
             assert await manners.trades(call, symbol, now_ms - 3_600_000) == []
             assert await manners.trades(call, symbol, 0) == []
@@ -341,7 +343,7 @@ def test_a_clock_that_is_behind_the_venues_hides_nothing(kind: Kind, symbol: str
 
     async def scenario() -> None:
         clock = Clock()
-        async with calling(kind(clock_us=clock)) as (call, manners):
+        async with called(kind(clock_us=clock), manners_of(kind.ccxt_id)) as (call, manners):
             clock.drives(call)
             since_ms = clock() // 1000
             made = await call("create_order", symbol, "limit", "buy", 1, 100)
@@ -360,7 +362,7 @@ def test_ended_orders_are_all_orders_since(kind: Kind, symbol: str, monkeypatch:
     async def scenario() -> None:
         clock = Clock()
         venue = kind(clock_us=clock)
-        async with calling(venue) as (call, manners):
+        async with called(venue, manners_of(venue.ccxt_id)) as (call, manners):
             clock.drives(call)
             old = await call("create_order", symbol, "limit", "buy", 1, 90)
             clock.forward(10 * 86_400)

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from binance_kit import PERPETUAL, SPOT, adapter, order, plain, run, started
+from adapter_kit import BTC, PERPETUAL, adapter, client_of, order, run, started
 
 from onefill.core.errors import VenueError
 from onefill.core.messages import Accepted, Listed, Rejected
@@ -16,7 +16,7 @@ from onefill.venues.ccxt.binance import BinanceSpot as SpotManners
 from onefill.venues.ccxt.binance import BinanceUsdm as UsdmManners
 from onefill.venues.ccxt.venue import CcxtVenue
 
-BOTH = pytest.mark.parametrize(("kind", "symbol"), [(BinanceSpot, SPOT), (BinanceUsdm, PERPETUAL)])
+BOTH = pytest.mark.parametrize(("kind", "symbol"), [(BinanceSpot, BTC), (BinanceUsdm, PERPETUAL)])
 
 
 async def told(kind: type[Imitation], symbol: str, given: dict[str, Any], **other: Any) -> tuple[Any, int]:
@@ -68,7 +68,7 @@ def test_a_market_order_for_an_amount_of_money_is_refused() -> None:
 
     async def scenario() -> None:
         for given in ({"cost": "50"}, {"price": "50"}, {"quoteOrderQty": "50"}):
-            reply, sent = await told(BinanceSpot, SPOT, given, order_type=OrderType.MARKET, price=None)
+            reply, sent = await told(BinanceSpot, BTC, given, order_type=OrderType.MARKET, price=None)
             assert (type(reply), sent) == (Rejected, 0)
 
     run(scenario)
@@ -120,7 +120,7 @@ def test_all_open_orders_are_listed_with_a_client_as_it_comes(kind: type[Imitati
     """A client of the user's own raises on a list without a symbol; the venue's list is read past that."""
 
     async def scenario() -> None:
-        async with started(kind()) as venue, plain(venue, enableRateLimit=False) as client:
+        async with started(kind()) as venue, client_of(venue) as client:
             await client.create_order(symbol, "limit", "buy", 1, 100, {"clientOrderId": "mine"})
             with pytest.raises(Exception, match="WARNING"):
                 await client.fetch_open_orders()
@@ -150,7 +150,7 @@ def test_a_client_that_would_look_elsewhere_is_not_used(
     """An order would be placed in one part of the venue and asked about in another, where it is not there: no start."""
 
     async def scenario() -> None:
-        async with started(kind()) as venue, plain(venue, enableRateLimit=False) as client:
+        async with started(kind()) as venue, client_of(venue) as client:
             client.options.update(options)
             ours = CcxtVenue(client, ACCOUNT, streams=False)
             with pytest.raises(VenueError, match="Take it out"):

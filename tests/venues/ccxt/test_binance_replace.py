@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from binance_kit import SPOT, adapter, by_another, run, started
+from adapter_kit import BTC, adapter, by_another, run, started
 
 from onefill.core.answers import ReplaceAnswer, ReplaceResult
 from onefill.core.intent import Intent
@@ -34,7 +34,7 @@ async def resting(folder: Path) -> AsyncIterator[tuple[BinanceSpot, Gateway]]:
         assert isinstance(venue, BinanceSpot)
         wanted = Intent(
             **WHO,
-            instrument=SPOT,
+            instrument=BTC,
             side=Side.BUY,
             quantity=Decimal(3),
             price=Decimal(100),

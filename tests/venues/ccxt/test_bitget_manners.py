@@ -5,7 +5,7 @@ from typing import Any
 import ccxt.async_support as ccxt
 import ccxt.pro as streaming
 import pytest
-from calling_kit import by_another, called, cancel, order, place, replace, run
+from adapter_kit import by_another, called, cancel, order, place, replace, run
 
 from onefill.core.messages import Rejected
 from onefill.core.values import OrderType, TimeInForce

@@ -2,8 +2,7 @@
 
 import ccxt.async_support as ccxt
 import pytest
-from adapter_kit import connected
-from calling_kit import by_another, called, cancel, order, place, replace, run
+from adapter_kit import by_another, called, cancel, connected, order, place, replace, run
 
 from onefill.core.messages import Accepted, ExecutionKind, Found, TooLate, Unknown
 from onefill.core.values import TimeInForce

@@ -3,7 +3,7 @@
 import asyncio
 from decimal import Decimal
 
-from adapter_kit import BTC, by_another, connected, order, run
+from adapter_kit import BTC, by_another, connected, expiring, run
 
 from onefill.core.messages import Accepted, ExecutionKind, ExecutionReport
 from onefill.sim.imitations.coinbase import CoinbaseImitation
@@ -18,7 +18,7 @@ def test_a_partial_fill_has_the_list_read_at_once() -> None:
     async def scenario() -> None:
         settings = {"streams": True, "poll_s": HALF_AN_HOUR_S, "instruments": (BTC,)}
         async with connected(CoinbaseImitation, **settings) as (venue, imitation, _):
-            reply = await venue.submit(order(FIRST, quantity=3))
+            reply = await venue.submit(expiring(FIRST, quantity=3))
             assert isinstance(reply, Accepted)
             told: list[ExecutionReport] = []
             more = asyncio.Event()

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from calling_kit import order, run
+from adapter_kit import order, run
 from conformance_kit import CcxtKit
 
 from onefill.core.capabilities import DuplicateReply, Lookup, ReplaceStyle, UniqueScope
@@ -109,8 +109,8 @@ async def a_person_speaks(kit: CcxtKit, gateway: Gateway) -> None:
         with pytest.raises(ContradictsEvidence, match="may still be under way"):
             await gateway.resolve("k", **NAMED, verdict=Verdict.NOT_SENT, **said)
         return
-    register: Any = kit.imitation
-    number = next(register.register.newest_first()).native
+    imitation: Any = kit.imitation
+    number = next(imitation.records.newest_first()).native
     order = await gateway.resolve("k", **NAMED, verdict=Verdict.ADOPT, venue_order_id=number, **said)
     assert (order.status, order.venue_order_id) == (Status.NEW, number)
 

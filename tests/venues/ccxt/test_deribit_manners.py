@@ -4,7 +4,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from adapter_kit import BTC, by_another, calling, cancel, connected, market, order, replace, run, soon_us
+from adapter_kit import BTC, by_another, calling, cancel, connected, expiring, market, replace, run, soon_us
 
 from onefill.core.errors import VenueError
 from onefill.core.messages import (
@@ -50,7 +50,7 @@ def test_an_order_carries_its_label_and_its_expiry() -> None:
             sent: list[Any] = []
             carried = imitation.exchange.submit
             imitation.exchange.submit = lambda request, now: sent.append(request) or carried(request, now)
-            reply = await venue.submit(order("mine", expires_at_us=expires_at_us))
+            reply = await venue.submit(expiring("mine", expires_at_us=expires_at_us))
             assert isinstance(reply, Accepted), reply
             assert (reply.order.client_order_id, reply.order.status) == ("mine", VenueStatus.NEW)
             assert reply.order.venue_order_id.startswith("BTC_USDT-")
@@ -66,12 +66,14 @@ def test_what_comes_after_its_expiry_is_too_late_and_made_nothing() -> None:
 
     async def scenario() -> None:
         async with connected(DeribitImitation) as (venue, imitation, clock):
-            made = await venue.submit(order("kept"))
+            made = await venue.submit(expiring("kept"))
             assert isinstance(made, Accepted)
             clock.ahead_us = 60_000_000
-            reply = await venue.submit(order("late"))
+            reply = await venue.submit(expiring("late"))
             assert isinstance(reply, TooLate), reply
-            again = await venue.replace(replace("kept", made.order.venue_order_id, 2, 90))
+            again = await venue.replace(
+                replace("kept", 2, 90, venue_order_id=made.order.venue_order_id, expires_at_us=soon_us())
+            )
             assert isinstance(again, TooLate), again
             assert len(imitation.exchange.all_orders()) == 1
             assert imitation.exchange.all_orders()[0].quantity == 1
@@ -85,15 +87,15 @@ def test_times_in_force_arrive() -> None:
     async def scenario() -> None:
         async with connected(DeribitImitation) as (venue, imitation, _):
             by_another(imitation, "sell", 1, 100)
-            part = await venue.submit(order("ioc", quantity=2, time_in_force=TimeInForce.IOC))
+            part = await venue.submit(expiring("ioc", quantity=2, time_in_force=TimeInForce.IOC))
             assert isinstance(part, Accepted)
             assert (part.order.status, part.order.cum_quantity) == (VenueStatus.CANCELED, 1)
-            none = await venue.submit(order("fok", time_in_force=TimeInForce.FOK))
+            none = await venue.submit(expiring("fok", time_in_force=TimeInForce.FOK))
             assert isinstance(none, Accepted)
             assert (none.order.status, none.order.cum_quantity) == (VenueStatus.CANCELED, 0)
             kinds = [one.time_in_force for one in imitation.exchange.all_orders() if one.account == "main"]
             assert kinds == [TimeInForce.IOC, TimeInForce.FOK]
-            day = await venue.submit(order("day", time_in_force=TimeInForce.DAY))
+            day = await venue.submit(expiring("day", time_in_force=TimeInForce.DAY))
             assert isinstance(day, Rejected)
 
     run(scenario)
@@ -106,8 +108,8 @@ def test_a_label_finds_dead_orders_too_long_after_their_end() -> None:
         async with connected(DeribitImitation) as (venue, imitation, clock):
             by_another(imitation, "sell", 1, 100)
             await venue.submit(market("filled"))
-            await venue.submit(order("ended", time_in_force=TimeInForce.IOC))
-            await venue.submit(order("open"))
+            await venue.submit(expiring("ended", time_in_force=TimeInForce.IOC))
+            await venue.submit(expiring("open"))
             for ahead_us in (0, RECENT_ORDERS_US + 1_000_000):
                 clock.ahead_us = ahead_us
                 for label, status in (("filled", VenueStatus.FILLED), ("ended", VenueStatus.CANCELED)):
@@ -125,7 +127,7 @@ def test_an_order_that_ended_long_ago_is_told_as_ended() -> None:
 
     async def scenario() -> None:
         async with connected(DeribitImitation, instruments=(BTC,)) as (venue, imitation, clock):
-            made = await venue.submit(order("old"))
+            made = await venue.submit(expiring("old"))
             assert isinstance(made, Accepted)
             assert isinstance(imitation.exchange.cancel(cancel("old"), clock()), CancelRejected), "only by its number"
             ended = imitation.exchange.cancel(cancel("old", "X1"), clock())
@@ -135,7 +137,7 @@ def test_an_order_that_ended_long_ago_is_told_as_ended() -> None:
             report = await anext(told)
             assert (report.kind, report.client_order_id) == (ExecutionKind.CANCELED, "old")
             await told.aclose()
-            async with calling(venue, imitation) as call:
+            async with calling(imitation, venue.manners) as call:
                 assert await venue.manners.find_by_number(call, "BTC_USDT-17", BTC) is None
 
     run(scenario)
@@ -147,7 +149,7 @@ def test_a_history_too_long_to_be_read_says_nothing() -> None:
     async def scenario() -> None:
         async with connected(DeribitImitation) as (venue, imitation, clock):
             for number in range(11):
-                await venue.submit(order(f"old{number}", time_in_force=TimeInForce.IOC))
+                await venue.submit(expiring(f"old{number}", time_in_force=TimeInForce.IOC))
             clock.ahead_us = RECENT_ORDERS_US + 1_000_000
             assert isinstance(await venue.lookup("never", "main", BTC), NotFound)
             venue.manners.page = 1
@@ -165,10 +167,10 @@ def test_a_contract_is_found_in_the_currency_that_settles_it() -> None:
     async def scenario() -> None:
         async with connected(DeribitImitation) as (venue, imitation, _):
             path = "GET /api/v2/private/get_order_state_by_label"
-            await venue.submit(order("swap", instrument=SWAP))
+            await venue.submit(expiring("swap", instrument=SWAP))
             assert isinstance(await venue.lookup("swap", "main", SWAP), Found)
             assert imitation.requests[path] == 1
-            await venue.submit(order("pair"))
+            await venue.submit(expiring("pair"))
             assert isinstance(await venue.lookup("pair", "main", BTC), Found)
             assert imitation.requests[path] == 2
             assert isinstance(await venue.lookup("pair", "main", SWAP), NotFound)
@@ -183,7 +185,7 @@ def test_two_orders_under_one_label_are_told_and_not_taken_for_one() -> None:
         async with connected(DeribitImitation) as (venue, _, _clock):
             numbers = []
             for _ in range(2):
-                reply = await venue.submit(order("twice"))
+                reply = await venue.submit(expiring("twice"))
                 assert isinstance(reply, Accepted)
                 numbers.append(reply.order.venue_order_id)
             found = await venue.lookup("twice", "main", BTC)
@@ -198,7 +200,7 @@ def test_a_cancel_names_the_venues_number() -> None:
 
     async def scenario() -> None:
         async with connected(DeribitImitation) as (venue, imitation, _):
-            made = await venue.submit(order("mine"))
+            made = await venue.submit(expiring("mine"))
             assert isinstance(made, Accepted)
             assert isinstance(await venue.cancel(cancel("mine")), CancelRejected)
             assert imitation.requests["GET /api/v2/private/cancel"] == 0
@@ -206,8 +208,8 @@ def test_a_cancel_names_the_venues_number() -> None:
             assert isinstance(reply, Canceled), reply
             again = await venue.cancel(cancel("mine", made.order.venue_order_id))
             assert isinstance(again, CancelRejected)
-            await venue.submit(order("other"))
-            async with calling(venue, imitation) as call:
+            await venue.submit(expiring("other"))
+            async with calling(imitation, venue.manners) as call:
                 shown = await venue.manners.cancel(call, cancel("other"))
                 assert shown is not None
                 assert shown["status"] == "canceled"
@@ -222,16 +224,16 @@ def test_a_replace_keeps_number_and_label() -> None:
 
     async def scenario() -> None:
         async with connected(DeribitImitation) as (venue, imitation, _):
-            made = await venue.submit(order("mine", quantity=4))
+            made = await venue.submit(expiring("mine", quantity=4))
             assert isinstance(made, Accepted)
             by_another(imitation, "sell", 1, 100)
             number = made.order.venue_order_id
-            reply = await venue.replace(replace("mine", number, 3, 99))
+            reply = await venue.replace(replace("mine", 3, 99, venue_order_id=number))
             assert isinstance(reply, Replaced), reply
             assert (reply.order.quantity, reply.order.price, reply.order.cum_quantity) == (3, 99, 1)
             assert (reply.order.venue_order_id, reply.order.client_order_id) == (number, "mine")
             await venue.cancel(cancel("mine", number))
-            assert isinstance(await venue.replace(replace("mine", number, 5, 99)), ReplaceRejected)
+            assert isinstance(await venue.replace(replace("mine", 5, 99, venue_order_id=number)), ReplaceRejected)
 
     run(scenario)
 
@@ -241,8 +243,8 @@ def test_open_orders_are_listed_in_every_currency() -> None:
 
     async def scenario() -> None:
         async with connected(DeribitImitation) as (venue, _, _clock):
-            await venue.submit(order("pair"))
-            await venue.submit(order("swap", instrument=SWAP))
+            await venue.submit(expiring("pair"))
+            await venue.submit(expiring("swap", instrument=SWAP))
             listed = await venue.open_orders("main")
             assert isinstance(listed, Listed)
             assert {one.client_order_id: one.instrument for one in listed.orders} == {"pair": BTC, "swap": SWAP}
@@ -258,8 +260,8 @@ def test_a_scan_shows_what_ended_without_a_trade_and_what_is_old() -> None:
             venue.manners.page = 2
             begun_us = clock()
             for number in range(5):
-                await venue.submit(order(f"no{number}", time_in_force=TimeInForce.IOC))
-            await venue.submit(order("live"))
+                await venue.submit(expiring(f"no{number}", time_in_force=TimeInForce.IOC))
+            await venue.submit(expiring("live"))
             for ahead_us in (0, RECENT_ORDERS_US + 1_000_000):
                 clock.ahead_us = ahead_us
                 listed = await venue.scan("main", BTC, begun_us - ahead_us)
@@ -277,10 +279,10 @@ def test_trades_are_read_without_gap_or_end_however_small_the_page() -> None:
             for _ in range(7):
                 by_another(imitation, "sell", 1, 100)
             await venue.submit(market("taker", quantity=7))
-            await venue.submit(order("a", "sell", 2, 101))
-            await venue.submit(order("b", "buy", 2, 101))
+            await venue.submit(expiring("a", "sell", 2, 101))
+            await venue.submit(expiring("b", "buy", 2, 101))
             since_ms = clock() // 1000 - 10_000
-            async with calling(venue, imitation) as call:
+            async with calling(imitation, venue.manners) as call:
                 for page in (2, 3, 1000):
                     venue.manners.page = page
                     told = await venue.manners.trades(call, BTC, since_ms)
@@ -329,7 +331,7 @@ def test_positions_are_not_told_beside_a_pair() -> None:
             by_another(imitation, "buy", 2, 100, SWAP)
             await venue.submit(market("swap", "sell", 2, instrument=SWAP))
             assert await venue.positions("main") == Holdings((Held(instrument=SWAP, quantity=Decimal(-2)),))
-            await venue.submit(order("pair"))
+            await venue.submit(expiring("pair"))
             assert isinstance(await venue.positions("main"), Unknown)
 
     run(scenario)
@@ -351,7 +353,7 @@ def test_codes_decide_where_ccxts_classes_do_not() -> None:
         async with connected(DeribitImitation) as (venue, imitation, _):
             for code, message, kind in cases:
                 imitation.unheard.append(lambda code=code, message=message: error(code, message))
-                reply = await venue.submit(order(f"case{code}"))
+                reply = await venue.submit(expiring(f"case{code}"))
                 assert isinstance(reply, kind), (code, reply)
             assert imitation.exchange.all_orders() == []
 

@@ -1,8 +1,7 @@
 """Gemini's manners against its imitation: found by the native name, and every trade read, whatever its second."""
 
 import pytest
-from adapter_kit import Clock, connected
-from calling_kit import by_another, called, order, place, run
+from adapter_kit import Clock, by_another, called, connected, order, place, run
 
 from onefill.core.errors import VenueError
 from onefill.core.messages import Accepted, Found, Rejected

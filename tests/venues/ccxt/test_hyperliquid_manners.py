@@ -6,9 +6,9 @@ from typing import Any
 import ccxt.async_support as ccxt
 import ccxt.pro as streaming
 import pytest
-from calling_kit import Calling, called, cancel, place, replace, run
-from calling_kit import by_another as by_another_in
-from calling_kit import order as order_in
+from adapter_kit import Calling, called, cancel, place, replace, run
+from adapter_kit import by_another as by_another_in
+from adapter_kit import order as order_in
 
 from onefill.core.errors import VenueError
 from onefill.core.messages import Accepted, Rejected, SubmitRequest, VenueStatus

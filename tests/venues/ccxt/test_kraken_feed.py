@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
-from adapter_kit import BTC, by_another, connected, order, run
+from adapter_kit import BTC, by_another, connected, expiring, run
 
 from onefill.core.errors import InvalidField
 from onefill.core.messages import (
@@ -44,13 +44,13 @@ def test_what_the_stream_tells_has_the_lists_read_at_once() -> None:
             while not imitation.exchange.listeners("main"):  # noqa: ASYNC110 - nobody tells
                 await asyncio.sleep(0.01)
             for number, client_order_id in enumerate((FIRST, SECOND)):
-                reply = await venue.submit(order(client_order_id, price=100 + number))
+                reply = await venue.submit(expiring(client_order_id, price=100 + number))
                 assert isinstance(reply, Accepted)
                 by_another(imitation, "sell", "0.5", 100 + number)
                 told = await waiting
                 assert (told.client_order_id, told.last_quantity) == (
                     client_order_id,
-                    order(FIRST, quantity="0.5").quantity,
+                    expiring(FIRST, quantity="0.5").quantity,
                 )
                 waiting = asyncio.ensure_future(next_of(stream, ExecutionKind.TRADE))
             waiting.cancel()
@@ -65,7 +65,7 @@ def test_an_order_that_a_person_cancels_is_told_as_ended() -> None:
     async def scenario() -> None:
         settings = {"streams": True, "poll_s": HALF_AN_HOUR_S, "instruments": (BTC,)}
         async with connected(KrakenImitation, **settings) as (venue, imitation, clock):
-            reply = await venue.submit(order(FIRST))
+            reply = await venue.submit(expiring(FIRST))
             assert isinstance(reply, Accepted)
             waiting = asyncio.ensure_future(next_of(venue.stream(0), ExecutionKind.CANCELED))
             while not imitation.exchange.listeners("main"):  # noqa: ASYNC110 - nobody tells
@@ -83,7 +83,7 @@ def test_a_cancels_reply_decides_nothing_and_a_lookup_does() -> None:
 
     async def scenario() -> None:
         async with connected(KrakenImitation) as (venue, _, __):
-            reply = await venue.submit(order(FIRST))
+            reply = await venue.submit(expiring(FIRST))
             assert isinstance(reply, Accepted)
             number = reply.order.venue_order_id
             asked = CancelRequest(client_order_id=FIRST, account="main", instrument=BTC, venue_order_id=number)

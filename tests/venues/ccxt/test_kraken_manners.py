@@ -4,7 +4,7 @@ from unittest.mock import ANY
 
 import ccxt.async_support as ccxt
 import pytest
-from calling_kit import by_another, called, cancel, order, place, replace, run
+from adapter_kit import by_another, called, cancel, order, place, replace, run
 
 from onefill.core.values import OrderType, TimeInForce
 from onefill.sim.imitations.kraken import KrakenImitation

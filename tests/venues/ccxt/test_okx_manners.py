@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from adapter_kit import BTC, by_another, calling, cancel, connected, market, order, replace, run, soon_us
+from adapter_kit import BTC, by_another, calling, cancel, connected, expiring, market, replace, run, soon_us
 from aiohttp import web
 
 from onefill.core.errors import VenueError
@@ -53,7 +53,7 @@ def test_the_expiry_goes_into_the_header(method: str) -> None:
             sent: list[Any] = []
             carried = imitation.exchange.submit
             imitation.exchange.submit = lambda request, now: sent.append(request) or carried(request, now)
-            reply = await venue.submit(order("mine", expires_at_us=expires_at_us))
+            reply = await venue.submit(expiring("mine", expires_at_us=expires_at_us))
             assert isinstance(reply, Accepted), reply
             assert reply.order.status is VenueStatus.PENDING_NEW, "the reply shows no state: it is asked for"
             assert sent[0].expires_at_us == expires_at_us // 1000 * 1000
@@ -68,12 +68,14 @@ def test_what_comes_after_its_expiry_is_too_late_and_made_nothing() -> None:
 
     async def scenario() -> None:
         async with connected(OkxImitation) as (venue, imitation, clock):
-            made = await venue.submit(order("kept"))
+            made = await venue.submit(expiring("kept"))
             assert isinstance(made, Accepted)
             clock.ahead_us = 60_000_000
-            reply = await venue.submit(order("late"))
+            reply = await venue.submit(expiring("late"))
             assert isinstance(reply, TooLate), reply
-            again = await venue.replace(replace("kept", made.order.venue_order_id, 2, 90))
+            again = await venue.replace(
+                replace("kept", 2, 90, venue_order_id=made.order.venue_order_id, expires_at_us=soon_us())
+            )
             assert isinstance(again, TooLate), again
             (only,) = imitation.exchange.all_orders()
             assert (only.client_order_id, only.quantity) == ("kept", 1)
@@ -86,14 +88,14 @@ def test_a_pending_id_is_a_duplicate_and_the_latest_order_is_found() -> None:
 
     async def scenario() -> None:
         async with connected(OkxImitation) as (venue, _, _clock):
-            made = await venue.submit(order("again"))
+            made = await venue.submit(expiring("again"))
             assert isinstance(made, Accepted)
-            assert isinstance(await venue.submit(order("again")), DuplicateId)
+            assert isinstance(await venue.submit(expiring("again")), DuplicateId)
             found = await venue.lookup("again", "main", BTC)
             assert isinstance(found, Found)
             assert (found.order.status, found.order.quantity, found.order.price) == (VenueStatus.NEW, 1, 100)
             await venue.cancel(cancel("again", found.order.venue_order_id))
-            later = await venue.submit(order("again", quantity=2, time_in_force=TimeInForce.IOC))
+            later = await venue.submit(expiring("again", quantity=2, time_in_force=TimeInForce.IOC))
             assert isinstance(later, Accepted)
             found = await venue.lookup("again", "main", BTC)
             assert isinstance(found, Found)
@@ -110,7 +112,7 @@ def test_a_cancel_is_taken_in_and_its_outcome_is_asked_for() -> None:
     async def scenario() -> None:
         async with connected(OkxImitation) as (venue, _, _clock):
             for label, by_number in (("a", True), ("b", False)):
-                made = await venue.submit(order(label))
+                made = await venue.submit(expiring(label))
                 assert isinstance(made, Accepted)
                 number = made.order.venue_order_id if by_number else None
                 reply = await venue.cancel(cancel(label, number))
@@ -130,18 +132,18 @@ def test_an_amend_is_shown_by_the_order_itself() -> None:
 
     async def scenario() -> None:
         async with connected(OkxImitation) as (venue, imitation, _):
-            made = await venue.submit(order("mine", quantity=4))
+            made = await venue.submit(expiring("mine", quantity=4))
             assert isinstance(made, Accepted)
             by_another(imitation, "sell", 1, 100)
             number = made.order.venue_order_id
             for known, quantity in ((number, 3), (None, 5)):
-                reply = await venue.replace(replace("mine", known, quantity, 99))
+                reply = await venue.replace(replace("mine", quantity, 99, venue_order_id=known))
                 assert isinstance(reply, Replaced), reply
                 assert (reply.order.quantity, reply.order.price, reply.order.cum_quantity) == (quantity, 99, 1)
                 assert (reply.order.venue_order_id, reply.order.client_order_id) == (number, "mine")
             await venue.cancel(cancel("mine", number))
-            assert isinstance(await venue.replace(replace("mine", number, 6, 99)), ReplaceRejected)
-            assert isinstance(await venue.replace(replace("never", None, 6, 99)), ReplaceRejected)
+            assert isinstance(await venue.replace(replace("mine", 6, 99, venue_order_id=number)), ReplaceRejected)
+            assert isinstance(await venue.replace(replace("never", 6, 99, venue_order_id=None)), ReplaceRejected)
 
     run(scenario)
 
@@ -151,14 +153,14 @@ def test_an_amend_whose_order_cannot_be_shown_is_unknown() -> None:
 
     async def scenario() -> None:
         async with connected(OkxImitation) as (venue, imitation, _):
-            made = await venue.submit(order("mine"))
+            made = await venue.submit(expiring("mine"))
             assert isinstance(made, Accepted)
 
             async def broken(*_: Any) -> Any:
                 raise VenueError("no answer")
 
             venue.manners.find_by_number = broken
-            reply = await venue.replace(replace("mine", made.order.venue_order_id, 2, 99))
+            reply = await venue.replace(replace("mine", 2, 99, venue_order_id=made.order.venue_order_id))
             assert isinstance(reply, Unknown)
             assert "took the amend" in reply.reason
             assert imitation.exchange.all_orders()[0].quantity == 2
@@ -174,9 +176,9 @@ def test_lists_are_read_to_their_end() -> None:
             venue.manners.page = 2
             begun_us = clock()
             for number in range(5):
-                await venue.submit(order(f"open{number}"))
-                await venue.submit(order(f"ended{number}", time_in_force=TimeInForce.IOC))
-            await venue.submit(order("swap", instrument=SWAP))
+                await venue.submit(expiring(f"open{number}"))
+                await venue.submit(expiring(f"ended{number}", time_in_force=TimeInForce.IOC))
+            await venue.submit(expiring("swap", instrument=SWAP))
             listed = await venue.open_orders("main")
             assert isinstance(listed, Listed), listed
             assert {one.client_order_id for one in listed.orders} == {f"open{n}" for n in range(5)} | {"swap"}
@@ -196,7 +198,7 @@ def test_lists_too_long_to_be_read_are_not_taken_for_whole(monkeypatch: pytest.M
         async with connected(OkxImitation) as (venue, _, _clock):
             venue.manners.page = 1
             for number in range(3):
-                await venue.submit(order(f"open{number}"))
+                await venue.submit(expiring(f"open{number}"))
             listed = await venue.open_orders("main")
             assert isinstance(listed, Unknown)
             assert "more than 2 pages" in listed.reason
@@ -212,10 +214,10 @@ def test_trades_are_read_without_gap_or_end_however_small_the_page() -> None:
             for _ in range(7):
                 by_another(imitation, "sell", 1, 100)
             await venue.submit(market("taker", quantity=7))
-            await venue.submit(order("a", "sell", 2, 101))
-            await venue.submit(order("b", "buy", 2, 101))
+            await venue.submit(expiring("a", "sell", 2, 101))
+            await venue.submit(expiring("b", "buy", 2, 101))
             since_ms = clock() // 1000 - 10_000
-            async with calling(venue, imitation) as call:
+            async with calling(imitation, venue.manners) as call:
                 for page in (1, 2, 3, 100):
                     venue.manners.page = page
                     for from_ms in (since_ms, since_ms - 2 * FILLS_US // 1000):
@@ -236,7 +238,7 @@ def test_an_order_that_the_venue_forgot_holds_up_no_news() -> None:
 
     async def scenario() -> None:
         async with connected(OkxImitation, instruments=(BTC,)) as (venue, imitation, clock):
-            made = await venue.submit(order("forgotten"))
+            made = await venue.submit(expiring("forgotten"))
             assert isinstance(made, Accepted)
             canceled = imitation.exchange.cancel(cancel("forgotten"), clock())
             assert isinstance(canceled, Canceled)
@@ -269,7 +271,7 @@ def test_a_fee_is_told_the_same_by_list_and_stream(streams: bool) -> None:
             first = asyncio.ensure_future(anext(told))
             while streams and imitation.exchange.listeners("main") == 0:  # noqa: ASYNC110 - nobody tells
                 await asyncio.sleep(0)
-            await venue.submit(order("mine", quantity=2))
+            await venue.submit(expiring("mine", quantity=2))
             by_another(imitation, "sell", 2, 100)
             report = await first
             assert (report.client_order_id, report.last_quantity) == ("mine", 2)
@@ -315,10 +317,10 @@ def test_codes_decide_where_ccxts_classes_do_not() -> None:
         async with connected(OkxImitation) as (venue, imitation, _):
             for code, kind in cases:
                 imitation.unheard.append(lambda code=code: refusal((code, "said so")))
-                reply = await venue.submit(order(f"case{code}"))
+                reply = await venue.submit(expiring(f"case{code}"))
                 assert isinstance(reply, kind), (code, reply)
             imitation.unheard.append(lambda: web.json_response({"code": "1", "data": [{"sCode": "51008", "sMsg": ""}]}))
-            assert isinstance(await venue.submit(order("funds")), Rejected)
+            assert isinstance(await venue.submit(expiring("funds")), Rejected)
             assert imitation.exchange.all_orders() == []
 
     run(scenario)

@@ -6,8 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 import ccxt.async_support as ccxt
-from adapter_kit import order, run
-from calling_kit import client_of
+from adapter_kit import client_of, expiring, run
 
 from onefill.core.messages import Accepted
 from onefill.sim.imitations.base import ACCOUNT
@@ -81,7 +80,7 @@ def test_orders_that_cost_nothing_go_before_questions_that_wait() -> None:
             asked = [asyncio.ensure_future(venue.lookup("1" * 32, ACCOUNT, "BTC/USDT")) for _ in range(10)]
             await asyncio.sleep(0)
             begun = time.monotonic()
-            reply = await venue.submit(order("2" * 32, quantity=Decimal(1)))
+            reply = await venue.submit(expiring("2" * 32, quantity=Decimal(1)))
             assert isinstance(reply, Accepted), reply
             assert time.monotonic() - begun < 1.5
             assert not all(one.done() for one in asked)

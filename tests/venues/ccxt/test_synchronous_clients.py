@@ -5,7 +5,7 @@ from typing import Any
 
 import ccxt
 import pytest
-from calling_kit import by_another, cancel, decided, order, run
+from adapter_kit import by_another, cancel, decided, order, run
 
 from onefill.core.messages import Accepted, CancelReply, Found, NotFound, VenueStatus
 from onefill.sim.imitations.base import ACCOUNT, Imitation

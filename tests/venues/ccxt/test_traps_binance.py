@@ -13,7 +13,7 @@ from typing import Any
 import aiohttp
 import ccxt
 import pytest
-from binance_kit import PERPETUAL, SPOT, adapter, by_another, plain, run, started
+from adapter_kit import BTC, PERPETUAL, adapter, by_another, client_of, run, started
 
 from onefill.core.answers import Answer
 from onefill.core.intent import Intent
@@ -55,7 +55,7 @@ def bought(venue: Imitation) -> Decimal:
 
 def buy(client: Any, client_order_id: str) -> Any:
     """Buy one at a price at which it trades at once."""
-    return client.create_order(SPOT, "limit", "buy", 1, 100, {"clientOrderId": client_order_id})
+    return client.create_order(BTC, "limit", "buy", 1, 100, {"clientOrderId": client_order_id})
 
 
 # -------------------------------------------------------------------- plain ccxt
@@ -65,7 +65,7 @@ def test_the_id_of_a_filled_order_buys_again() -> None:
     """Trap 1: the very same call, with the very same client order id, makes a second order once the first is filled."""
 
     async def scenario() -> None:
-        async with offered(BinanceSpot, SPOT) as venue, plain(venue) as client:
+        async with offered(BinanceSpot, BTC) as venue, client_of(venue) as client:
             first, second = await buy(client, "entry"), await buy(client, "entry")
             assert first["clientOrderId"] == second["clientOrderId"] == "entry"
             assert first["id"] != second["id"]
@@ -79,7 +79,7 @@ def test_a_naive_retry_after_a_lost_reply_buys_twice(fault: str) -> None:
     """Trap 1, as it happens: an error, a careful script that keeps its client order id and calls again, two purchases."""
 
     async def scenario() -> None:
-        async with offered(BinanceSpot, SPOT) as venue, plain(venue) as client:
+        async with offered(BinanceSpot, BTC) as venue, client_of(venue) as client:
             venue.spoilt.append(LOST[fault])
             for _ in range(3):
                 try:
@@ -96,7 +96,7 @@ def test_ccxts_own_retries_buy_twice() -> None:
     """``maxRetriesOnFailure`` does the same by itself, without an error."""
 
     async def scenario() -> None:
-        async with offered(BinanceSpot, SPOT) as venue, plain(venue) as client:
+        async with offered(BinanceSpot, BTC) as venue, client_of(venue) as client:
             client.options["maxRetriesOnFailure"] = 3
             venue.spoilt.append(spoils.drop)
             assert (await buy(client, "entry"))["status"] == "closed"
@@ -109,7 +109,7 @@ def test_a_torn_reply_looks_like_a_refusal() -> None:
     """Trap 4: a bare ExchangeError, the class of refusals, and not the NetworkError that a script would retry or look into."""
 
     async def scenario() -> None:
-        async with offered(BinanceSpot, SPOT) as venue, plain(venue) as client:
+        async with offered(BinanceSpot, BTC) as venue, client_of(venue) as client:
             venue.spoilt.append(spoils.truncate)
             with pytest.raises(ccxt.ExchangeError) as caught:
                 await buy(client, "entry")
@@ -125,7 +125,7 @@ def test_a_page_for_people_looks_like_a_success() -> None:
     """Trap 4: status 200 with HTML is an order without number and state, and no error."""
 
     async def scenario() -> None:
-        async with offered(BinanceSpot, SPOT) as venue, plain(venue) as client:
+        async with offered(BinanceSpot, BTC) as venue, client_of(venue) as client:
             venue.spoilt.append(spoils.html)
             shown = await buy(client, "entry")
             assert (shown["id"], shown["status"]) == (None, None)
@@ -157,7 +157,7 @@ async def over_a_link(venue: Imitation, plan: CutOnce) -> AsyncIterator[Any]:
     link.plan = plan
     port = await link.start()
     try:
-        async with plain(venue) as client:
+        async with client_of(venue) as client:
             yield point(client, f"http://127.0.0.1:{port}")
     finally:
         await link.close()
@@ -171,9 +171,9 @@ def test_a_cancel_that_worked_is_told_as_an_order_that_was_not_found() -> None:
         async with started(BinanceSpot()) as venue, over_a_link(venue, plan) as client:
             made = await buy(client, "entry")
             with pytest.raises(ccxt.OrderNotFound):
-                await client.cancel_order(made["id"], SPOT)
+                await client.cancel_order(made["id"], BTC)
             assert plan.requests == 2
-            assert (await client.fetch_order(made["id"], SPOT))["status"] == "canceled"
+            assert (await client.fetch_order(made["id"], BTC))["status"] == "canceled"
 
     run(scenario)
 
@@ -217,7 +217,7 @@ async def through_a_gateway(venue: Imitation, ledger: Path, symbol: str) -> Answ
 
 
 @pytest.mark.parametrize("fault", LOST)
-@pytest.mark.parametrize(("kind", "symbol"), [(BinanceSpot, SPOT), (BinanceUsdm, PERPETUAL)])
+@pytest.mark.parametrize(("kind", "symbol"), [(BinanceSpot, BTC), (BinanceUsdm, PERPETUAL)])
 def test_through_a_gateway_it_buys_once(kind: type[Imitation], symbol: str, fault: str, tmp_path: Path) -> None:
     """Whatever became of the reply: one order, known to be filled; again after a restart under its key, still one."""
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import ccxt
 import pytest
+from adapter_kit import by_another, client_of, run
 from aiohttp import web
-from calling_kit import by_another, client_of, run
 
 from onefill.core.answers import Answer
 from onefill.core.intent import Intent

@@ -14,7 +14,7 @@ from typing import Any
 import ccxt
 import ccxt.async_support
 import pytest
-from adapter_kit import BTC, connected, order, run
+from adapter_kit import BTC, connected, expiring, run
 
 from onefill.core.intent import Intent
 from onefill.core.lifecycle import Status
@@ -135,7 +135,7 @@ def test_the_adapter_sends_once_and_says_that_it_does_not_know() -> None:
 
             plans: dict[str, CutOnce] = {}
             venue, imitation, _ = await stack.enter_async_context(connected(DeribitImitation, url=through))
-            reply = await venue.submit(order("once"))
+            reply = await venue.submit(expiring("once"))
             assert isinstance(reply, Unknown), reply
             assert (len(imitation.exchange.all_orders()), plans["link"].new_orders) == (1, 1)
             assert isinstance(await venue.lookup("once", "main", BTC), Found)

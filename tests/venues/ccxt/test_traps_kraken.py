@@ -12,7 +12,7 @@ from typing import Any
 
 import ccxt
 import pytest
-from calling_kit import by_another, client_of, run
+from adapter_kit import by_another, client_of, run
 
 from onefill.core.answers import Answer
 from onefill.core.intent import Intent
