@@ -14,10 +14,10 @@ import msgspec
 
 from onefill.core.capabilities import Capabilities, DuplicateReply, Lookup, ReplaceStyle, UniqueScope
 from onefill.sim.explore_search import Bounds, Counterexample, Search, Searched
-from onefill.sim.explore_state import CONCLUSIVE_S, EXPIRY_S, Scenario
+from onefill.sim.explore_state import CONCLUSIVE_S, EXPIRY_S, FORGETS_LATE_S, FORGETS_S, Scenario
 from onefill.sim.explore_worlds import SCENARIOS, applies
 
-__all__ = ["SCENARIOS", "UNIQUENESS", "Result", "applies", "combinations", "explore"]
+__all__ = ["SCENARIOS", "UNIQUENESS", "Result", "applies", "combinations", "explore", "forgetful", "venues"]
 UNIQUENESS: Final = {
     "none": (UniqueScope.NONE, DuplicateReply.ACCEPTS),
     **{
@@ -94,6 +94,27 @@ def combinations() -> Iterator[tuple[str, Capabilities]]:
                 replace=replace,
             ),
         )
+
+
+def forgetful() -> Iterator[tuple[str, Capabilities]]:
+    """Return venues that forget an order some time after its end, each with its name: later than "not found" proves absence."""
+    for name, capabilities in combinations():
+        if capabilities.unique_scope not in (UniqueScope.NONE, UniqueScope.OPEN, UniqueScope.EVER):
+            continue
+        if capabilities.conclusive_after_s is None or not capabilities.can_be_asked:
+            continue  # there "not found" proves nothing anyway
+        if capabilities.duplicate_reply is DuplicateReply.ORIGINAL:
+            continue
+        if capabilities.cancel_by_client_order_id or capabilities.acknowledges_asynchronously:
+            continue
+        after_s = FORGETS_S if capabilities.request_expiry_s is not None else FORGETS_LATE_S
+        yield f"{name}/forgets", msgspec.structs.replace(capabilities, lookup_forgets_after_s=after_s)
+
+
+def venues() -> Iterator[tuple[str, Capabilities]]:
+    """Return all venues that are searched, each with its name."""
+    yield from combinations()
+    yield from forgetful()
 
 
 def explore(

@@ -255,7 +255,7 @@ class Core:
         if not isinstance(step, steps.Ask | steps.Scan):
             raise TypeError(f"{step} is no query")
         client_id = step.client_order_id
-        found = tuple(self.shown(one.view) for one in book if not one.hidden)
+        found = tuple(self.shown(one.view) for one in book if not (one.hidden or one.forgotten))
         replies: tuple[msg.LookupReply, ...]
         if isinstance(step, steps.Scan):
             lists = (found, found[::-1]) if len(found) > 1 else (found,)

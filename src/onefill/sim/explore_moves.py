@@ -42,7 +42,7 @@ from onefill.sim.explore_state import (
     World,
     instants,
 )
-from onefill.sim.explore_venue import Outcome, Venue, fill
+from onefill.sim.explore_venue import Outcome, Venue, fill, put, withdraw
 
 STEP_BACK_US = 3 * SECOND_US
 """How far a process's time of day is set back, where that happens."""
@@ -285,12 +285,15 @@ class Moves:
         return [(label, after, None)]
 
     def venue_moves(self, world: World) -> list[Successor]:
-        """Return what the venue may do of itself: show an order to queries, decide on it, execute it."""
+        """Return what the venue may do of itself: show an order to queries, decide on it, execute, end or forget it."""
         found: list[Successor] = []
         for place, one in enumerate(world.book):
             if one.hidden:
                 book = (*world.book[:place], _with(one, hidden=0), *world.book[place + 1 :])
                 found.append((("appear", one.number), _with(world, book=book), None))
+            if 0 < one.kept_until <= world.now:
+                lost = _with(one, kept_until=0, forgotten=True)
+                found.append((("forget", one.number), _with(world, book=put(world.book, place, lost)), None))
             if one.status == PENDING:
                 for outcome in self.venue.decide(world.book, place, world.now):
                     if outcome.fault and not self.drive.faulty(world, outcome.fault):
@@ -299,7 +302,12 @@ class Moves:
                     stream = (*world.stream, *outcome.reports)
                     after = _with(world, book=outcome.book, stream=stream, faults=faults)
                     found.append((("decide", one.number, outcome.reports[0].kind), after, None))
-            elif one.live and self.scenario.fills:
+                continue
+            if one.live and self.drive.faulty(world, "withdrawn"):
+                book, report = withdraw(world.book, place)
+                after = _with(world, book=book, stream=(*world.stream, report), faults=world.faults - 1)
+                found.append((("withdrawn", one.number), after, None))
+            if one.live and self.scenario.fills:
                 left = one.quantity - one.cum
                 for quantity in (left, 1) if self.scenario.partial and left > 1 else (left,):
                     book, report = fill(world.book, place, quantity)
@@ -338,6 +346,9 @@ class Moves:
         """Return the world without what cannot matter any more."""
         procs = self._canonical_processes(world)
         net = world.net
+        book = self.venue.kept(world.book, world.now)
+        if book is not world.book:
+            world = _with(world, book=book)
         if world.stream:
             world = self._old_news(world)
         if net:

@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from onefill.core.capabilities import Capabilities
-from onefill.sim.explore import Result, combinations
+from onefill.sim.explore import Result, venues
 from onefill.sim.explore_checks import PROMISES
 from onefill.sim.explore_search import Bounds, Search, Searched
 from onefill.sim.explore_state import Scenario
@@ -46,9 +46,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
 def jobs(plan: Plan) -> list[Job]:
     """Return the searches to make, the longest first."""
-    venues = [one for one in combinations() if all(text in one[0] for text in plan.only)]
+    kinds = [one for one in venues() if all(text in one[0] for text in plan.only)]
     chosen = [one for one in SCENARIOS if not plan.scenarios or one.name in plan.scenarios]
-    pairs = [(venue, scenario) for scenario in chosen for venue in venues if applies(scenario, venue[1])]
+    pairs = [(venue, scenario) for scenario in chosen for venue in kinds if applies(scenario, venue[1])]
     drawn = _drawn([pair for pair in pairs if pair[1] in LARGE], plan)
     small = msgspec.structs.replace(_SMALL, ignore=plan.ignore)
     wide = Bounds(states=plan.states, seconds=plan.seconds, ignore=plan.ignore, settle_every=_SETTLE_EVERY)

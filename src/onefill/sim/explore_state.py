@@ -19,6 +19,10 @@ CALL_US: Final = SECOND_US
 """How long a call to the venue may take before its reply counts as lost."""
 EXPIRY_S: Final = 1.0
 CONCLUSIVE_S: Final = 2.0
+FORGETS_S: Final = 3.0
+"""How long after its end an order is found, where requests bear an expiry: a second longer than until copies are dead."""
+FORGETS_LATE_S: Final = 6.0
+"""Likewise, where requests bear none, and copies live for as long as they can leave, and T."""
 BASE_QUANTITY: Final = 2
 SUBMIT, CANCEL, REPLACE, QUERY = range(4)
 WORDS: Final = ("submit", "cancel", "replace", "query")
@@ -89,7 +93,8 @@ class Booked(msgspec.Struct, frozen=True, gc=False, cache_hash=True):
     """An order at the venue. ``copy``: which copy of the submit made it (of the first of its chain of replaces).
 
     ``root``: the number of the first of its chain. ``hidden``: queries do not show it before this moment. ``told``: the
-    gateway was told of it, durably. ``again``: made by a request that the network had doubled.
+    gateway was told of it, durably. ``again``: made by a request that the network had doubled. ``kept_until``: it has ended,
+    and from this moment on the venue may forget it (0: never); ``forgotten``: it has, and no query shows it.
     """
 
     intent: int
@@ -104,6 +109,8 @@ class Booked(msgspec.Struct, frozen=True, gc=False, cache_hash=True):
     hidden: int = 0
     told: bool = False
     again: bool = False
+    kept_until: int = 0
+    forgotten: bool = False
 
     @property
     def live(self) -> bool:
@@ -181,6 +188,8 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     """A venue that acknowledges asynchronously also refuses a repeat only after having taken it in."""
     answers_doubled: bool = False
     """Of a request that the network doubled, the refusal of the second may come back in the place of the first's reply."""
+    forgetful: bool = False
+    """A venue that forgets orders some time after their end. What such a one does before that, others do as well."""
 
 
 class Violation(msgspec.Struct, frozen=True):

@@ -145,6 +145,8 @@ _LINES: Final[dict[tuple[str, int], Callable[..., str]]] = {
     ("arrive", 5): _arrived,
     ("fill", 2): lambda _, number, quantity: f"the venue executes {quantity} of V{number}",
     ("appear", 1): lambda _, number: f"the venue shows V{number} to queries from now on",
+    ("withdrawn", 1): lambda _, number: f"somebody else cancels V{number} at the venue",
+    ("forget", 1): lambda _, number: f"the venue forgets V{number}",
     ("report", 2): _report,
     ("crash", 1): lambda _, epoch: f"{_who(epoch)} crashes",
     ("pause", 1): lambda _, epoch: f"{_who(epoch)} falls asleep",

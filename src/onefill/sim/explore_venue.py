@@ -6,6 +6,7 @@ submit) the venue's own refusal, the client order id, the rest.
 * A submit under an id that is refused gets an error or the original order, as the venue answers duplicates. The id of an order
   that was rejected is free again.
 * A cancel of an order that is not live is refused, and the refusal does not say what is true.
+* A venue that forgets may leave an order out of queries from so many seconds after its end on. Its id stays as used as it was.
 * A replace by a quantity below what is executed is refused; by one equal to it, it leaves nothing and the order is filled. A
   repeat of a replace that was done finds the order as it wants it (where the id stays), or its original gone.
 """
@@ -24,6 +25,7 @@ from onefill.sim.explore_state import (
     PENDING,
     REJECTED,
     REPLACED,
+    SECOND_US,
     SUBMIT,
     Booked,
     Report,
@@ -59,6 +61,9 @@ class Venue:
         self._new_id = capabilities.replace is ReplaceStyle.NEW_ID
         self._late_duplicates = scenario.late_duplicates and self._asynchronous
         self._start_us = start_us
+        self._keeps_us: int | None = None
+        if capabilities.lookup_forgets_after_s is not None:
+            self._keeps_us = int(capabilities.lookup_forgets_after_s * SECOND_US)
 
     def day(self, now: int) -> int:
         """Return the venue's day."""
@@ -135,6 +140,17 @@ class Venue:
         taken = _with(one, status=NEW)
         return [Outcome(put(book, place, taken), (Report("new", taken.view),), "", None), no]
 
+    # -------------------------------------------------------------------- forget
+
+    def kept(self, book: Book, now: int) -> Book:
+        """Return the book in which it stands until when orders that have just ended are kept; the same if none has."""
+        if self._keeps_us is None or all(one.live or one.kept_until or one.forgotten for one in book):
+            return book
+        until = now + self._keeps_us
+        return tuple(
+            one if one.live or one.kept_until or one.forgotten else _with(one, kept_until=until) for one in book
+        )
+
     # ------------------------------------------------------------ cancel, replace
 
     def find(self, book: Book, request: Request) -> int:
@@ -204,6 +220,12 @@ def fill(book: Book, place: int, quantity: int) -> tuple[Book, Report]:
     cum = one.cum + quantity
     done = _with(one, cum=cum, status=FILLED if cum >= one.quantity else PARTIAL)
     return put(book, place, done), Report("trade", done.view, quantity)
+
+
+def withdraw(book: Book, place: int) -> tuple[Book, Report]:
+    """Return the book after somebody else, or the venue itself, cancelled one of its orders, and the report of it."""
+    gone = _with(book[place], status=CANCELED)
+    return put(book, place, gone), Report("canceled", gone.view)
 
 
 def executed(book: Book, intent: int) -> int:

@@ -32,6 +32,19 @@ SMALL: Final = (
     Scenario(name="small-refused", faults=1, copies=1, cancels=1, kinds=frozenset({"refuse", "crash"}), stops=3),
     Scenario(name="small-replace", faults=0, copies=1, replaces=1, quantities=(3,), stops=3),
     Scenario(name="small-replaces", faults=0, copies=1, replaces=2, fills=False, stops=3),
+    Scenario(
+        name="small-forgotten", faults=2, copies=2, kinds=frozenset({"withdrawn", "crash"}), fills=False, forgetful=True
+    ),
+    Scenario(
+        name="small-forgotten-replace",
+        faults=1,
+        copies=1,
+        replaces=1,
+        quantities=(3,),
+        kinds=frozenset({"withdrawn"}),
+        fills=False,
+        forgetful=True,
+    ),
 )
 """Few faults, few copies, few moments: every world that can come about is visited."""
 LARGE: Final = (
@@ -51,6 +64,8 @@ SCENARIOS: Final = SMALL + LARGE
 
 def applies(scenario: Scenario, capabilities: Capabilities) -> bool:
     """Tell whether a scenario has anything to show at a venue that another does not show there."""
+    if scenario.forgetful != (capabilities.lookup_forgets_after_s is not None):
+        return False
     if scenario.replaces and capabilities.replace is ReplaceStyle.NONE:
         return False
     if not scenario.replaces and capabilities.replace is not ReplaceStyle.NONE:

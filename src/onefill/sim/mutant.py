@@ -25,6 +25,9 @@ class Mutant(msgspec.Struct, frozen=True):
     aim: str = ""
     """Only worlds whose profile's name has this text: where what the guard is for happens at all often."""
 
+    search_aim: str = ""
+    """Likewise for the exhaustive search: only venues whose name has this text."""
+
     searched: bool = True
     """Whether the exhaustive search comes to the guard, if it is in the core: it knows no busts and no control states."""
 

@@ -279,6 +279,14 @@ _KEEPS: Final = "/T/sync/replace-keep"
 MUTANTS: Final[tuple[Mutant, ...]] = (
     Mutant("status query before resend", "sends again at once", retry, "next_step", _resend_without_asking),
     Mutant("the wait until conclusive", "the first 'not found' is proof", claims, "all_dead", _absent_at_once),
+    Mutant(
+        "not found too late is no proof",
+        "nothing is ever forgotten",
+        claims,
+        "may_be_forgotten",
+        always(value=False),
+        search_aim="/forgets",
+    ),
     Mutant("time to leave counts", "T counts from the claim alone", claims, "_leaves_within_us", _no_time_to_leave),
     Mutant(
         "the venue's uniqueness",

@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from onefill.sim.explore import SCENARIOS, applies, combinations
+from onefill.sim.explore import SCENARIOS, applies, combinations, forgetful
 from onefill.sim.explore_search import Bounds, Search
 from onefill.sim.mutants import MUTANTS, Mutant
 from onefill.sim.simulate import run_worlds, seeds_of
@@ -29,6 +29,8 @@ SIMULATION: Final = "simulation"
 SEARCH: Final = "search"
 NOT_SEARCHED: Final = "not a rule of the core"
 _STATES_PER_SEARCH: Final = 3_000
+_STATES_AIMED: Final = 50_000
+"""Likewise where a mutant names the venues: they are few, and each is searched to its end."""
 _GRACE_S: Final = 30.0
 """How much longer than it was told a judge may take before it counts as hung."""
 
@@ -75,16 +77,19 @@ def by_simulation(limit_s: float, worlds: int, aim: str = "") -> Caught:
     return Caught(SIMULATION, "", run, time.monotonic() - began, "")
 
 
-def by_search(limit_s: float) -> Caught:
-    """Search small worlds until a state breaks a promise, or the time is over."""
+def by_search(limit_s: float, aim: str = "") -> Caught:
+    """Search small worlds until a state breaks a promise, or the time is over. ``aim``: only at such venues."""
     began, states = time.monotonic(), 0
     todo = [(venue, scenario) for venue in combinations() for scenario in SCENARIOS if applies(scenario, venue[1])]
     Random(1).shuffle(todo)  # noqa: S311 - neighbours are alike: a short search should see many kinds of venues
+    todo += [(venue, scenario) for venue in forgetful() for scenario in SCENARIOS if applies(scenario, venue[1])]
+    todo = [one for one in todo if aim in one[0][0]]
+    most = _STATES_AIMED if aim else _STATES_PER_SEARCH
     for (name, capabilities), scenario in todo:
         left_s = limit_s - (time.monotonic() - began)
         if left_s <= 0:
             break
-        found = Search(name, capabilities, scenario, Bounds(states=_STATES_PER_SEARCH, seconds=left_s)).run()
+        found = Search(name, capabilities, scenario, Bounds(states=most, seconds=left_s)).run()
         states += found.states
         if found.violation is not None:
             what = f"{name}, {scenario.name}: {found.violation.reason}"
@@ -95,17 +100,19 @@ def by_search(limit_s: float) -> Caught:
 def _judge(place: int | None, judge: str, limit_s: float, worlds: int, told: Any) -> None:
     """Let one judge look at one mutant (or at none), in this process of its own, and tell what it saw."""
 
-    aim = "" if place is None else MUTANTS[place].aim
+    mutant = None if place is None else MUTANTS[place]
 
     def look() -> Caught:
-        return by_simulation(limit_s, worlds, aim) if judge == SIMULATION else by_search(limit_s)
+        if judge == SIMULATION:
+            return by_simulation(limit_s, worlds, "" if mutant is None else mutant.aim)
+        return by_search(limit_s, "" if mutant is None else mutant.search_aim)
 
     began = time.monotonic()
     try:
-        if place is None:
+        if mutant is None:
             caught = look()
         else:
-            with MUTANTS[place].applied():
+            with mutant.applied():
                 caught = look()
     except BaseException as error:  # noqa: BLE001 - whatever the mutant broke: that it did is what is told
         what = f"{type(error).__name__}: {error}"
