@@ -59,6 +59,8 @@ async def connected(
         yield venue, imitation
     finally:
         await venue.close()
+        if client is not None and not venue._client.asynchronous:
+            venue._client.raw.close()
         await imitation.close()
 
 
