@@ -12,6 +12,7 @@ A venue's charset and length decide the spelling (:class:`IdFormat`). Where the 
 hash in the venue's alphabet. Every form ends in a checksum, which tells an id that was not made here.
 """
 
+import functools
 import hashlib
 import re
 from enum import StrEnum
@@ -80,6 +81,7 @@ def session_tag(seed: bytes, route: str, epoch: int) -> str:
     return f"{_base32(int.from_bytes(hashlib.sha256(seed + route.encode()).digest(), 'big'), 4)}{epoch}"
 
 
+@functools.lru_cache(maxsize=256)  # a call asks for the same id twice or thrice
 def derived_id(account: str, strategy: str, key: str, form: IdFormat) -> str:
     """Return the id that any host makes for this key: a hash of account, strategy and key in the venue's alphabet."""
     return _hashed(f"{account}\n{strategy}\n{key}", form)
@@ -156,12 +158,12 @@ def _check(body: str) -> str:
 
 
 def _base32(number: int, length: int) -> str:
-    return "".join(_BASE32[(number >> (251 - 5 * i)) & 31] for i in range(length))
+    return "".join([_BASE32[(number >> (251 - 5 * i)) & 31] for i in range(length)])
 
 
 def _spell(number: int, length: int, form: IdFormat) -> str:
     if form.alphabet is Alphabet.HEX:
-        return "".join(_HEX[(number >> (252 - 4 * i)) & 15] for i in range(length))
+        return "".join([_HEX[(number >> (252 - 4 * i)) & 15] for i in range(length)])
     return _base32(number, length)
 
 

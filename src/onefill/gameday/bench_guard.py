@@ -24,6 +24,8 @@ _ORDER: Final = ("BTC/USDT", "limit", "buy", 0.5, 100)
 _SERVER: Final = ("exchange", "--imitate", "binance_spot", "--no-matching")
 _TURNS: Final = 30
 """Turns of the event loop in which what was begun comes to an end."""
+_READS: Final = 3
+"""Questions to the server in which the same happens on a guard's own thread, about a millisecond each."""
 
 
 async def added(folder: Path, guard: Guard, calls: int) -> dict[str, float]:
@@ -107,6 +109,8 @@ def _synchronous(folder: Path, guard: Guard, floor: Floor, url: str, calls: int)
                 began = time.perf_counter_ns()
                 exchange.create_order(*_ORDER, params)
                 took.append((time.perf_counter_ns() - began) / 1000)
+            for _ in range(_READS):
+                plain.fetch_time()
             commits.append(floor.commit())
     finally:
         guarded.close()

@@ -148,8 +148,7 @@ class _Sync(_Shared):
         call = _call(
             self, "create_order", beside, symbol=symbol, type=type, side=side, amount=amount, price=price, params=params
         )
-        guard = self.__dict__[STATE]
-        return guard.run(guard.desk.create, call)
+        return self.__dict__[STATE].create(call)
 
     def edit_order(
         self,

@@ -30,6 +30,7 @@ from onefill.core.lifecycle import UNANSWERED
 from onefill.core.order import Order
 from onefill.core.values import OrderType, Side, exact_decimal
 from onefill.engine.gateway import Gateway
+from onefill.guarding.hands import Hands
 from onefill.guarding.hearing import HearingVenue, Waiting
 from onefill.guarding.outcomes import Results, Uncertain, Unfit, Unreachable, failure_of, failure_of_edit, rejection
 from onefill.guarding.settings import GuardSettings, call_timeout_s
@@ -55,6 +56,14 @@ class Call(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     wait_s: float | None = None
     allow_similar: bool = False
     site: Site | None = None
+
+
+class Wanted(msgspec.Struct, frozen=True, gc=False):
+    """A call for a new order, read."""
+
+    call: Call
+    key: str | None
+    intent: Intent
 
 
 class GuardDesk:
@@ -101,7 +110,12 @@ class GuardDesk:
     async def _open(self) -> None:
         timeout_s = call_timeout_s(self.exchange.timeout or 10_000)
         venue = HearingVenue(
-            self.exchange, self.settings.account, timeout_s=timeout_s, poll_s=self.settings.poll_s, streams=False
+            self.exchange,
+            self.settings.account,
+            reads=self._results.read,
+            timeout_s=timeout_s,
+            poll_s=self.settings.poll_s,
+            streams=False,
         )
         context = open_gateway(
             self.settings.ledger,
@@ -131,15 +145,24 @@ class GuardDesk:
 
     async def create(self, call: Call) -> dict[str, Any]:
         """Place an order, once for its key, and return it as ccxt shows it."""
-        gateway = await self.open()
+        await self.open()
+        return await self.place(self.read(call))
+
+    def read(self, call: Call) -> Wanted:
+        """Return what a call for a new order wants, in any thread. Raises CallerError, and what ccxt has against it."""
         key, params = rules.take_key(call.params, call.key)
-        intent = self._intent(call, params)
+        return Wanted(call, key, self._intent(call, params))
+
+    async def place(self, wanted: Wanted, hands: Hands | None = None) -> dict[str, Any]:
+        """As :meth:`create`, for what was read. ``hands``: the thread that waits for it."""
+        gateway = await self.open()
+        call, key, intent = wanted.call, wanted.key, wanted.intent
         if key is None:
             key = await self._derived_key(gateway, intent, call.site)
         # The id is made from the key: a reply can be heard, and told, before it is recorded behind it.
         venue = self._at_venue
         name = derived_id(intent.account, intent.strategy, key, venue.capabilities.id_format)
-        waiting = Waiting(intent, asyncio.get_running_loop().create_future())
+        waiting = Waiting(intent, asyncio.get_running_loop().create_future(), hands)
         work = asyncio.ensure_future(
             gateway.submit(intent, key=key, wait_s=call.wait_s, allow_similar=call.allow_similar)
         )

@@ -2,20 +2,21 @@
 
 import asyncio
 import atexit
-import concurrent.futures
 import contextlib
 import logging
 import os
+import sys
 import threading
 import weakref
 from collections.abc import Callable, Coroutine, Iterable
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 from onefill.core.errors import CallerError, InvalidField, RouteClosed
 from onefill.core.risk_limits import Risk
 from onefill.engine.controller import ControlPlan
 from onefill.guarding.classes import STATE, guarded_class, is_guarded
-from onefill.guarding.desk import GuardDesk
+from onefill.guarding.desk import Call, GuardDesk
+from onefill.guarding.hands import Hands
 from onefill.guarding.settings import GuardSettings
 from onefill.service.ledgers import LedgerName
 from onefill.venues.ccxt.client import is_async
@@ -134,7 +135,7 @@ class SyncGuard:
 
     def start(self) -> None:
         """Open ledger and venue. Raises as :func:`onefill.open` does."""
-        self._loop = asyncio.new_event_loop()
+        self._loop = _new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="onefill-guard", daemon=True)
         self._thread.start()
         try:
@@ -145,8 +146,24 @@ class SyncGuard:
         self.lock = self.desk.lock
         _open.add(self)
 
+    def create(self, call: Call) -> dict[str, Any]:
+        """Place an order, once for its key, and return it as ccxt shows it."""
+        wanted = self.desk.read(call)
+        wait_s = self.desk.settings.wait_s if call.wait_s is None else call.wait_s
+        hands = Hands(free_s=wait_s)
+        return self._run(hands, self.desk.place, (wanted, hands), None)
+
     def run(self, work: Callable[..., Coroutine[Any, Any, T]], *arguments: Any, timeout_s: float | None = None) -> T:
         """Return what a call of the desk returns. If the wait for it is broken off, it goes on."""
+        return self._run(Hands(), work, arguments, timeout_s)
+
+    def _run(
+        self,
+        hands: Hands,
+        work: Callable[..., Coroutine[Any, Any, T]],
+        arguments: tuple[Any, ...],
+        timeout_s: float | None,
+    ) -> T:
         with self._guarding:
             loop = self._loop
             if loop is None:
@@ -156,17 +173,19 @@ class SyncGuard:
                     f"the guard of {self.desk.exchange.id} was made in another process, which this one was forked from; guard "
                     "an object of this process's own, over a ledger of its own"
                 )
-            future: concurrent.futures.Future[T] = concurrent.futures.Future()
-            loop.call_soon_threadsafe(self._begin, loop, _told_to(future, work, arguments))
-        try:
-            return future.result(timeout_s)
-        except concurrent.futures.CancelledError:
-            raise RouteClosed(f"the guard of {self.desk.exchange.id} was closed") from None
+            loop.call_soon_threadsafe(self._begin, hands, work, arguments)
+        return cast("T", hands.wait(timeout_s))
 
-    def _begin(self, loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, None]) -> None:
-        task = loop.create_task(work)
+    def _begin(self, hands: Hands, work: Callable[..., Coroutine[Any, Any, T]], arguments: tuple[Any, ...]) -> None:
+        task = asyncio.get_running_loop().create_task(_told_to(hands, work, arguments))
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+
+        def ended(_: object) -> None:
+            self._tasks.discard(task)
+            if task.cancelled():
+                hands.fail(RouteClosed(f"the guard of {self.desk.exchange.id} was closed"))
+
+        task.add_done_callback(ended)
 
     def close(self, timeout_s: float | None = None) -> None:
         """Close ledger and venue. Calls of other threads that still wait end with RouteClosed."""
@@ -187,19 +206,24 @@ class SyncGuard:
                     loop.close()
 
 
-async def _told_to(
-    future: "concurrent.futures.Future[T]", work: Callable[..., Coroutine[Any, Any, T]], arguments: tuple[Any, ...]
-) -> None:
+def _new_event_loop() -> asyncio.AbstractEventLoop:
+    if sys.platform == "win32":
+        return asyncio.new_event_loop()
+    import uvloop  # noqa: PLC0415 - not installed on Windows
+
+    return cast("asyncio.AbstractEventLoop", uvloop.new_event_loop())
+
+
+async def _told_to(hands: Hands, work: Callable[..., Coroutine[Any, Any, T]], arguments: tuple[Any, ...]) -> None:
     """Do the work, and tell the thread that waits right then: not a turn of the loop later, behind what is written next."""
     try:
         result = await work(*arguments)
     except asyncio.CancelledError:
-        future.cancel()
-        raise
+        raise  # told once the task has ended: it may be cancelled before it begins
     except BaseException as error:  # noqa: BLE001 - the caller's
-        future.set_exception(error)
+        hands.fail(error)
     else:
-        future.set_result(result)
+        hands.end(result)
 
 
 async def _end_tasks() -> None:

@@ -25,6 +25,7 @@ from yarl import URL
 from onefill.core.errors import InvalidField
 from onefill.core.inbox import STANDARD_ID, STANDARD_SIGNATURE, STANDARD_TIMESTAMP, standard_signature
 from onefill.core.relay import TOLD, Gone, Invalid, Message, Outcome, Unavailable
+from onefill.sockets import owned_socket
 
 _MOST_READ = 300
 """Bytes of an answer that are looked at: the beginning of what it says is wrong."""
@@ -74,12 +75,7 @@ class WebhookPublisher:
         if self._closed:
             return [Unavailable(reason="the publisher is closed")] * len(messages)
         if self._session is None:
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=self._connections, ssl=True if self._tls is None else self._tls),
-                timeout=aiohttp.ClientTimeout(total=None),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                auto_decompress=False,
-            )
+            self._session = _session(self._connections, self._tls)
         return await asyncio.gather(*(self._tell(self._session, message) for message in messages))
 
     async def close(self) -> None:
@@ -173,3 +169,14 @@ async def _beginning(answer: aiohttp.ClientResponse) -> str:
     """Return how an answer that takes nothing begins, as printable ASCII."""
     found = await answer.content.read(_MOST_READ)
     return _UNPRINTABLE.sub(" ", found.decode("utf-8", "replace")).strip()
+
+
+def _session(connections: int, tls: ssl.SSLContext | None) -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(
+            limit=connections, ssl=True if tls is None else tls, socket_factory=owned_socket
+        ),
+        timeout=aiohttp.ClientTimeout(total=None),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        auto_decompress=False,
+    )

@@ -49,6 +49,7 @@ from onefill.core.messages import (
 )
 from onefill.core.values import Instrument
 from onefill.core.venue_words import overridden
+from onefill.sockets import owned_socket
 from onefill.venues import exchange_replies as replies
 from onefill.venues import exchange_wire as wire
 from onefill.venues.exchange_replies import Answer
@@ -450,7 +451,7 @@ class ExchangeVenue:
 
 def _session(timeout: aiohttp.ClientTimeout, connections: int) -> aiohttp.ClientSession:
     session = aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=connections),
+        connector=aiohttp.TCPConnector(limit=connections, socket_factory=owned_socket),
         timeout=timeout,
         cookie_jar=aiohttp.DummyCookieJar(),
         raise_for_status=False,

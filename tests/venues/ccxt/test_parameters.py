@@ -4,14 +4,18 @@ from decimal import Decimal
 from typing import Any
 from urllib.parse import parse_qs
 
+import ccxt
 import msgspec
 import pytest
 from adapter_kit import BTC, connected, run, soon_us
+from hypothesis import given
+from hypothesis import strategies as st
 
 from onefill.core.messages import Accepted, Rejected, Replaced, ReplaceRequest, SubmitRequest
 from onefill.core.values import OrderType, Side, TimeInForce
 from onefill.sim.imitations.binance import BinanceSpot
 from onefill.venues.ccxt import parameters
+from onefill.venues.ccxt.client import twin
 
 
 def wanted(text: str | None, **other: Any) -> SubmitRequest:
@@ -112,3 +116,29 @@ def test_the_price_of_a_market_order_is_ccxts_price_argument() -> None:
     at_market = wanted('{"price":100.5,"x":1}', order_type=OrderType.MARKET, price=None)
     assert parameters.with_price(at_market, {"own": 1}) == (100.5, {"x": 1, "own": 1})
     assert parameters.with_price(wanted(None), {"own": 1}) == (None, {"own": 1})
+
+
+@given(
+    quantity=st.decimals("0.000001", "1000", places=6),
+    price=st.none() | st.decimals("0.0001", "100000", places=4),
+    steps=st.tuples(*[st.sampled_from([0.01, 0.00001, 1e-6, 0.5, 5, 1000])] * 2),
+    mode=st.sampled_from([ccxt.TICK_SIZE, ccxt.DECIMAL_PLACES]),
+)
+def test_numbers_on_the_markets_steps_are_those_that_ccxt_leaves(
+    quantity: Decimal, price: Decimal | None, steps: tuple[float, float], mode: int
+) -> None:
+    """What is let through without asking ccxt is just what ccxt's own cutting leaves as it is, in every kind of precision."""
+    if mode == ccxt.DECIMAL_PLACES:
+        steps = (4, 2)
+    exchange = twin(ccxt.binance())
+    market = {"symbol": BTC, "precision": {"amount": steps[0], "price": steps[1]}}
+    exchange.__dict__.update(precisionMode=mode, markets={BTC: market})
+    request = wanted(None, quantity=quantity, price=price)
+    allowed = parameters.inexact(exchange, request) is None
+    try:
+        cut = Decimal(exchange.amount_to_precision(BTC, float(quantity)))
+        cut_price = None if price is None else Decimal(exchange.price_to_precision(BTC, float(price)))
+    except ccxt.InvalidOrder:
+        assert not allowed
+    else:
+        assert allowed == ((cut, cut_price) == (quantity, price))

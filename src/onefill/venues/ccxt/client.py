@@ -18,6 +18,7 @@ from typing import Any, Final
 import aiohttp
 
 from onefill.core.errors import InvalidField, VenueError
+from onefill.venues.ccxt import making
 from onefill.venues.ccxt.address import point
 from onefill.venues.ccxt.manners import Manners, Signing
 from onefill.venues.ccxt.witness import WatchedRequests, WatchedSession, present, trace
@@ -253,7 +254,9 @@ def make(ccxt_id: str, config: Mapping[str, Any], manners: type[Manners], *, url
 
 
 class Client:
-    """Calls a ccxt client's methods, synchronous ones in a thread of their own, one at a time. Every call is bounded.
+    """Calls a ccxt client's methods, one at a time if it is synchronous. Every call is bounded.
+
+    Synchronous ones run in a thread of their own, or in one that :mod:`~onefill.venues.ccxt.making` names.
 
     ``in_turn``: requests leave in the order in which they were signed, one after the other.
     ``lock`` is held during each call of a synchronous client: whoever else uses that client's connection should hold it too.
@@ -308,12 +311,24 @@ class Client:
         return await getattr(self.exchange, method)()
 
     async def _in_thread(self, function: Any, arguments: tuple[Any, ...]) -> Any:
+        context, maker = contextvars.copy_context(), making.present()
+        if maker is not None:
+            with contextlib.suppress(making.NotTaken):
+                return await maker(lambda: context.run(self._if_free, function, arguments))
         if self._pool is None:
             self._pool = concurrent.futures.ThreadPoolExecutor(1, "onefill-ccxt")
-        context = contextvars.copy_context()
         return await asyncio.get_running_loop().run_in_executor(
             self._pool, lambda: context.run(self._locked, function, arguments)
         )
+
+    def _if_free(self, function: Any, arguments: tuple[Any, ...]) -> Any:
+        """Call it, unless another call is under way: whoever lends a thread is not to wait for that one, too."""
+        if not self.lock.acquire(blocking=False):
+            raise making.NotTaken
+        try:
+            return function(*arguments)
+        finally:
+            self.lock.release()
 
     def _locked(self, function: Any, arguments: tuple[Any, ...]) -> Any:
         with self.lock:

@@ -68,6 +68,11 @@ def number(value: Any) -> Decimal | None:
         raise Strange(f"{str(value)[:40]!r} is no number: {problem}") from None
 
 
+def replied(shown: Any, expected: Expected, manners: Manners) -> VenueOrder:
+    """Return the order that the reply to a new one shows. Raises Strange."""
+    return venue_order(manners.replied(shown), expected, manners)
+
+
 def venue_order(shown: Any, expected: Expected, manners: Manners) -> VenueOrder:
     """Return the order that ccxt shows, what it leaves out taken from what is known of it. Raises Strange."""
     if not isinstance(shown, Mapping):

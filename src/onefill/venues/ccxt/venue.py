@@ -199,7 +199,7 @@ class CcxtVenue:
         witness = self._witness(request.expires_at_us)
         try:
             shown = await self._watched(witness, self._client("create_order", *arguments))
-            order = orders.venue_order(self.manners.replied(shown), expected, self.manners)
+            order = orders.replied(shown, expected, self.manners)
         except Strange as problem:
             return Unknown(f"the venue answered, and {problem}")
         except (KeyboardInterrupt, SystemExit, asyncio.CancelledError):

@@ -15,6 +15,7 @@ import aiohttp
 import msgspec
 
 from onefill.core.client_errors import Failure, ancestry, codes_in
+from onefill.sockets import owned_socket
 from onefill.venues.ccxt.manners import Signing
 from onefill.venues.last_look import KeptBack, LookedAt
 
@@ -191,6 +192,9 @@ class WatchedSession:
         self._traced = traced
         # aiohttp resends GET, PUT and DELETE after a dropped connection, unasked; there is no public switch for it.
         setattr(session, "_retry_connection", False)  # noqa: B010 - the attribute is private, its name is all there is
+        connector = session.connector
+        if isinstance(connector, aiohttp.TCPConnector) and getattr(connector, "_socket_factory", None) is None:
+            setattr(connector, "_socket_factory", owned_socket)  # noqa: B010 - likewise: ccxt makes the connector
 
     def _request(self, method: str, url: Any, **given: Any) -> Any:
         witness, body = present(), given.get("data")
