@@ -1,11 +1,23 @@
-"""One PostgreSQL server for all tests that need a database of their own on it."""
+"""What all tests share: a process that stays as it was, and one PostgreSQL server for those that need a database."""
 
+import gc
 import hashlib
+import sys
 from collections.abc import Iterator
 
 import pytest
 
 from onefill.testing.postgres import PostgresServer, server_folder
+
+
+@pytest.fixture(autouse=True)
+def process_as_it_was() -> Iterator[None]:
+    """Undo what a command does to the process that it runs in: elsewhere it is the only one there."""
+    thresholds, interval_s = gc.get_threshold(), sys.getswitchinterval()
+    yield
+    gc.set_threshold(*thresholds)
+    sys.setswitchinterval(interval_s)
+    gc.unfreeze()
 
 
 @pytest.fixture(scope="session")

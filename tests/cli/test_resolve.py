@@ -75,6 +75,7 @@ def test_what_contradicts_the_evidence_is_refused_and_changes_nothing(
         (("adopt", b), f"the venue's order {b} is {b_id} here"),
         (("adopt", c), f"the venue's order {c} is another one: its quantity differs"),
         (("not-sent",), r"a copy of it may still be under way, for another \d+\.\d s"),
+        (("ended",), "it is uncertain, not live at the venue by what is known here"),
     ):
         done = resolve(parked, way.url, *said)
         assert (done.code, done.out) == (2, "")
@@ -256,8 +257,9 @@ def test_a_reason_must_say_something(parked: Path, way: Way) -> None:
 
 
 def test_help_fits_80_columns() -> None:
-    """Both words and what they do."""
+    """All three words and what they do."""
     done = onefill("resolve", "--help")
     assert (done.code, max(len(line) for line in done.out.splitlines()) <= 80) == (0, True)
     assert "adopt" in done.out
     assert "not-sent" in done.out
+    assert "ended" in done.out

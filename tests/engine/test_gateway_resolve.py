@@ -14,7 +14,7 @@ from onefill.core.capabilities import Lookup, UniqueScope
 from onefill.core.errors import ContradictsEvidence, InvalidField, OrderUncertain, UnknownKey
 from onefill.core.events import Verdict
 from onefill.core.lifecycle import Status
-from onefill.core.messages import Unknown
+from onefill.core.messages import CancelRequest, Unknown
 from onefill.engine.gateway import Gateway
 
 Make = Callable[..., World]
@@ -152,5 +152,40 @@ def test_an_order_that_turns_up_after_all_outweighs_the_word(make_world: Make) -
             order = await gateway.order("k", **WHO)
             assert (order.status, order.cum_quantity) == (Status.FILLED, 10)
             assert order.anomaly is not None
+
+    run(main)
+
+
+def test_a_person_says_that_an_order_ended_which_the_venue_forgot(make_world: Make) -> None:
+    """While it shows, or could not be asked, it is refused. Then it is over here too, counts no more, and can be named so."""
+    world = make_world(lookup_forgets_after_s=60.0)
+
+    async def main() -> None:
+        async with world.gateway() as gateway:
+            await gateway.submit(intent(), key="k")
+            word: dict[str, Any] = {**WHO, "verdict": Verdict.ENDED, **SAID}
+            await asyncio.sleep(60)
+            with pytest.raises(ContradictsEvidence, match="the venue shows it now, as X1, new"):
+                await gateway.resolve("k", **word)
+            # Its end is told by nobody: as where a venue has no stream of such reports.
+            (there,) = world.venue.orders()
+            request = CancelRequest(
+                client_order_id=there.client_order_id,
+                account="A",
+                instrument=there.instrument,
+                venue_order_id=there.venue_order_id,
+            )
+            world.exchange.cancel(request, world.clock.now_us())
+            world.exchange._accounts["A"].reports.pop()
+            await asyncio.sleep(61)
+            assert (await gateway.order("k", **WHO)).status is Status.NEW
+            world.venue.lookups = [reply(Unknown("no answer"))]
+            with pytest.raises(ContradictsEvidence, match="could not be asked just now"):
+                await gateway.resolve("k", **word)
+            order = await gateway.resolve("k", **word)
+            assert (order.status, order.closed) == (Status.CANCELED, True)
+            assert gateway.open_orders() == []
+            assert (await gateway.cancel("k", **WHO)).changed is False
+        assert world.venue.count("submit") == 1
 
     run(main)

@@ -29,15 +29,20 @@ class Said(StrEnum):
 
     ADOPT = "adopt"
     NOT_SENT = "not-sent"
+    ENDED = "ended"
 
 
-_VERDICTS = {Said.ADOPT: Verdict.ADOPT, Said.NOT_SENT: Verdict.NOT_SENT}
+_VERDICTS = {Said.ADOPT: Verdict.ADOPT, Said.NOT_SENT: Verdict.NOT_SENT, Said.ENDED: Verdict.ENDED}
 
 
 def resolve(
     key: Annotated[str, typer.Argument(help="The order's key.")],
     said: Annotated[
-        Said, typer.Argument(help="adopt: it is the venue's order VENUE_ORDER_ID; not-sent: nothing of it is there.")
+        Said,
+        typer.Argument(
+            help="adopt: it is the venue's order VENUE_ORDER_ID; not-sent: nothing of it is there; ended: it was there, "
+            "is over, and the venue has forgotten it."
+        ),
     ],
     ledger: options.Ledger,
     reason: Annotated[str, typer.Option(help="Why, for the audit log.")],
@@ -53,7 +58,8 @@ def resolve(
     """Say what became of an order whose fate is open; `onefill uncertain` lists them with all evidence.
 
     The venue is asked first. What contradicts the evidence is refused with exit code 2; otherwise name and reason go into
-    the audit log. not-sent ends the order: another try is a new order under a new key.
+    the audit log. not-sent ends the order: another try is a new order under a new key. ended ends one that is live here, with
+    what is executed by now.
     """
     with told(as_json=as_json):
         if (said is Said.ADOPT) != (venue_order_id is not None):

@@ -272,7 +272,7 @@ def _superseded(order: Order, event: ev.Superseded, _at_us: int) -> Order:
 
 def _resolved(order: Order, event: ev.Resolved, _at_us: int) -> Order:
     said = f"{event.by}: {event.reason}"
-    if event.verdict is ev.Verdict.ADOPT or order.replacing:
+    if event.verdict is not ev.Verdict.NOT_SENT or order.replacing:
         return _with(order, parked=False, reason=said)  # what it means for the state stands beside it
     copies = tuple(
         _with(copy, outcome=CopyOutcome.ABSENT, reason=said) if copy.under_way else copy for copy in order.copies

@@ -32,6 +32,8 @@ class Verdict(StrEnum):
     """It is the order that the venue knows under this number."""
     NOT_SENT = "not_sent"
     """Nothing of it is or can come to be at the venue."""
+    ENDED = "ended"
+    """It was at the venue and is over there, with no more executed than is known here."""
 
 
 class CopyOutcome(StrEnum):

@@ -161,7 +161,7 @@ def _must_be_listed(order: Order, after: Order, there: There, grace_us: int, unk
     """Tell whether an order that the venue does not list should be there: live before and after, and not just sent."""
     if not (order.status in _THERE and after.status in _THERE):
         return False
-    if max((after.venue_cum_quantity, *(told.report.cum_quantity for told in unknown))) >= after.most_quantity:
+    if max((after.counted_quantity, *(told.report.cum_quantity for told in unknown))) >= after.most_quantity:
         return False  # filled there, by its own word: what is missing is the execution
     wanted = after.replacement
     if after.replacing and wanted is not None and wanted.original_over is not None:

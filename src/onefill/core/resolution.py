@@ -15,6 +15,7 @@ from onefill.core.messages import Unknown as NoReply
 from onefill.core.order import Copy, Order, Replacement, Terms
 
 _OPEN_QUESTIONS = frozenset({Status.UNCERTAIN, Status.PENDING_NEW})
+_THERE = frozenset({Status.NEW, Status.PARTIALLY_FILLED, Status.PENDING_CANCEL})
 _LONGEST = 500
 
 
@@ -25,18 +26,22 @@ class Seen(msgspec.Struct, frozen=True, gc=False):
     scan: ScanReply
 
 
-def adopt(order: Order, seen: Seen, venue_order_id: str, by: str, reason: str) -> tuple[Event, ...]:
+def adopt(
+    order: Order, seen: Seen, venue_order_id: str, by: str, reason: str, *, forgotten: bool = False
+) -> tuple[Event, ...]:
     """Return what it means that somebody says: this order is the venue's order ``venue_order_id``.
 
+    ``forgotten``: the venue may have forgotten it by now (:func:`may_be_forgotten`). That it does not list it says nothing then
+    of a replaced order, nor of a number that it gave itself.
     Raises :class:`ContradictsEvidence` if the venue shows otherwise, :class:`InvalidField` for texts that say nothing.
     """
     values.name(venue_order_id, "venue_order_id")
     said = _said(order, Verdict.ADOPT, by, reason, venue_order_id)
     if order.replacement is not None and order.replacing:
-        return (said, *_adopt_replaced(order, order.replacement, seen, venue_order_id))
+        return (said, *_adopt_replaced(order, order.replacement, seen, venue_order_id, forgotten=forgotten))
     if order.venue_order_id is not None and order.venue_order_id != venue_order_id:
         raise ContradictsEvidence(order.key, f"the venue itself gave it the number {order.venue_order_id}")
-    shown = _shown(order, seen, venue_order_id)
+    shown = _shown(order, seen, venue_order_id, forgotten=forgotten and order.venue_order_id is not None)
     if shown is None:
         return (said, ev.Acknowledged(venue_order_id, VenueStatus.NEW, order.venue_cum_quantity, Source.PERSON))
     terms = Terms(0, shown.client_order_id or order.client_order_id, order.quantity, order.price)
@@ -99,6 +104,45 @@ def not_sent(
     return (said,)
 
 
+def ended(
+    order: Order,
+    capabilities: Capabilities,
+    seen: Seen,
+    by: str,
+    reason: str,
+    now_us: int,
+    waited_us: int | None = None,
+) -> tuple[Event, ...]:
+    """Return what it means that somebody says: this order is over at the venue, and the venue shows it no more.
+
+    For an order that the venue had accepted, which is live here, and which no channel tells the end of: the venue forgot it.
+    ``waited_us`` as for :func:`not_sent`. It ends as cancelled, with what is executed by now. Raises
+    :class:`ContradictsEvidence` if the venue shows it, or counts more executed than is known here, or anything of the order
+    may be under way.
+    """
+    said = _said_in_words(Verdict.ENDED, by, reason, None)
+    number = order.venue_order_id
+    if order.status not in _THERE or number is None:
+        raise ContradictsEvidence(order.key, f"it is {order.status}, not live at the venue by what is known here")
+    if order.replacing:
+        raise ContradictsEvidence(order.key, "what became of its replace comes first")
+    known_as = (number, order.live_id)
+    shown = next((o for o in _all_shown(seen) if o.venue_order_id in known_as or o.client_order_id in known_as), None)
+    if shown is not None:
+        raise ContradictsEvidence(order.key, f"the venue shows it now, as {shown.venue_order_id}, {shown.status}")
+    if order.counted_quantity > order.cum_quantity:
+        raise ContradictsEvidence(
+            order.key,
+            f"the venue counted {order.counted_quantity} executed, and {order.cum_quantity} are known here; what is missing "
+            "comes first",
+        )
+    if order.cancels and order.cancels[-1].outcome is None:
+        raise ContradictsEvidence(order.key, "the reply to a cancel is awaited")
+    _check_asked_and_dead(order, (*order.copies, *order.strays), capabilities, seen, now_us, waited_us)
+    why = f"ended, by {said.by}: {said.reason}"
+    return (said, ev.Canceled(Source.PERSON, number, order.venue_cum_quantity, why))
+
+
 def _check_asked_and_dead(
     order: Order,
     copies: tuple[Copy, ...],
@@ -131,10 +175,20 @@ def _all_shown(seen: Seen) -> tuple[VenueOrder, ...]:
     return looked_up + (seen.scan.orders if isinstance(seen.scan, Listed) else ())
 
 
-def _adopt_replaced(order: Order, wanted: Replacement, seen: Seen, venue_order_id: str) -> tuple[Event, ...]:
+def may_be_forgotten(order: Order, capabilities: Capabilities, now_us: int) -> bool:
+    """Tell whether the first claim was so long ago that the venue may show the order no more."""
+    if capabilities.lookup_forgets_after_s is None:
+        return False
+    first_us = min((copy.claimed_at_us for copy in order.copies), default=now_us)
+    return now_us - first_us >= int(capabilities.lookup_forgets_after_s * 1_000_000)
+
+
+def _adopt_replaced(
+    order: Order, wanted: Replacement, seen: Seen, venue_order_id: str, *, forgotten: bool
+) -> tuple[Event, ...]:
     """Return what it means that the order goes on under this number, replaced."""
     target = Terms(wanted.number, wanted.client_order_id, wanted.quantity, wanted.price)
-    shown = _shown(order, seen, venue_order_id)
+    shown = _shown(order, seen, venue_order_id, forgotten=forgotten)
     if shown is None:
         cum, person = order.venue_cum_quantity, Source.PERSON
         return (ev.Replaced(person, target.client_order_id, venue_order_id, target.quantity, target.price, cum),)
@@ -149,15 +203,20 @@ def _adopt_replaced(order: Order, wanted: Replacement, seen: Seen, venue_order_i
 
 
 def _said(order: Order, verdict: Verdict, by: str, reason: str, venue_order_id: str | None) -> ev.Resolved:
+    said = _said_in_words(verdict, by, reason, venue_order_id)
+    if order.status not in _OPEN_QUESTIONS and not (order.parked and order.replacing):
+        raise ContradictsEvidence(order.key, f"its fate is known: it is {order.status}")
+    return said
+
+
+def _said_in_words(verdict: Verdict, by: str, reason: str, venue_order_id: str | None) -> ev.Resolved:
     for field, text in (("by", by), ("reason", reason)):
         if not text.strip() or len(text) > _LONGEST or not text.isprintable():
             raise InvalidField(field, f"is to be a line of 1 to {_LONGEST} characters that says something")
-    if order.status not in _OPEN_QUESTIONS and not (order.parked and order.replacing):
-        raise ContradictsEvidence(order.key, f"its fate is known: it is {order.status}")
     return ev.Resolved(verdict, by.strip(), reason.strip(), venue_order_id)
 
 
-def _shown(order: Order, seen: Seen, venue_order_id: str) -> VenueOrder | None:
+def _shown(order: Order, seen: Seen, venue_order_id: str, *, forgotten: bool) -> VenueOrder | None:
     """Return the order that the venue shows under this number, or ``None`` if it cannot say."""
     if isinstance(seen.lookup, Found) and seen.lookup.order.venue_order_id == venue_order_id:
         return seen.lookup.order
@@ -165,6 +224,8 @@ def _shown(order: Order, seen: Seen, venue_order_id: str) -> VenueOrder | None:
         for one in seen.scan.orders:
             if one.venue_order_id == venue_order_id:
                 return one
+        if forgotten:
+            return None
         raise ContradictsEvidence(order.key, f"the venue lists no order {venue_order_id} since it was recorded")
     if isinstance(seen.lookup, Found):
         number = seen.lookup.order.venue_order_id

@@ -320,7 +320,7 @@ async def resolve(desk: Desk, name: OrderName, word: Word, catch_up: Callable[[R
     try:
         await catch_up(route)
     except (VenueError, TimeoutError, OSError) as error:
-        if word.verdict is Verdict.NOT_SENT:
+        if word.verdict is not Verdict.ADOPT:
             raise ContradictsEvidence(
                 name.key,
                 f"its execution reports could not be read to their end just now ({error}); say it again when they can",
@@ -333,13 +333,15 @@ async def resolve(desk: Desk, name: OrderName, word: Word, catch_up: Callable[[R
         order, now_us = entry.order, desk.clock.now_us()
         if word.verdict is Verdict.ADOPT:
             number = word.venue_order_id or ""
-            events = resolution.adopt(order, seen, number, word.by, word.reason)
+            forgotten = resolution.may_be_forgotten(order, route.capabilities, now_us)
+            events = resolution.adopt(order, seen, number, word.by, word.reason, forgotten=forgotten)
         else:
             number = None
             waited_us = None
             if entry.claimed_at_s is not None:
                 waited_us = int((route.loop.time() - entry.claimed_at_s) * 1_000_000)
-            events = resolution.not_sent(order, route.capabilities, seen, word.by, word.reason, now_us, waited_us)
+            rule = resolution.not_sent if word.verdict is Verdict.NOT_SENT else resolution.ended
+            events = rule(order, route.capabilities, seen, word.by, word.reason, now_us, waited_us)
         outcome = await asyncio.shield(route.record(entry, events, adopts=number))
         if isinstance(outcome, VenueOrderTaken):
             await route.reload(entry)

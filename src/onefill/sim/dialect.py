@@ -42,6 +42,8 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     * ``cancel_by_client_order_id``: whether a cancel may do without the exchange's own order number.
     * ``request_expiry``: whether ``SubmitRequest.expires_at_us`` is honoured; ``request_expiry_s`` is what to suggest.
     * ``conclusive_after_s``: what to declare; the exchange itself decides at once.
+    * ``lookup_forgets_after_s``: so long after its end an order is neither found nor listed any more; ``None``: it always is.
+      Its id stays as used as it was.
     * ``acknowledges_asynchronously``: submits are answered PENDING_NEW and decided ``acknowledge_delay_us`` later.
     * ``execution_id_scope``: within what execution ids are unique; they restart at 1 in each such scope.
     * ``matching``: if false every order rests, so that the order of arrival cannot change the outcome.
@@ -69,6 +71,7 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     request_expiry: bool = True
     request_expiry_s: float = 2.0
     conclusive_after_s: float | None = 5.0
+    lookup_forgets_after_s: float | None = None
     acknowledges_asynchronously: bool = False
     acknowledge_delay_us: int = 5_000
     execution_id_scope: ExecutionIdScope = ExecutionIdScope.ACCOUNT
@@ -97,6 +100,8 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             raise InvalidField("request_expiry_s", "must be above zero seconds")
         if self.conclusive_after_s is not None and self.conclusive_after_s <= 0:
             raise InvalidField("conclusive_after_s", "must be above zero seconds, or absent")
+        if self.lookup_forgets_after_s is not None and self.lookup_forgets_after_s <= 0:
+            raise InvalidField("lookup_forgets_after_s", "must be above zero seconds, or absent")
         if self.acknowledge_delay_us < 0:
             raise InvalidField("acknowledge_delay_us", "must not be below zero microseconds")
         if self.requests_per_s is not None and self.requests_per_s < 1:
@@ -136,6 +141,7 @@ def capabilities_of(dialect: Dialect) -> Capabilities:
         lookup=dialect.lookup,
         request_expiry_s=dialect.request_expiry_s if dialect.request_expiry else None,
         conclusive_after_s=dialect.conclusive_after_s,
+        lookup_forgets_after_s=dialect.lookup_forgets_after_s,
         acknowledges_asynchronously=dialect.acknowledges_asynchronously,
         cancel_by_client_order_id=dialect.cancel_by_client_order_id,
         replace=dialect.replace,

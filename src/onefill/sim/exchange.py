@@ -60,7 +60,7 @@ class Exchange(Desk):
 
     ``dialect`` is how it behaves, ``instruments`` what can be traded, ``holdings`` what accounts hold to begin with, by
     account and instrument. What its own people do is in :class:`~onefill.sim.exchange_desk.Desk`. Replies are the structs of
-    :mod:`onefill.core.messages`. Nothing is ever forgotten.
+    :mod:`onefill.core.messages`. Nothing is ever forgotten, but a dialect may have ended orders be shown for a while only.
     Raises :class:`~onefill.core.errors.InvalidField` if two instruments share a symbol or a step is not above zero.
     """
 
@@ -117,7 +117,7 @@ class Exchange(Desk):
             counts.cancels_rejected += 1
             return CancelRejected("this venue cancels by its own order number, and none was given")
         order = self._find(request, request.client_order_id, account)
-        if order is None:
+        if order is None or self._forgotten(order, now):
             counts.cancels_rejected += 1
             return CancelRejected("unknown order")
         if order.status not in LIVE:
@@ -149,7 +149,7 @@ class Exchange(Desk):
             counts.replaces_rejected += 1
             return ReplaceRejected("this venue does not replace orders")
         original = self._find(request, request.orig_client_order_id, account)
-        if original is None or not request.orig_client_order_id:
+        if original is None or not request.orig_client_order_id or self._forgotten(original, now):
             counts.replaces_rejected += 1
             return ReplaceRejected("unknown order")
         wanted = self._rules.replacement(request, original, account.latest.get(request.client_order_id), now)
@@ -163,19 +163,21 @@ class Exchange(Desk):
 
     def lookup(self, client_order_id: str, account: str, now_us: int) -> ExchangeLookupReply:
         """Return the latest order under a client order id, dead ones included; Unknown where there is no look-up."""
-        self._bring_to(now_us)
+        now = self._bring_to(now_us)
         if self.dialect.lookup is not Lookup.DIRECT:
             return Unknown("this venue has no look-up by client order id")
         kept = self._accounts.get(account)
         order = kept.latest.get(client_order_id) if kept is not None else None
-        return Found(order.view()) if order is not None else NotFound("no order under this client order id")
+        if order is None or self._forgotten(order, now):
+            return NotFound("no order under this client order id")
+        return Found(order.view())
 
     def scan(self, account: str, instrument: str, since_us: int, now_us: int) -> ExchangeScanReply:
         """List the account's orders in an instrument that are open, or that ended or traded at ``since_us`` (µs) or later.
 
         In order of arrival, and complete; Unknown where the dialect lists none.
         """
-        self._bring_to(now_us)
+        now = self._bring_to(now_us)
         if self.dialect.lookup is Lookup.NONE:
             return Unknown("this venue does not list orders")
         kept = self._accounts.get(account)
@@ -196,7 +198,7 @@ class Exchange(Desk):
             if report.kind is ExecutionKind.REPLACED and order.replaces:
                 found[order.replaces] = self._orders[order.replaces - 1]
         listed = (order for _, order in sorted(found.items()) if order.request.instrument == instrument)
-        return Listed(tuple(order.view() for order in listed))
+        return Listed(tuple(order.view() for order in listed if not self._forgotten(order, now)))
 
     def open_orders(self, account: str) -> list[VenueOrder]:
         """Return the account's live orders, oldest first, as of the latest time seen."""
@@ -254,6 +256,11 @@ class Exchange(Desk):
         return [judged(order) for order in bids], [judged(order) for order in offers]
 
     # ---------------------------------------------------------------- judgment
+
+    def _forgotten(self, order: BookOrder, now: int) -> bool:
+        """Tell whether an order ended so long ago that its owner is not shown it any more."""
+        kept_s = self.dialect.lookup_forgets_after_s
+        return kept_s is not None and order.status not in LIVE and now - order.ended_us >= kept_s * SECOND_US
 
     def _late(self, expires_at_us: int | None, now: int) -> TooLate | None:
         if expires_at_us is None or now <= expires_at_us or not self.dialect.request_expiry:

@@ -99,6 +99,11 @@ class Account:
         with_ids = dialect.execution_ids is ExecutionIds.GIVEN
         self._plain = with_ids and not (self._totals or dialect.execution_revisions or self._copies)
 
+    def close(self, order: BookOrder, now: int) -> None:
+        """Have an order be live no more, from ``now`` (µs) on."""
+        del self.open[order.number]
+        order.ended_us = now
+
     # ----------------------------------------------------------------- telling
 
     def trade(self, order: BookOrder, quantity: Decimal, price: Decimal | None, now: int) -> None:

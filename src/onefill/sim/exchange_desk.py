@@ -187,7 +187,7 @@ class Desk(Floor):
             if filled:
                 self._rest_no_more(order)
                 order.status = VenueStatus.FILLED
-                del account.open[order.number]
+                account.close(order, now)
             return False
         if order.status is not VenueStatus.FILLED or filled:
             return False

@@ -106,7 +106,7 @@ class Floor:
         order.status = VenueStatus.FILLED if filled else VenueStatus.PARTIALLY_FILLED
         account = self._accounts[order.request.account]
         if filled:
-            del account.open[order.number]
+            account.close(order, now)
         account.trade(order, quantity, price, now)
 
     def _tell_total(self, order: BookOrder, now: int) -> None:
@@ -118,7 +118,7 @@ class Floor:
         order.status = status
         order.reason = reason
         account = self._accounts[order.request.account]
-        del account.open[order.number]
+        account.close(order, now)
         account.report(order, kind, now)
 
     def _rest_no_more(self, order: BookOrder) -> None:
@@ -158,7 +158,7 @@ class Floor:
         order.key = book.key_of(wanted)
         if ends:
             order.status = VenueStatus.FILLED
-            del account.open[order.number]
+            account.close(order, now)
         else:
             order.status = VenueStatus.PARTIALLY_FILLED if order.cum_quantity else VenueStatus.NEW
         if restated is not None:
@@ -178,7 +178,7 @@ class Floor:
         order.orig_client_order_id = original.request.client_order_id
         order.replaces, original.replaced_by = original.number, order.number
         original.status = self.dialect.replaced_shows_as
-        del account.open[original.number]
+        account.close(original, now)
         if original.status is VenueStatus.CANCELED:
             account.report(original, ExecutionKind.CANCELED, now)
         if wanted.time_in_force is TimeInForce.DAY and self.dialect.day_orders_expire:

@@ -247,10 +247,6 @@ def _wish_forgotten(_original: Any) -> Any:
     return lambda order, _event, _at_us: order
 
 
-def _refused_unasked(_original: Any) -> Any:
-    return lambda _order, last, *_: steps.TellRefused(last.reason or "refused")
-
-
 def _first_of_the_journal_only(_original: Any) -> Any:
     return lambda *_entry: bytes(32)
 
@@ -331,13 +327,6 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     Mutant("the answer is kept", "every repeat is told the latest", gateway.Gateway, "_join", _newest_answer),
     Mutant("same key, same content", "any content is taken", desk, "same_content", _terms_of_anybody),
     Mutant("a cancel of a filled order says so", "it says refused", desk, "_cancel_order", _cancel_again),
-    Mutant(
-        "told as refused once the venue said what is true",
-        "the last refusal is told",
-        retry_live,
-        "_refused",
-        _refused_unasked,
-    ),
     Mutant("a cancel is remembered", "it is dropped", apply, "_cancel_recorded", _wish_forgotten),
     Mutant("a replaced order is not cancelled", "over is over", apply, "_superseded", _over_is_over),
     Mutant(

@@ -22,7 +22,7 @@ class BookOrder(msgspec.Struct, eq=False, gc=False):
     ``key`` orders limit prices within a side, best highest: ticks for bids, negated ticks for offers. ``place`` is what it
     is known by among the orders at its price. ``replaces`` and ``replaced_by`` are the numbers of its neighbours in a chain
     of replaces under changing ids, 0 where there is none. ``value`` (of what was executed) and ``told`` (the executed quantity
-    last told) are kept only where totals are told.
+    last told) are kept only where totals are told. ``ended_us``: when it ended last.
     """
 
     number: int
@@ -39,6 +39,7 @@ class BookOrder(msgspec.Struct, eq=False, gc=False):
     replaced_by: int = 0
     value: Decimal = _ZERO
     told: Decimal = _ZERO
+    ended_us: int = 0
 
     @property
     def leaves(self) -> Decimal:

@@ -303,9 +303,13 @@ class World:
             life = await self.some_gateway() or life
             await self._catch_up(life)  # what was busted meanwhile may be live again
             self.history.add(Phase(self.at_us(), f"everything is to end ({phase})"))
+            if phase == "end" and self.plan.operator_lies:
+                await self.operator.deny_live(life)
             ending = [self._end_key(life, one, phase) for one in firsts.values()]
             await asyncio.gather(*ending)
             waiting = await self._rest(life)
+            if waiting and await self.operator.end_forgotten(life):
+                waiting = await self._rest(life)
             made.unrested = waiting
             if waiting:
                 return
@@ -324,6 +328,8 @@ class World:
         revived = {order.key for order in life.gateway.open_orders()}
         await asyncio.gather(*(self._end_key(life, one, "last") for one in firsts.values() if one.key in revived))
         made.unrested = await self._rest(life, parked_rests=False)
+        if made.unrested and await self.operator.end_forgotten(life):
+            made.unrested = await self._rest(life, parked_rests=False)
         self.history.add(Phase(self.at_us(), "at rest" if not made.unrested else "never at rest"))
         await self._final_answers(made, life, list(firsts.values()))
         if self.plan.nodes.hosts > 1:

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 from onefill.core.capabilities import Lookup
 from onefill.core.events import Verdict
 from onefill.core.lifecycle import ENDED
-from onefill.core.messages import VenueStatus
+from onefill.core.messages import LIVE, VenueStatus
 from onefill.core.order import Order
 from onefill.engine.gateway import Gateway
 from onefill.sim.history import Answered
+from onefill.sim.order_book import ExchangeOrder
 from onefill.sim.world_life import Life
 from onefill.sim.world_plan import ACCOUNT, STRATEGY
 
@@ -54,20 +55,43 @@ class Operator:
         if order.status in ENDED:
             await self._say(life, order, Verdict.NOT_SENT, None, lie=True)
 
+    async def end_forgotten(self, life: Life) -> bool:
+        """Say of every order that is live here and over at the venue that it ended; return whether there was one."""
+        world, any_ended = self._world, False
+        over = {one.venue_order_id for one in world.exchange.all_orders() if one.status not in LIVE}
+        for order in life.gateway.open_orders():
+            if order.venue_order_id in over and not order.replacing:
+                said = await self._say(life, order, Verdict.ENDED, None)
+                any_ended = any_ended or said.answer is not None
+        return any_ended
+
+    async def deny_live(self, life: Life) -> None:
+        """Say of orders that are live at the venue, and shown there, that they ended."""
+        world = self._world
+        if world.plan.dialect.lookup is Lookup.NONE:
+            return
+        live = {one.venue_order_id for one in world.exchange.all_orders() if one.status in LIVE}
+        for order in life.gateway.open_orders()[:3]:
+            number = order.venue_order_id
+            if number in live and world.seen_by_readers(number or ""):
+                await self._say(life, order, Verdict.ENDED, None, lie=True)
+
     def _truth(self, order: Order) -> tuple[Verdict, str | None]:
         wanted = order.client_order_id
         if order.replacement is not None and order.replacing:
             wanted = order.replacement.client_order_id
         for one in self._world.exchange.all_orders():
             # What was rejected never was an order: nothing of it is there.
-            if one.client_order_id == wanted and one.status is not VenueStatus.REJECTED:
+            if one.client_order_id == wanted and one.status is not VenueStatus.REJECTED and _is_wanted(order, one):
                 return Verdict.ADOPT, one.venue_order_id
         return Verdict.NOT_SENT, None
 
     async def _lie(self, life: Life, order: Order) -> None:
         verdict, number = self._truth(order)
         if verdict is Verdict.NOT_SENT:
-            await self._say(life, order, Verdict.ADOPT, "X99999", lie=True)
+            # Of a replaced order, a venue that forgets can say nothing against any number.
+            if not (order.replacing and self._world.plan.dialect.lookup_forgets_after_s is not None):
+                await self._say(life, order, Verdict.ADOPT, "X99999", lie=True)
         elif self._world.seen_by_readers(number or ""):
             await self._say(life, order, Verdict.NOT_SENT, None, lie=True)
 
@@ -88,3 +112,11 @@ class Operator:
 
         content = f"{LIE if lie else ''}{verdict} {number or ''}".rstrip()
         return await self._world.callers.call(life, ("resolve", order.key, content, None), work)
+
+
+def _is_wanted(order: Order, there: ExchangeOrder) -> bool:
+    """Tell whether an order of the venue can be what is asked about: after a replace that keeps the id, by its terms."""
+    wanted = order.replacement
+    if wanted is None or not order.replacing or order.gets_new_id:
+        return True
+    return (there.quantity, there.price) == (wanted.quantity, wanted.price)

@@ -11,7 +11,7 @@ from random import Random
 
 import msgspec
 
-from onefill.core.capabilities import ReplaceStyle, UniqueScope
+from onefill.core.capabilities import Lookup, ReplaceStyle, UniqueScope
 from onefill.core.identity import IdScheme
 from onefill.core.intent import Intent
 from onefill.core.values import OrderType, Side, TimeInForce
@@ -29,6 +29,8 @@ NOON_US = 1_750_000_000_000_000 // 86_400_000_000 * 86_400_000_000 + 43_200_000_
 TOO_LARGE = Decimal(2 * 10**18)
 """A quantity that fits the instrument's steps and that the exchange refuses."""
 _HOUR_US = 3_600_000_000
+FORGETTING = 0.2
+"""The part of the worlds whose venue shows ended orders for a while only, where it shows any and clocks are right."""
 
 
 class Weather(msgspec.Struct, frozen=True, kw_only=True):
@@ -256,6 +258,7 @@ class _Planner:
             request_expiry=profile.expiry,
             request_expiry_s=expiry_s,
             conclusive_after_s=conclusive_s if profile.conclusive else None,
+            lookup_forgets_after_s=self._forgets_after_s(),
             acknowledges_asynchronously=profile.asynchronous,
             acknowledge_delay_us=draw.choice((2_000, 50_000, 700_000)),
             execution_id_scope=scope,
@@ -263,6 +266,12 @@ class _Planner:
             burst=2 if throttled else None,
             **habits(self.other_draw),
         )
+
+    def _forgets_after_s(self) -> float | None:
+        """Return after how long the venue forgets. What has passed is told by the time of day: it is right in such a world."""
+        draw = Random(f"forgets {self.seed}")  # noqa: S311 - of its own, as above
+        forgets = draw.random() < FORGETTING and self.profile.lookup is not Lookup.NONE and not self.nodes.drifts
+        return draw.choice((0.3, 1.0, 3.0)) if forgets else None
 
     def _settings(self) -> GatewaySettings:
         draw = self.draw
@@ -482,7 +491,7 @@ class _Planner:
             target = draw.randint(lowest, highest)
             made.append(Timed(at_s=draw.uniform(0.05, end_s), host=host, amount=target - offset[host]))
             offset[host] = target
-        return tuple(made)
+        return tuple(made) if dialect.lookup_forgets_after_s is None else ()
 
     def _timed(self, probability: float, end_s: float, hosts: int, lasts: tuple[float, float]) -> tuple[Timed, ...]:
         if not self.chance(probability):

@@ -169,6 +169,12 @@ def test_an_order_that_lacks_an_execution_only_is_no_order_that_the_venue_lost()
     assert kinds(here(live()), there(executions=filled)) == [("missing_execution", "C1")]
 
 
+def test_what_was_filled_and_taken_back_must_be_listed() -> None:
+    """After a bust the venue's old count says no more that the order filled: not listed, it is unknown there."""
+    busted = live(venue_cum_quantity=Decimal(10), reversed_quantity=Decimal(10))
+    assert kinds(here(busted), there()) == [("unknown_at_venue", "C1")]
+
+
 def test_a_venue_that_lists_none_is_not_one_without_orders() -> None:
     """Unknown is not empty: where the list cannot be had, no order is missing there, and nothing is gone."""
     comparison = seen(here(live()), there(orders=None))

@@ -20,7 +20,7 @@ from onefill.core.events import CopyOutcome, Event, Source, Verdict
 from onefill.core.lifecycle import Status
 from onefill.core.messages import VenueOrder, VenueStatus
 from onefill.core.order import Order
-from onefill.core.resolution import Seen, adopt, not_sent
+from onefill.core.resolution import Seen, adopt, ended, may_be_forgotten, not_sent
 from onefill.core.values import Side
 
 NO_ANSWER = Seen(msg.Unknown("time-out"), msg.Unknown("time-out"))
@@ -437,3 +437,96 @@ def test_the_refusal_names_the_order_and_the_evidence() -> None:
     with pytest.raises(ContradictsEvidence) as told:
         not_sent(order(key="K7"), ASKED, NOTHING, "ann", "r", LATER_US)
     assert (told.value.key, told.value.evidence) == ("K7", "its fate is known: it is recorded")
+
+
+# --------------------------------------------------------- over, and shown no more
+
+FORGETS = msgspec.structs.replace(ASKED, lookup_forgets_after_s=60.0)
+
+
+def there(**changes: Any) -> Order:
+    """Return an order that the venue accepted, live by what is known here."""
+    fields: dict[str, Any] = {"copies": copies("a0"), "venue_order_id": "V1"}
+    return in_state(changes.pop("status", Status.NEW), **(fields | changes))
+
+
+@pytest.mark.parametrize("status", [Status.NEW, Status.PARTIALLY_FILLED, Status.PENDING_CANCEL])
+@pytest.mark.parametrize(("venue", "seen"), [(FORGETS, NOTHING), (LISTED, NOTHING), (MUTE, NO_ANSWER)])
+def test_an_order_that_ended_and_is_shown_no_more_is_ended(status: Status, venue: Any, seen: Seen) -> None:
+    """It ends as cancelled, with what was executed, and with who said so and why; a cancel that is wished for is over."""
+    executed = {"cum_quantity": Decimal(3), "venue_cum_quantity": Decimal(3)}
+    before = there(status=status, cancels=copies("r1"), cancel_wanted=True, **executed)
+    events = ended(before, venue, seen, " ann ", " seen in its history ", LATER_US)
+    assert events[0] == ev.Resolved(Verdict.ENDED, "ann", "seen in its history", None)
+    done = advance(before, events, LATER_US)
+    assert (done.status, done.closed, done.cum_quantity, done.cancel_wanted) == (
+        Status.CANCELED,
+        True,
+        Decimal(3),
+        False,
+    )
+    assert done.reason == "ended, by ann: seen in its history"
+    again = msgspec.json.decode(msgspec.json.encode(events), type=tuple[Event, ...])
+    assert advance(before, again, LATER_US) == done
+
+
+def test_what_trades_after_somebody_called_it_ended_still_counts() -> None:
+    """An execution that turns up later is booked as on every order that is over."""
+    done = advance(there(), ended(there(), FORGETS, NOTHING, "ann", "r", LATER_US), LATER_US)
+    late = ev.Traded("E1", Decimal(2), Decimal(25), "V1", Decimal(2), LATER_US)
+    assert advance(done, (late,), LATER_US).cum_quantity == Decimal(2)
+
+
+REFUSED_ENDS: dict[str, tuple[Order, Any, Seen, int, str]] = {
+    "its fate is open": (uncertain(), FORGETS, NOTHING, LATER_US, "it is uncertain, not live"),
+    "it is over": (there(status=Status.CANCELED), FORGETS, NOTHING, LATER_US, "it is canceled, not live"),
+    "it has no number": (there(venue_order_id=None), FORGETS, NOTHING, LATER_US, "it is new, not live"),
+    "it is shown": (there(), FORGETS, found(shown()), LATER_US, "the venue shows it now, as V1, new"),
+    "its number is listed": (there(), LISTED, listed(shown(client_order_id="")), LATER_US, "shows it now, as V1"),
+    "it is shown as over": (
+        there(),
+        FORGETS,
+        found(shown(status=VenueStatus.CANCELED)),
+        LATER_US,
+        "the venue shows it now, as V1, canceled",
+    ),
+    "more was executed": (
+        there(venue_cum_quantity=Decimal(4), cum_quantity=Decimal(1)),
+        FORGETS,
+        NOTHING,
+        LATER_US,
+        "the venue counted 4 executed, and 1 are known here",
+    ),
+    "a cancel is under way": (
+        there(status=Status.PENDING_CANCEL, cancels=copies("~0")),
+        FORGETS,
+        NOTHING,
+        LATER_US,
+        "the reply to a cancel is awaited",
+    ),
+    "nobody could be asked": (there(), FORGETS, NO_ANSWER, LATER_US, "could not be asked just now"),
+    "it may not be seen yet": (there(), FORGETS, NOTHING, us(6), "may still be under way"),
+    "a replace is open": (replacing("?1"), FORGETS, NOTHING, LATER_US, "not live|what became of its replace"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED_ENDS)
+def test_an_end_against_the_evidence_is_refused(case: str) -> None:
+    """Nothing is called over that shows, may trade or still come: the refusal names the evidence, and nothing changes."""
+    before, venue, seen, now_us, evidence = REFUSED_ENDS[case]
+    with pytest.raises(ContradictsEvidence, match=evidence):
+        ended(before, venue, seen, "ann", "r", now_us)
+
+
+def test_a_replaced_order_that_may_be_forgotten_is_adopted_though_it_is_not_listed() -> None:
+    """That the venue lists it no more says nothing then. A number that is none of the venue's own is still refused."""
+    before = parked_replace("C2")
+    with pytest.raises(ContradictsEvidence, match="lists no order V2"):
+        adopt(before, NOTHING, "V2", "ann", "r")
+    done = advance(before, adopt(before, NOTHING, "V2", "ann", "r", forgotten=True), LATER_US)
+    assert (done.status, done.venue_order_id, done.terms_number) == (Status.NEW, "V2", 1)
+    with pytest.raises(ContradictsEvidence, match="lists no order V2"):
+        adopt(uncertain(), NOTHING, "V2", "ann", "r", forgotten=True)
+    assert may_be_forgotten(there(), FORGETS, us(60))
+    assert not may_be_forgotten(there(), FORGETS, us(60) - 1)
+    assert not may_be_forgotten(there(), ASKED, us(10**6))

@@ -6,7 +6,8 @@ import pytest
 from exchange_kit import DAY_US, NOON_US, cancel, exchange, limit, market, order, replace
 
 from onefill.core.capabilities import Lookup, ReplaceStyle
-from onefill.core.messages import Listed, Unknown, VenueStatus
+from onefill.core.errors import InvalidField
+from onefill.core.messages import CancelRejected, DuplicateId, Found, Listed, NotFound, Unknown, VenueStatus
 from onefill.core.values import TimeInForce
 from onefill.sim.exchange import Exchange
 
@@ -85,3 +86,27 @@ def test_it_is_as_of_now() -> None:
 def test_where_orders_cannot_be_listed_nothing_is_said(lookup: Lookup, lists: bool) -> None:
     """A venue that lists nothing answers Unknown, never an empty list."""
     assert isinstance(exchange(lookup=lookup).scan("A", "ACME", 0, NOON_US), Listed if lists else Unknown)
+
+
+def test_a_venue_may_show_what_ended_for_a_while_only() -> None:
+    """From then on neither query nor list nor a refused cancel shows it; its id stays as used as it was."""
+    venue = exchange(lookup_forgets_after_s=60.0)
+    venue.submit(limit("dead", "buy", 1, 10), NOON_US)
+    venue.submit(limit("live", "buy", 1, 10), NOON_US)
+    venue.cancel(cancel("dead"), NOON_US + 5)
+    until_us = NOON_US + 5 + 60_000_000
+    for now_us, shown in ((until_us - 1, ["dead", "live"]), (until_us, ["live"])):
+        assert listed(venue, NOON_US, now_us=now_us) == shown
+        assert isinstance(venue.lookup("dead", "A", now_us), Found if "dead" in shown else NotFound)
+        refused = venue.cancel(cancel("dead"), now_us)
+        assert isinstance(refused, CancelRejected)
+        assert (refused.order is not None) is ("dead" in shown)
+    assert isinstance(venue.lookup("live", "A", until_us), Found)
+    assert isinstance(venue.submit(limit("dead", "buy", 1, 10), until_us), DuplicateId)
+    assert venue.capabilities.lookup_forgets_after_s == 60.0
+
+
+def test_a_time_to_forget_that_is_none_is_refused() -> None:
+    """It is above zero, or absent."""
+    with pytest.raises(InvalidField, match="lookup_forgets_after_s"):
+        exchange(lookup_forgets_after_s=0.0)
