@@ -1,7 +1,7 @@
 """What the guard adds to a call of plain ccxt, against one and the same server, beside a bare durable commit.
 
-A plain call, a guarded one and a bare commit alternate one by one, so that drift hits all three. Between them everything that
-is under way comes to an end, as it does between the calls of a script that thinks about its next one. What the guard adds
+A plain call, a guarded one, a repeat of that and a bare commit alternate one by one, so that drift hits all. The repeat is
+answered once what was written behind the call is durable, so that nothing of it falls into what comes next. What the guard adds
 where calls follow each other at once is a figure of its own: there each waits for what was written behind the last one.
 """
 
@@ -22,10 +22,6 @@ Guard = Callable[[Any, Path], Any]
 """Returns a guarded object for one of ccxt's, over the ledger in a file that is made."""
 _ORDER: Final = ("BTC/USDT", "limit", "buy", 0.5, 100)
 _SERVER: Final = ("exchange", "--imitate", "binance_spot", "--no-matching")
-_TURNS: Final = 30
-"""Turns of the event loop in which what was begun comes to an end."""
-_READS: Final = 3
-"""Questions to the server in which the same happens on a guard's own thread, about a millisecond each."""
 
 
 async def added(folder: Path, guard: Guard, calls: int) -> dict[str, float]:
@@ -71,8 +67,7 @@ async def _asynchronous(folder: Path, guard: Guard, floor: Floor, url: str, call
         for number in range(calls):
             usual.append(await _timed(plain, {}))
             with_guard.append(await _timed(guarded, {"key": f"asynchronous-{number}"}))
-            for _ in range(_TURNS):
-                await asyncio.sleep(0)
+            await guarded.create_order(*_ORDER, {"key": f"asynchronous-{number}"})
             commits.append(floor.commit())
         figures = _figures(usual, with_guard, commits)
         in_a_row = [await _timed(guarded, {"key": f"in-a-row-{number}"}) for number in range(calls)]
@@ -109,8 +104,7 @@ def _synchronous(folder: Path, guard: Guard, floor: Floor, url: str, calls: int)
                 began = time.perf_counter_ns()
                 exchange.create_order(*_ORDER, params)
                 took.append((time.perf_counter_ns() - began) / 1000)
-            for _ in range(_READS):
-                plain.fetch_time()
+            guarded.create_order(*_ORDER, {"key": f"synchronous-{number}"})
             commits.append(floor.commit())
     finally:
         guarded.close()

@@ -175,21 +175,21 @@ class _Sync(_Shared):
             params=params,
         )
         guard = self.__dict__[STATE]
-        return guard.run(guard.desk.edit, call)
+        return guard.change(guard.desk.edit, call)
 
     def cancel_order(self, id: Any, symbol: str | None = None, params: Any = None, **beside: Any) -> Any:  # noqa: A002
         """As ccxt's; for orders of the guard an order that is over is no error."""
         call = _call(self, "cancel_order", beside, id=id, symbol=symbol, params=params)
         guard = self.__dict__[STATE]
         parent: Any = super()
-        done = guard.run(guard.desk.cancel, call)
+        done = guard.change(guard.desk.cancel, call)
         if done is not NOT_OURS:
             return done
         try:
             with _without_retries():
                 return parent.cancel_order(id, symbol, _passed_on(params))
         except ccxt.ExchangeError:  # dead or unknown there, in one of many words
-            done = guard.run(guard.desk.cancel_of_ended, call)
+            done = guard.change(guard.desk.cancel_of_ended, call)
             if done is NOT_OURS:
                 raise
             return done

@@ -6,7 +6,7 @@ All of it runs on one event loop: the user's own, or, for a synchronous client, 
 import asyncio
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Final
 
@@ -30,11 +30,12 @@ from onefill.core.lifecycle import UNANSWERED
 from onefill.core.order import Order
 from onefill.core.values import OrderType, Side, exact_decimal
 from onefill.engine.gateway import Gateway
-from onefill.guarding.hands import Hands
 from onefill.guarding.hearing import HearingVenue, Waiting
 from onefill.guarding.outcomes import Results, Uncertain, Unfit, Unreachable, failure_of, failure_of_edit, rejection
 from onefill.guarding.settings import GuardSettings, call_timeout_s
 from onefill.guarding.site import Site
+from onefill.guarding.waiter import Waiter
+from onefill.service import ledgers
 from onefill.service.wiring import open_gateway
 from onefill.venues.ccxt.feed import Unanswered
 
@@ -79,7 +80,13 @@ class GuardDesk:
         self._opening: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
+        self.alone: Callable[[], bool] = _never
+        """Whether a single call needs the event loop, which is the guard's own."""
         self._recording: set[asyncio.Task[Any]] = set()
+
+    def _may_be_held(self) -> bool:
+        """Tell whether the loop may be held up by one request: nobody else waits, and no lease has to be renewed."""
+        return self.alone() and not ledgers.is_shared(self.settings.ledger)
 
     @property
     def closed(self) -> bool:
@@ -113,6 +120,7 @@ class GuardDesk:
             self.exchange,
             self.settings.account,
             reads=self._results.read,
+            alone=self._may_be_held,
             timeout_s=timeout_s,
             poll_s=self.settings.poll_s,
             streams=False,
@@ -153,8 +161,8 @@ class GuardDesk:
         key, params = rules.take_key(call.params, call.key)
         return Wanted(call, key, self._intent(call, params))
 
-    async def place(self, wanted: Wanted, hands: Hands | None = None) -> dict[str, Any]:
-        """As :meth:`create`, for what was read. ``hands``: the thread that waits for it."""
+    async def place(self, wanted: Wanted, waiter: Waiter | None = None) -> dict[str, Any]:
+        """As :meth:`create`, for what was read. ``waiter``: the thread that waits for it."""
         gateway = await self.open()
         call, key, intent = wanted.call, wanted.key, wanted.intent
         if key is None:
@@ -162,7 +170,9 @@ class GuardDesk:
         # The id is made from the key: a reply can be heard, and told, before it is recorded behind it.
         venue = self._at_venue
         name = derived_id(intent.account, intent.strategy, key, venue.capabilities.id_format)
-        waiting = Waiting(intent, asyncio.get_running_loop().create_future(), hands)
+        if waiter is not None:
+            waiter.key, waiter.client_order_id = key, name
+        waiting = Waiting(intent, asyncio.get_running_loop().create_future(), waiter)
         work = asyncio.ensure_future(
             gateway.submit(intent, key=key, wait_s=call.wait_s, allow_similar=call.allow_similar)
         )
@@ -377,6 +387,10 @@ class GuardDesk:
         if self._venue is None:
             raise RouteClosed(f"the guard of {self.exchange.id} is not open")
         return self._venue
+
+
+def _never() -> bool:
+    return False
 
 
 async def _known(gateway: Gateway, key: str, intent: Intent) -> Order | None:

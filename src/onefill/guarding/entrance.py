@@ -11,13 +11,14 @@ import weakref
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Final, TypeVar, cast
 
-from onefill.core.errors import CallerError, InvalidField, RouteClosed
+from onefill.core.errors import CallerError, InvalidField, OrderUncertain, RouteClosed
 from onefill.core.risk_limits import Risk
 from onefill.engine.controller import ControlPlan
 from onefill.guarding.classes import STATE, guarded_class, is_guarded
 from onefill.guarding.desk import Call, GuardDesk
-from onefill.guarding.hands import Hands
+from onefill.guarding.outcomes import Uncertain, Unreachable
 from onefill.guarding.settings import GuardSettings
+from onefill.guarding.waiter import Late, Waiter
 from onefill.service.ledgers import LedgerName
 from onefill.venues.ccxt.client import is_async
 
@@ -25,6 +26,9 @@ Exchange = TypeVar("Exchange")
 T = TypeVar("T")
 _log: Final = logging.getLogger("onefill")
 _AT_EXIT_S: Final = 10.0
+_GRACE_S: Final = 1.0
+"""How much longer than it was told a thread waits for the loop, which counts the time itself, and may be held up."""
+_HELD_UP: Final = "the connection is held up by a request that is not answered"
 
 
 def guard(
@@ -136,6 +140,7 @@ class SyncGuard:
     def start(self) -> None:
         """Open ledger and venue. Raises as :func:`onefill.open` does."""
         self._loop = _new_event_loop()
+        self.desk.alone = self._is_alone
         self._thread = threading.Thread(target=self._loop.run_forever, name="onefill-guard", daemon=True)
         self._thread.start()
         try:
@@ -149,17 +154,41 @@ class SyncGuard:
     def create(self, call: Call) -> dict[str, Any]:
         """Place an order, once for its key, and return it as ccxt shows it."""
         wanted = self.desk.read(call)
-        wait_s = self.desk.settings.wait_s if call.wait_s is None else call.wait_s
-        hands = Hands(free_s=wait_s)
-        return self._run(hands, self.desk.place, (wanted, hands), None)
+        wait_s = self._wait_s(call)
+        waiter = Waiter(wait_s)
+        try:
+            return self._run(waiter, self.desk.place, (wanted, waiter), wait_s + _GRACE_S)
+        except Late:
+            if waiter.withdraw():
+                raise self._busy("Nothing of this order was recorded or sent") from None
+            key = waiter.key or wanted.key or ""
+            raise Uncertain(OrderUncertain(key, waiter.client_order_id, _HELD_UP)) from None
+
+    def change(self, work: Callable[[Call], Coroutine[Any, Any, T]], call: Call) -> T:
+        """Return what a call of the desk about an order returns. If the wait for it is broken off, it goes on."""
+        waiter = Waiter()
+        try:
+            return self._run(waiter, work, (call,), self._wait_s(call) + _GRACE_S)
+        except Late:
+            done = "Nothing was changed" if waiter.withdraw() else "What comes of this call is not known yet"
+            raise self._busy(done) from None
 
     def run(self, work: Callable[..., Coroutine[Any, Any, T]], *arguments: Any, timeout_s: float | None = None) -> T:
-        """Return what a call of the desk returns. If the wait for it is broken off, it goes on."""
-        return self._run(Hands(), work, arguments, timeout_s)
+        """Return what a call of the desk returns. If the wait for it is broken off, it goes on. Raises TimeoutError."""
+        try:
+            return self._run(Waiter(), work, arguments, timeout_s)
+        except Late:
+            raise TimeoutError from None
+
+    def _wait_s(self, call: Call) -> float:
+        return self.desk.settings.wait_s if call.wait_s is None else call.wait_s
+
+    def _busy(self, done: str) -> Exception:
+        return Unreachable(f"{self.desk.exchange.id}: {_HELD_UP}. {done}; call again")
 
     def _run(
         self,
-        hands: Hands,
+        waiter: Waiter,
         work: Callable[..., Coroutine[Any, Any, T]],
         arguments: tuple[Any, ...],
         timeout_s: float | None,
@@ -173,19 +202,24 @@ class SyncGuard:
                     f"the guard of {self.desk.exchange.id} was made in another process, which this one was forked from; guard "
                     "an object of this process's own, over a ledger of its own"
                 )
-            loop.call_soon_threadsafe(self._begin, hands, work, arguments)
-        return cast("T", hands.wait(timeout_s))
+            loop.call_soon_threadsafe(self._begin, waiter, work, arguments)
+        return cast("T", waiter.wait(timeout_s))
 
-    def _begin(self, hands: Hands, work: Callable[..., Coroutine[Any, Any, T]], arguments: tuple[Any, ...]) -> None:
-        task = asyncio.get_running_loop().create_task(_told_to(hands, work, arguments))
+    def _begin(self, waiter: Waiter, work: Callable[..., Coroutine[Any, Any, T]], arguments: tuple[Any, ...]) -> None:
+        if not waiter.begin():
+            return
+        task = asyncio.get_running_loop().create_task(_told_to(waiter, work, arguments))
         self._tasks.add(task)
 
         def ended(_: object) -> None:
             self._tasks.discard(task)
             if task.cancelled():
-                hands.fail(RouteClosed(f"the guard of {self.desk.exchange.id} was closed"))
+                waiter.fail(RouteClosed(f"the guard of {self.desk.exchange.id} was closed"))
 
         task.add_done_callback(ended)
+
+    def _is_alone(self) -> bool:
+        return len(self._tasks) == 1
 
     def close(self, timeout_s: float | None = None) -> None:
         """Close ledger and venue. Calls of other threads that still wait end with RouteClosed."""
@@ -214,16 +248,16 @@ def _new_event_loop() -> asyncio.AbstractEventLoop:
     return cast("asyncio.AbstractEventLoop", uvloop.new_event_loop())
 
 
-async def _told_to(hands: Hands, work: Callable[..., Coroutine[Any, Any, T]], arguments: tuple[Any, ...]) -> None:
+async def _told_to(waiter: Waiter, work: Callable[..., Coroutine[Any, Any, T]], arguments: tuple[Any, ...]) -> None:
     """Do the work, and tell the thread that waits right then: not a turn of the loop later, behind what is written next."""
     try:
         result = await work(*arguments)
     except asyncio.CancelledError:
         raise  # told once the task has ended: it may be cancelled before it begins
     except BaseException as error:  # noqa: BLE001 - the caller's
-        hands.fail(error)
+        waiter.fail(error)
     else:
-        hands.end(result)
+        waiter.end(result)
 
 
 async def _end_tasks() -> None:

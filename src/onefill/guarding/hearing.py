@@ -1,6 +1,7 @@
 """The adapter behind a guard: it also lets whoever waits for a new order hear the venue's reply at once."""
 
 import asyncio
+import operator
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -9,23 +10,23 @@ import msgspec
 from onefill.core.capabilities import Lookup
 from onefill.core.intent import Intent
 from onefill.core.messages import LIVE, Accepted, SubmitReply, SubmitRequest, VenueOrder, VenueStatus
-from onefill.guarding.hands import Hands
 from onefill.guarding.settings import call_timeout_s
-from onefill.venues.ccxt import orders
-from onefill.venues.ccxt.making import Maker, made_by
-from onefill.venues.ccxt.orders import Strange
+from onefill.guarding.waiter import Waiter
+from onefill.venues.ccxt.making import in_place
 from onefill.venues.ccxt.venue import CcxtVenue
 
 _TAKEN = LIVE | {VenueStatus.FILLED}
-_CONTENT = ("account", "instrument", "side", "quantity", "order_type", "price", "time_in_force", "parameters")
+_content = operator.attrgetter(
+    "account", "instrument", "side", "quantity", "order_type", "price", "time_in_force", "parameters"
+)
 
 
 class Waiting(msgspec.Struct, frozen=True, eq=False):
-    """Somebody who waits for the reply to an order. Whoever waits in a thread may make the request for it there."""
+    """Somebody who waits for the reply to an order: on the loop, or in a thread."""
 
     intent: Intent
     told: "asyncio.Future[bool]"
-    hands: Hands | None = None
+    waiter: Waiter | None = None
 
 
 class HearingVenue(CcxtVenue):
@@ -35,10 +36,20 @@ class HearingVenue(CcxtVenue):
     asked, and for every reply but a plain yes, what is recorded is waited for.
     """
 
-    def __init__(self, *arguments: Any, reads: Callable[[Mapping[str, Any]], Any], **settings: Any) -> None:
-        """``reads`` returns what ccxt shows as the call returns it. The rest is the adapter's own."""
+    def __init__(
+        self,
+        *arguments: Any,
+        reads: Callable[[Mapping[str, Any]], Any],
+        alone: Callable[[], bool],
+        **settings: Any,
+    ) -> None:
+        """``reads`` returns what ccxt shows as the call returns it; ``alone``: whether nobody but one call needs the loop.
+
+        The rest is the adapter's own.
+        """
         super().__init__(*arguments, **settings)
         self._reads = reads
+        self._alone = alone
         self._waiting: dict[str, list[Waiting]] = {}
 
     def hear(self, client_order_id: str, waiting: Waiting) -> None:
@@ -54,36 +65,34 @@ class HearingVenue(CcxtVenue):
 
     async def submit(self, request: SubmitRequest) -> SubmitReply:
         """Send a new order, once."""
-        with made_by(self._maker(request)):
+        alone = self._may_hold_the_loop(request)
+        with in_place(allowed=alone):
             reply = await super().submit(request)
         if isinstance(reply, Accepted) and _is_as_asked(request, reply.order):
-            for one in self._waiting.get(request.client_order_id, []):
-                if _is_wanted(one.intent, request) and not one.told.done():
+            for one in self._wanting(request):
+                if one.waiter is not None:
+                    one.waiter.end(self._reads(self.shown[request.client_order_id]))
+                    if alone:
+                        one.waiter.let_hear()
+                if not one.told.done():
                     one.told.set_result(True)
         return reply
 
-    def _maker(self, request: SubmitRequest) -> Maker | None:
-        """Return what has the request made in a thread that waits for it, which returns with a plain yes at once."""
+    def _wanting(self, request: SubmitRequest) -> list[Waiting]:
+        """Return who waits for just this order."""
+        waiting = self._waiting.get(request.client_order_id, [])
+        return [one for one in waiting if _is_wanted(one.intent, request)]
 
-        def read(shown: Any) -> Any:
-            try:
-                order = orders.replied(shown, orders.expected(request), self.manners)
-            except Strange:
-                return None
-            return self._reads(shown) if _is_as_asked(request, order) else None
-
+    def _may_hold_the_loop(self, request: SubmitRequest) -> bool:
+        """Tell whether the loop may do nothing but this request: one call alone needs it, and waits longer than that takes."""
         longest_s = 2 * call_timeout_s(self._client.raw.timeout)  # to connect may take as long as to be answered
-        for one in self._waiting.get(request.client_order_id, []):
-            if one.hands is not None and _is_wanted(one.intent, request):
-                maker = one.hands.maker(longest_s, read)
-                if maker is not None:
-                    return maker
-        return None
+        waits = (one.waiter.left_s for one in self._wanting(request) if one.waiter is not None)
+        return max(waits, default=0.0) >= longest_s and self._alone()
 
 
 def _is_wanted(intent: Intent, request: SubmitRequest) -> bool:
     """Tell whether a request is this intent's. Another one under the same key is a misuse of it, and is told so elsewhere."""
-    return all(getattr(intent, field) == getattr(request, field) for field in _CONTENT)
+    return bool(_content(intent) == _content(request))
 
 
 def _is_as_asked(request: SubmitRequest, order: VenueOrder) -> bool:

@@ -118,6 +118,18 @@ def test_the_price_of_a_market_order_is_ccxts_price_argument() -> None:
     assert parameters.with_price(wanted(None), {"own": 1}) == (None, {"own": 1})
 
 
+@pytest.mark.parametrize("name", ["amount_to_precision", "price_to_precision", "decimal_to_precision"])
+def test_a_client_that_cuts_in_its_own_way_is_asked(name: str) -> None:
+    """What a script has put into the client decides what would be sent, and is not passed by."""
+    exchange = twin(ccxt.binance())
+    market = {"symbol": BTC, "precision": {"amount": 0.01, "price": 0.01}}
+    exchange.__dict__.update(precisionMode=ccxt.TICK_SIZE, markets={BTC: market})
+    request = wanted(None, quantity=Decimal("0.5"), price=Decimal(100))
+    assert parameters.inexact(exchange, request) is None
+    exchange.__dict__[name] = lambda *_: "0.25"
+    assert "would send" in str(parameters.inexact(exchange, request))
+
+
 @given(
     quantity=st.decimals("0.000001", "1000", places=6),
     price=st.none() | st.decimals("0.0001", "100000", places=4),

@@ -7,10 +7,12 @@ from typing import Any
 import ccxt
 import ccxt.async_support
 import pytest
+from adapter_kit import connected, order
 
 from onefill.core.errors import VenueError
 from onefill.sim.imitations.base import ACCOUNT
 from onefill.sim.imitations.binance import BinanceSpot
+from onefill.sockets import OwnedSocket
 from onefill.venues.ccxt.address import point
 from onefill.venues.ccxt.manners import manners_of
 from onefill.venues.ccxt.venue import CcxtVenue
@@ -61,3 +63,25 @@ def test_the_start_asks_a_few_times(
         await imitation.close()
 
     asyncio.run(scenario())
+
+
+def test_every_connection_closes_only_its_own_file() -> None:
+    """The first connection, over which the markets are loaded, is kept for orders: it is no plain socket either."""
+    made: list[type] = []
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        connect = loop.create_connection
+
+        async def noted(*arguments: Any, sock: Any, **given: Any) -> Any:
+            made.append(type(sock))
+            return await connect(*arguments, sock=sock, **given)
+
+        loop.create_connection = noted  # type: ignore[method-assign]
+        async with connected(BinanceSpot) as (venue, _, _):
+            await venue.submit(order("A1"))
+            await asyncio.gather(*(venue.lookup("A1", "main", "BTC/USDT") for _ in range(3)))
+
+    asyncio.run(main())
+    assert made
+    assert set(made) == {OwnedSocket}

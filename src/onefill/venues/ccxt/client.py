@@ -256,7 +256,7 @@ def make(ccxt_id: str, config: Mapping[str, Any], manners: type[Manners], *, url
 class Client:
     """Calls a ccxt client's methods, one at a time if it is synchronous. Every call is bounded.
 
-    Synchronous ones run in a thread of their own, or in one that :mod:`~onefill.venues.ccxt.making` names.
+    Synchronous ones run in a thread of their own, or where :mod:`~onefill.venues.ccxt.making` says so, in the loop's.
 
     ``in_turn``: requests leave in the order in which they were signed, one after the other.
     ``lock`` is held during each call of a synchronous client: whoever else uses that client's connection should hold it too.
@@ -284,6 +284,12 @@ class Client:
     async def __call__(self, method: str, *arguments: Any) -> Any:
         """Return what a method returns, called once. Raises ccxt's own errors, and TimeoutError."""
         function = getattr(self.exchange, method)
+        # The loop's thread waits for nobody else's request. It is not the one that signals come to: the lock is given back.
+        if not self.asynchronous and making.take() and self.lock.acquire(blocking=False):
+            try:
+                return function(*arguments)
+            finally:
+                self.lock.release()
         async with asyncio.timeout(self._timeout_s):
             return await (function(*arguments) if self.asynchronous else self._in_thread(function, arguments))
 
@@ -311,24 +317,12 @@ class Client:
         return await getattr(self.exchange, method)()
 
     async def _in_thread(self, function: Any, arguments: tuple[Any, ...]) -> Any:
-        context, maker = contextvars.copy_context(), making.present()
-        if maker is not None:
-            with contextlib.suppress(making.NotTaken):
-                return await maker(lambda: context.run(self._if_free, function, arguments))
+        context = contextvars.copy_context()
         if self._pool is None:
             self._pool = concurrent.futures.ThreadPoolExecutor(1, "onefill-ccxt")
         return await asyncio.get_running_loop().run_in_executor(
             self._pool, lambda: context.run(self._locked, function, arguments)
         )
-
-    def _if_free(self, function: Any, arguments: tuple[Any, ...]) -> Any:
-        """Call it, unless another call is under way: whoever lends a thread is not to wait for that one, too."""
-        if not self.lock.acquire(blocking=False):
-            raise making.NotTaken
-        try:
-            return function(*arguments)
-        finally:
-            self.lock.release()
 
     def _locked(self, function: Any, arguments: tuple[Any, ...]) -> Any:
         with self.lock:
@@ -337,6 +331,8 @@ class Client:
     async def load(self) -> Mapping[str, Any]:
         """Return the markets by symbol, loaded once, by the user's own client: its numbers stay of the user's kind."""
         if self.asynchronous:
+            self.exchange.open()  # so that the very first connection is one of ours, which later requests go over too
+            _ = self.exchange.session
             markets: Mapping[str, Any] = await self.raw.load_markets()
             return markets
         return await asyncio.get_running_loop().run_in_executor(None, self._locked, self.raw.load_markets, ())

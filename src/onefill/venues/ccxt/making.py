@@ -1,35 +1,29 @@
-"""Which thread makes a synchronous client's request: by default the client's own, else one that waits for just this request.
+"""Whether a synchronous client's next request is made right on the event loop's thread, which then does nothing else.
 
-A thread that waits anyhow need not hand the request to another one and wait for that: each hand-over takes as long as a good
-part of the request.
+Otherwise it is made in a thread of its own: handing it over and back takes as long as a good part of a request does. Only
+whoever owns the loop, and knows that nobody else needs it meanwhile, may have it so.
 """
 
 import contextlib
 import contextvars
-from collections.abc import Awaitable, Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
-Maker = Callable[[Callable[[], Any]], Awaitable[Any]]
-"""Has a request made, and returns what it returns. Raises what it raises, and :class:`NotTaken`."""
-
-
-class NotTaken(Exception):
-    """The request was not begun there; it is to be made elsewhere."""
-
-
-_present: contextvars.ContextVar[Maker | None] = contextvars.ContextVar("onefill_ccxt_maker", default=None)
+_allowed: contextvars.ContextVar[bool] = contextvars.ContextVar("onefill_ccxt_in_place", default=False)
 
 
 @contextlib.contextmanager
-def made_by(maker: Maker | None) -> Iterator[None]:
-    """Have the requests that this task makes in the block of a synchronous client made by ``maker``, where it takes them."""
-    token = _present.set(maker)
+def in_place(*, allowed: bool) -> Iterator[None]:
+    """Have the first request that this task makes in the block of a synchronous client made on the loop's thread, or not."""
+    token = _allowed.set(allowed)
     try:
         yield
     finally:
-        _present.reset(token)
+        _allowed.reset(token)
 
 
-def present() -> Maker | None:
-    """Return who makes requests for this task, ``None`` if nobody does."""
-    return _present.get()
+def take() -> bool:
+    """Tell whether this task's next request is to be made on the loop's thread; the one after it is not."""
+    if not _allowed.get():
+        return False
+    _allowed.set(False)
+    return True

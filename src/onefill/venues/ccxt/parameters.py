@@ -12,6 +12,12 @@ from onefill.venues.ccxt import telling
 
 TICK_SIZE: Final = 4
 """ccxt's word for a precision that is the step itself."""
+_CCXTS_OWN: Final = (
+    ("amount_to_precision", "ccxt.base.exchange"),
+    ("price_to_precision", "ccxt.base.exchange"),
+    ("decimal_to_precision", "ccxt.base.decimal_to_precision"),
+)
+"""What ccxt cuts numbers with, where neither an exchange's class nor the script has put something else in its place."""
 
 
 def read(text: str | None) -> dict[str, Any]:
@@ -58,8 +64,9 @@ def _on_steps(exchange: Any, request: SubmitRequest | ReplaceRequest) -> bool:
 
     That saves most orders ccxt's own way of cutting, which takes several times as long. False: it has to be asked.
     """
-    kind = type(exchange)
-    if exchange.precisionMode != TICK_SIZE or not _ccxts_own(kind.amount_to_precision, kind.price_to_precision):
+    if exchange.precisionMode != TICK_SIZE or not all(
+        getattr(getattr(exchange, method), "__module__", "") == module for method, module in _CCXTS_OWN
+    ):
         return False
     steps = exchange.market(request.instrument)["precision"]
     wanted = [(request.quantity, steps["amount"])]
@@ -71,7 +78,3 @@ def _on_steps(exchange: Any, request: SubmitRequest | ReplaceRequest) -> bool:
             return False
         exchange.number_of(number)
     return True
-
-
-def _ccxts_own(*methods: Any) -> bool:
-    return all(method.__module__ == "ccxt.base.exchange" for method in methods)
