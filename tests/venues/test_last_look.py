@@ -47,14 +47,14 @@ class Listener:
         while True:
             try:
                 data = connection.recv(1 << 16)
+                if not data:
+                    return
+                self.got += data
+                self.some.set()
+                if not self.muted:
+                    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
             except OSError:
-                return
-            if not data:
-                return
-            self.got += data
-            self.some.set()
-            if not self.muted:
-                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+                return  # it was closed from either side
 
     def close(self) -> None:
         """End every thread."""

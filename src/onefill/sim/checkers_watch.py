@@ -87,8 +87,13 @@ def _opened(index: Index) -> Iterator[tuple[ev.IncidentOpened, int]]:
 
 
 def _over_there(index: Index, event: ev.IncidentOpened, sequence: int) -> bool:
-    """Tell whether an order that the venue did not list was over there, and a stream that was cut kept it from being known."""
-    if event.kind is not IncidentKind.UNKNOWN_AT_VENUE or not _cut(index):
+    """Tell whether an order that the venue did not list was over there, and what kept that from being known.
+
+    That is a stream that was cut, or, of an order whose replace is open, a venue that shows orders in no refusal, or no more.
+    """
+    dialect = index.run.plan.dialect
+    says_little = dialect.refuses_barely or dialect.lookup_forgets_after_s is not None
+    if event.kind is not IncidentKind.UNKNOWN_AT_VENUE or not (_cut(index) or says_little):
         return False
     at_us = next(commit.at_us for _, commit in index.commits if commit.sequence == sequence) + index.plan.start_us
     chains = index.chains.get(index.owner.get(event.subject, ""), [])

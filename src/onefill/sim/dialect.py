@@ -44,6 +44,7 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     * ``conclusive_after_s``: what to declare; the exchange itself decides at once.
     * ``lookup_forgets_after_s``: so long after its end an order is neither found nor listed any more; ``None``: it always is.
       Its id stays as used as it was.
+    * ``refuses_barely``: the refusal of a cancel or replace does not show the order, only says no.
     * ``acknowledges_asynchronously``: submits are answered PENDING_NEW and decided ``acknowledge_delay_us`` later.
     * ``execution_id_scope``: within what execution ids are unique; they restart at 1 in each such scope.
     * ``matching``: if false every order rests, so that the order of arrival cannot change the outcome.
@@ -72,6 +73,7 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     request_expiry_s: float = 2.0
     conclusive_after_s: float | None = 5.0
     lookup_forgets_after_s: float | None = None
+    refuses_barely: bool = False
     acknowledges_asynchronously: bool = False
     acknowledge_delay_us: int = 5_000
     execution_id_scope: ExecutionIdScope = ExecutionIdScope.ACCOUNT

@@ -104,7 +104,7 @@ class Exchange(Desk):
     def cancel(self, request: CancelRequest, now_us: int) -> ExchangeCancelReply:
         """Cancel by venue order id where given (or required), else the latest order under the client order id.
 
-        A refusal carries the order where there is one, so that the caller sees what is true.
+        A refusal carries the order where there is one, so that the caller sees what is true, but in dialects that only say no.
         """
         counts = self._counts
         counts.cancels += 1
@@ -122,7 +122,7 @@ class Exchange(Desk):
             return CancelRejected("unknown order")
         if order.status not in LIVE:
             counts.cancels_rejected += 1
-            return CancelRejected(f"order is already {order.status}", order.view())
+            return CancelRejected(f"order is already {order.status}", self._shown_refused(order))
         self._rest_no_more(order)
         self._end(order, VenueStatus.CANCELED, ExecutionKind.CANCELED, now, None)
         counts.canceled += 1
@@ -155,7 +155,7 @@ class Exchange(Desk):
         wanted = self._rules.replacement(request, original, account.latest.get(request.client_order_id), now)
         if isinstance(wanted, str):
             counts.replaces_rejected += 1
-            return ReplaceRejected(wanted, original.view())
+            return ReplaceRejected(wanted, self._shown_refused(original))
         if wanted == original.request:
             return Replaced(original.view())
         counts.replaced += 1
@@ -256,6 +256,9 @@ class Exchange(Desk):
         return [judged(order) for order in bids], [judged(order) for order in offers]
 
     # ---------------------------------------------------------------- judgment
+
+    def _shown_refused(self, order: BookOrder) -> VenueOrder | None:
+        return None if self.dialect.refuses_barely else order.view()
 
     def _forgotten(self, order: BookOrder, now: int) -> bool:
         """Tell whether an order ended so long ago that its owner is not shown it any more."""

@@ -168,6 +168,7 @@ EXPECTED_FAULTS = tuple(
         "shuffled": ("drop copy",),
         "hidden": ("stream",),
         "halt": ("venue",),
+        "forgotten": ("query",),
         "pause": ("any time", GRANTED, *PAUSE_STEPS),
         "suspension": ("any time",),
         "ledger cut": ("network",),

@@ -303,11 +303,18 @@ class Network:
             found = world.exchange.lookup(request.client_order_id, world.account, now_us)
             if isinstance(found, Found) and self._too_new(found.order):
                 return NotFound("no order under this client order id (yet)")
+            if isinstance(found, NotFound) and self._was_there(request.client_order_id):
+                world.history.add(Fault(world.at_us(), "forgotten", "query"))
             return found
         listed = world.exchange.scan(world.account, world.symbol, since_us, now_us)
         if isinstance(listed, Unknown):
             return listed
         return Listed(tuple(order for order in listed.orders if not self._too_new(order)))
+
+    def _was_there(self, client_order_id: str) -> bool:
+        if self._world.plan.dialect.lookup_forgets_after_s is None:
+            return False
+        return any(one.client_order_id == client_order_id for one in self._world.exchange.all_orders())
 
     def _too_new(self, order: VenueOrder) -> bool:
         lag_us = int(self._world.plan.weather.lag_s * 1e6)

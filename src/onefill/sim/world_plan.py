@@ -29,6 +29,8 @@ NOON_US = 1_750_000_000_000_000 // 86_400_000_000 * 86_400_000_000 + 43_200_000_
 TOO_LARGE = Decimal(2 * 10**18)
 """A quantity that fits the instrument's steps and that the exchange refuses."""
 _HOUR_US = 3_600_000_000
+CURT = 0.3
+"""The part of the worlds whose venue refuses a cancel or replace without showing the order."""
 FORGETTING = 0.2
 """The part of the worlds whose venue shows ended orders for a while only, where it shows any and clocks are right."""
 
@@ -259,6 +261,7 @@ class _Planner:
             request_expiry_s=expiry_s,
             conclusive_after_s=conclusive_s if profile.conclusive else None,
             lookup_forgets_after_s=self._forgets_after_s(),
+            refuses_barely=Random(f"refuses {self.seed}").random() < CURT,  # noqa: S311 - of its own, as above
             acknowledges_asynchronously=profile.asynchronous,
             acknowledge_delay_us=draw.choice((2_000, 50_000, 700_000)),
             execution_id_scope=scope,

@@ -7,7 +7,16 @@ from exchange_kit import DAY_US, NOON_US, cancel, exchange, limit, market, order
 
 from onefill.core.capabilities import Lookup, ReplaceStyle
 from onefill.core.errors import InvalidField
-from onefill.core.messages import CancelRejected, DuplicateId, Found, Listed, NotFound, Unknown, VenueStatus
+from onefill.core.messages import (
+    CancelRejected,
+    DuplicateId,
+    Found,
+    Listed,
+    NotFound,
+    ReplaceRejected,
+    Unknown,
+    VenueStatus,
+)
 from onefill.core.values import TimeInForce
 from onefill.sim.exchange import Exchange
 
@@ -110,3 +119,14 @@ def test_a_time_to_forget_that_is_none_is_refused() -> None:
     """It is above zero, or absent."""
     with pytest.raises(InvalidField, match="lookup_forgets_after_s"):
         exchange(lookup_forgets_after_s=0.0)
+
+
+def test_a_venue_may_refuse_without_showing_the_order() -> None:
+    """Then a refused cancel and a refused replace only say no; otherwise both show the order as it is."""
+    for barely in (False, True):
+        venue = exchange(refuses_barely=barely)
+        venue.submit(limit("a", "buy", 1, 10), NOON_US)
+        venue.cancel(cancel("a"), NOON_US)
+        refused = venue.cancel(cancel("a"), NOON_US), venue.replace(replace("a", 2, 10), NOON_US)
+        assert [type(one) for one in refused] == [CancelRejected, ReplaceRejected]
+        assert [getattr(one, "order", None) is None for one in refused] == [barely, barely]
