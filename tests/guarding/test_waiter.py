@@ -12,6 +12,7 @@ from typing import Any
 
 import ccxt
 import pytest
+import requests
 from guard_kit import BTC, Venue, hang
 
 import onefill
@@ -223,6 +224,29 @@ def test_a_handler_may_cancel_through_the_guard(venue: Venue, ledger: Path, at_t
         at_the_bell(lambda *_: canceled.append(exchange.cancel_order(first["id"], BTC)))
         venue.spoil(ring)
         assert order(exchange, "second")["status"] == "open"
+    assert [one["status"] for one in canceled] == ["canceled"]
+
+
+def test_a_handler_may_cancel_in_the_middle_of_a_read(
+    venue: Venue, ledger: Path, at_the_bell: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The thread that reads holds the connection, and lends it: the cancel goes out at once, and the read goes on after it."""
+    canceled: list[Any] = []
+    request, rang = requests.Session.request, []
+
+    def ring(self: Any, method: str, *arguments: Any, **given: Any) -> Any:
+        if threading.current_thread() is threading.main_thread() and not rang:
+            rang.append(True)
+            os.kill(os.getpid(), signal.SIGALRM)
+        return request(self, method, *arguments, **given)
+
+    with venue.guarded(ledger) as exchange:
+        first = order(exchange)
+        at_the_bell(lambda *_: canceled.append(exchange.cancel_order(first["id"], BTC, wait_s=5)))
+        monkeypatch.setattr(requests.Session, "request", ring)
+        assert exchange.fetch_order(first["id"], BTC)["status"] == "canceled"
+        assert exchange._onefill_guard.lock.acquire(blocking=False)
+        exchange._onefill_guard.lock.release()
     assert [one["status"] for one in canceled] == ["canceled"]
 
 

@@ -18,7 +18,7 @@ from onefill.guarding.classes import STATE, guarded_class, is_guarded
 from onefill.guarding.desk import Call, GuardDesk
 from onefill.guarding.outcomes import Uncertain, Unreachable
 from onefill.guarding.settings import GuardSettings
-from onefill.guarding.waiter import Late, Waiter
+from onefill.guarding.waiter import Late, Waiter, lent
 from onefill.service.ledgers import LedgerName
 from onefill.venues.ccxt.client import is_async
 
@@ -131,7 +131,7 @@ class SyncGuard:
         self.desk = desk
         self.lock = threading.RLock()
         """Held while the object makes a request: whoever else uses its connection holds it too."""
-        self._guarding = threading.Lock()
+        self._guarding = threading.RLock()  # a signal's handler may come in between, and call as well
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -203,7 +203,8 @@ class SyncGuard:
                     "an object of this process's own, over a ledger of its own"
                 )
             loop.call_soon_threadsafe(self._begin, waiter, work, arguments)
-        return cast("T", waiter.wait(timeout_s))
+        with lent(self.lock):
+            return cast("T", waiter.wait(timeout_s))
 
     def _begin(self, waiter: Waiter, work: Callable[..., Coroutine[Any, Any, T]], arguments: tuple[Any, ...]) -> None:
         if not waiter.begin():

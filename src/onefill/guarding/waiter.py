@@ -1,12 +1,29 @@
 """A thread that waits for what the guard's event loop makes of its call."""
 
+import contextlib
 import queue
 import threading
 import time
+from collections.abc import Iterator
 from typing import Any, Final
 
 _HEAD_START_S: Final = 0.001
 """How long the loop waits for that at most."""
+
+
+@contextlib.contextmanager
+def lent(lock: Any) -> Iterator[None]:
+    """Give a re-entrant lock away for the block, if this thread holds it.
+
+    So it does where a signal's handler calls in the middle of the thread's own request. What it waits for needs the connection,
+    and would wait for this thread. Without a guard the handler would use the connection just so.
+    """
+    held = lock._release_save() if lock._is_owned() else None  # as threading.Condition does it: there is no public name
+    try:
+        yield
+    finally:
+        if held is not None:
+            lock._acquire_restore(held)
 
 
 class Late(Exception):
