@@ -90,17 +90,23 @@ def test_after_a_fatal_error_another_producer_is_made() -> None:
 
 
 def test_it_tells_as_an_idempotent_producer_or_not_at_all() -> None:
-    """Without the right to be an idempotent producer nothing is told; with it, the next call tells."""
+    """Without the right to be an idempotent producer nothing is told; with it, a later call tells."""
 
     async def main() -> None:
         async with KafkaCluster() as cluster:
             await cluster.make_topic(_TOPIC, 1)
-            await cluster.refuse(KafkaError.CLUSTER_AUTHORIZATION_FAILED, api=INIT_PRODUCER_ID)
+            # Twice: the first producer may have been refused before anything is to be told, and another one be in its place.
+            await cluster.refuse(*[KafkaError.CLUSTER_AUTHORIZATION_FAILED] * 2, api=INIT_PRODUCER_ID)
             publisher = KafkaPublisher(cluster.bootstrap, _TOPIC)
             async with running(publisher):
-                assert kinds(await publisher.publish(messages(2))) == [Unavailable] * 2
-                assert await cluster.count(_TOPIC) == 0
-                assert kinds(await publisher.publish(messages(2))) == [Told] * 2
+                told = kinds(await publisher.publish(messages(2)))
+                assert told == [Unavailable] * 2
+                for _ in range(2):
+                    if told != [Told] * 2:
+                        assert told == [Unavailable] * 2
+                        assert await cluster.count(_TOPIC) == 0
+                        told = kinds(await publisher.publish(messages(2)))
+                assert told == [Told] * 2
 
     asyncio.run(main())
 
