@@ -28,6 +28,7 @@ from onefill.sim.imitations.binance import BinanceSpot
 from onefill.sim.imitations.binance_rest import INSUFFICIENT_BALANCE, backend_timeout, unexpected_response
 from onefill.sim.imitations.binance_usdm import BinanceUsdm
 from onefill.venues.ccxt.binance import BinanceManners
+from onefill.venues.ccxt.client import twin
 from onefill.venues.ccxt.manners import manners_of
 
 BOTH = pytest.mark.parametrize(("kind", "symbol"), [(BinanceSpot, BTC), (BinanceUsdm, PERPETUAL)])
@@ -101,10 +102,26 @@ def test_the_time_left_is_the_requests_recv_window(kind: Kind, symbol: str) -> N
             (sent,) = seen
             ends_at_ms = int(sent["timestamp"]) + int(sent["recvWindow"])
             assert ends_at_ms == expires_at_us // 1000
+            # Also where time passes between the two, as in a process that stands still: the window does not move with it.
+            later, stamp = 0, ours.manners.stamp
+
+            def slow(signing: Any) -> None:
+                nonlocal later
+                stamp(signing)
+                later = 1500
+
+            raw, real = ours._client.raw, ours._client.raw.milliseconds
+            ours.manners.stamp = slow  # type: ignore[method-assign]
+            raw.__class__ = type("Slow", (type(raw),), {"milliseconds": lambda _: real() + later})
+            ours._client.exchange = twin(raw)
+            expires_at_us = venue.clock_us() + 2_000_000
+            await ours.submit(order("stands-still", instrument=symbol, expires_at_us=expires_at_us))
+            assert int(seen[-1]["timestamp"]) + int(seen[-1]["recvWindow"]) == expires_at_us // 1000
+            ours.manners.stamp, later = stamp, 0  # type: ignore[method-assign]
             venue.queue_us = 3_000_000  # type: ignore[attr-defined]
             late = await ours.submit(order("late", instrument=symbol, expires_at_us=venue.clock_us() + 2_000_000))
             assert isinstance(late, TooLate)
-            assert venue.exchange.counts().orders == 1
+            assert venue.exchange.counts().orders == 2
 
     run(scenario)
 

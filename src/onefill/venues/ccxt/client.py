@@ -29,6 +29,7 @@ MISSING: Final = "the ccxt library is not installed: pip install 'onefill[ccxt]'
 
 _CLOCK: Final = "_onefill_clock_difference_ms"
 _TURN: Final = "_onefill_turn"
+_NOW: Final = "_onefill_now_ms"
 _LONGEST_TURN_S: Final = 0.25
 
 
@@ -94,13 +95,21 @@ class _Exact:
         witness.stamp(signing)
         options = me["options"]
         me["options"] = {**options, **signing.options} if signing.options else options
+        me[_NOW] = now_ms - ahead_ms
         try:
             signed = parent.sign(path, api, method, [signing.params] if batch else signing.params, *rest)
         finally:
             me["options"] = options
+            del me[_NOW]
         if signing.headers:
             signed = {**signed, "headers": {**(signed.get("headers") or {}), **signing.headers}}
         return signed
+
+    def milliseconds(self) -> int:
+        """Return the time of day. While an expiry is signed it stands still: the window and its beginning are of one moment."""
+        parent: Any = super()
+        fixed = self.__dict__.get(_NOW)
+        return int(parent.milliseconds()) if fixed is None else int(fixed)
 
     def handle_option_integer_and_params(self, params: Any, method: str, option: str, default: Any = None) -> Any:
         """Read an option; that of ccxt's own retries is always none: they repeat just what may have been taken."""
